@@ -64,6 +64,13 @@ pub enum StoreError {
     Closed,
 }
 
+impl StoreError {
+    /// It is known, and lost if the process ends now.
+    pub(crate) fn written_later() -> Self {
+        Self::Unavailable("the index cannot be written now, and it is written later".to_owned())
+    }
+}
+
 impl From<AppendError> for StoreError {
     fn from(error: AppendError) -> Self {
         match error {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::{AttemptNote, Claim, Lanes, NameState, Room, Settlement, StoreError, StoredEvent};
+use super::{Answer, AttemptNote, Claim, Lanes, NameState, Room, Settlement, StoreError, StoredEvent};
 
 /// The deliveries of one destination, while this process has the [`Lease`](super::Lease) to make them. All of it is in memory, but for events of a
 /// destination that lags, and cannot fail.
@@ -29,6 +29,18 @@ pub trait Queue: Lanes {
 
     /// How the destination stands, now and from now on.
     fn state(&self) -> watch::Receiver<QueueState>;
+
+    /// What an attempt has left behind under a key for those that follow; nothing where nothing was, or where it was lost.
+    fn recall(&self, key: &str) -> Option<String>;
+
+    /// Leaves something behind under a key in the place of what stood there, or takes that away: at most [`REMEMBERED_BYTES_MAX`] bytes with
+    /// the key, and nothing that is of a person. Of more than [`REMEMBERED_MAX`] keys of a destination those that were written first go. It is
+    /// known at once, and resolves when the end of the process would not undo it; where it cannot be written now that is an error, and it is written
+    /// later. It may be lost with what is kept beside the journal, and where another queue is joined to this. Changes nothing once the lease is lost.
+    ///
+    /// [`REMEMBERED_MAX`]: super::REMEMBERED_MAX
+    /// [`REMEMBERED_BYTES_MAX`]: super::REMEMBERED_BYTES_MAX
+    fn remember(&self, key: &str, text: Option<String>) -> Answer<'static, ()>;
 }
 
 /// A delivery that was claimed.

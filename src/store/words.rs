@@ -341,6 +341,11 @@ pub const MEMO_BYTES_MAX: usize = 256 << 10;
 /// Keys of memos: a part of the relay has one or a few.
 pub const MEMOS_MAX: usize = 64;
 
+/// What one destination remembers between its attempts: so many texts, with more of which the oldest go. They lie in memory.
+pub const REMEMBERED_MAX: usize = 10_000;
+/// Bytes of one of them with its key: the name of something elsewhere, and a few numbers.
+pub const REMEMBERED_BYTES_MAX: usize = 1024;
+
 /// One attempt that failed, or the one that succeeded after such.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AttemptNote {

@@ -17,7 +17,8 @@ use super::{Journal, lock, reading};
 use crate::event::EventId;
 use crate::store::changes::told_of;
 use crate::store::{
-    AttemptNote, Change, Claimed, DeliveryState, NameId, Queue, QueueState, Room, Settled, Settlement, StoreError,
+    Answer, AttemptNote, Change, Claimed, DeliveryState, NameId, Queue, QueueState, REMEMBERED_BYTES_MAX, Room,
+    Settled, Settlement, StoreError,
 };
 use crate::time::{Instant, sleep_until};
 
@@ -183,6 +184,35 @@ impl Queue for JournalQueue {
 
     fn state(&self) -> watch::Receiver<QueueState> {
         self.destination.state.subscribe()
+    }
+
+    fn recall(&self, key: &str) -> Option<String> {
+        lock(&self.journal.remembered).get(self.id, key).map(str::to_owned)
+    }
+
+    fn remember(&self, key: &str, text: Option<String>) -> Answer<'static, ()> {
+        if self.lost.is_cancelled() {
+            return Box::pin(std::future::ready(Ok(())));
+        }
+        let bytes = key.len() + text.as_ref().map_or(0, String::len);
+        if bytes > REMEMBERED_BYTES_MAX {
+            let why =
+                format!("at most {REMEMBERED_BYTES_MAX} bytes are remembered under one key, and these are {bytes}");
+            return Box::pin(std::future::ready(Err(StoreError::Conflict(why))));
+        }
+        let mut remembered = lock(&self.journal.remembered);
+        let rows = remembered.set(self.id, key, text);
+        // Told while it is locked, so that the last one to be known is the last one to be written.
+        self.journal.index.update(vec![Update::Remembered(rows)]);
+        drop(remembered);
+        let journal = self.journal.clone();
+        Box::pin(async move {
+            let blocking = journal.blocking;
+            match blocking.begin(move || journal.index.flush()).await {
+                Some(true) => Ok(()),
+                _ => Err(StoreError::written_later()),
+            }
+        })
     }
 }
 

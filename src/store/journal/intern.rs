@@ -151,6 +151,7 @@ impl Journal {
         if !gone.is_empty() {
             tracing::debug!(names = gone.len(), "names that nothing refers to any more are forgotten");
             lock(&self.facts).retain(|id, _| !gone.contains(id));
+            lock(&self.remembered).forget(&gone);
             self.index.update(vec![Update::NamesGone(gone)]);
         }
     }

@@ -15,6 +15,7 @@
 //! | a reason, a name | 1024 bytes ([`TEXT_MAX`](format::TEXT_MAX)) | they are kept for each delivery |
 //! | scheduled retries of a destination | 10 000 ([`SCHEDULED_MAX`]) | they alone cost memory; beyond, no first attempts |
 //! | windows, unsettled digests of a destination | 1024, 16 ([`WINDOWS_MAX`](super::WINDOWS_MAX), [`DIGESTS_MAX`](super::DIGESTS_MAX)) | each is looked at by what acts on many deliveries |
+//! | what a destination remembers between attempts | 10 000 texts of 1 KiB ([`REMEMBERED_MAX`](super::REMEMBERED_MAX)) | they lie in memory |
 //! | events in memory | 8 MiB of bodies ([`RECENT_BODIES_MAX`]) | a destination that keeps up never reads the disk |
 //! | an outcome not yet written, not yet synced | 100 ms, 1 s ([`OUTCOMES_WRITTEN_WITHIN`], [`OUTCOMES_SYNCED_WITHIN`]) | what a crash may make happen twice |
 //! | updates that the index has not written | 65 536 (`UPDATES_MAX` in `index/worker.rs`) | then it is made again at the next start |
@@ -35,6 +36,7 @@
 //! * [`queue`]: what waits for one destination, as a bit an event in a [`bitmap`]; a backlog of ten million takes 1.25 MB. [`members`]: what
 //!   lies in one of its windows.
 //! * [`recent`]: the newest events in memory, so that a destination that keeps up never reads the disk. [`ends`]: how deliveries ended.
+//!   [`remembered`]: what an attempt leaves behind for those that follow.
 //! * [`commands`]: what is done to many deliveries at once. [`known`]: that it is done once. [`cursor`]: where a list goes on.
 //! * [`names`]: the numbers of names. [`intern`]: a config's. [`rename`]: a queue under another name.
 //! * [`index`]: SQLite, on a thread of its own.
@@ -85,6 +87,7 @@ mod publish;
 mod queue;
 mod recent;
 mod recover;
+mod remembered;
 mod rename;
 mod retention;
 mod room;

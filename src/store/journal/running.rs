@@ -19,6 +19,7 @@ use super::known::CommandIds;
 use super::names::Names;
 use super::queue::{Queue, Snapshot};
 use super::recent::{RecentEvents, RecentOutcomes};
+use super::remembered::Remembered;
 use super::segments::{Segments, Window};
 use super::state::State;
 use super::upkeep_inbox::Upkeep;
@@ -78,6 +79,8 @@ pub struct Journal {
     pub facts: Mutex<HashMap<NameId, String>>,
     /// What parts of the relay have written down, as the index has it or will have it.
     pub memos: Mutex<HashMap<String, String>>,
+    /// What attempts have left behind for those that follow, as the index has it or will have it.
+    pub remembered: Mutex<Remembered>,
     pub lived: Lived,
     /// Whether nothing in the segment that is written to was stamped by a clock other than ours.
     pub is_by_one_clock: AtomicBool,
@@ -113,6 +116,7 @@ impl Journal {
         let replays = database.replays().unwrap_or_default();
         let facts = database.facts().unwrap_or_default();
         let memos = database.memos().unwrap_or_default();
+        let remembered = Remembered::known(database.remembered().unwrap_or_default());
         let arrivals = Arrivals::go_on(database.arrived().unwrap_or_default(), next_sequence);
         drop(database);
         Self {
@@ -150,6 +154,7 @@ impl Journal {
             replays: Mutex::new(replays),
             facts: Mutex::new(facts),
             memos: Mutex::new(memos),
+            remembered: Mutex::new(remembered),
             watchers: Watchers::default(),
         }
     }

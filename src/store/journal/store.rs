@@ -112,9 +112,7 @@ impl Store for JournalStore {
         Box::pin(async move {
             kept?;
             let is_written = self.aside(|journal| Ok(journal.index.flush())).await?;
-            let later =
-                || StoreError::Unavailable("the index cannot be written now, and it is written later".to_owned());
-            if is_written { Ok(()) } else { Err(later()) }
+            if is_written { Ok(()) } else { Err(StoreError::written_later()) }
         })
     }
 

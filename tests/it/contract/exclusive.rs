@@ -106,6 +106,14 @@ impl Queue for HeldQueue {
     fn state(&self) -> watch::Receiver<QueueState> {
         self.queue.state()
     }
+
+    fn recall(&self, key: &str) -> Option<String> {
+        self.queue.recall(key)
+    }
+
+    fn remember(&self, key: &str, text: Option<String>) -> Answer<'static, ()> {
+        self.queue.remember(key, text)
+    }
 }
 
 impl Lanes for HeldQueue {

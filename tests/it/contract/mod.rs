@@ -27,8 +27,8 @@ use vero_relay::store::journal::{JournalStore, Location, Options};
 use vero_relay::store::{
     AppendError, AttemptNote, Change, Claim, Claimed, Command, Counts, Cursor, DeadQuery, DeadReasons, DeliveryState,
     Done, Duty, EventQuery, Health, Lease, MEMO_BYTES_MAX, MEMOS_MAX, NameId, NameKind, NameState, Named, NewEvent,
-    Order, Page, PlannedDelivery, Queue, QueueState, REASONS_MAX, ReplayProgress, Retention, Room, SearchLimit,
-    Settled, Settlement, Store, StoreError, TakenFrom, TakenOver, What, Which, Why,
+    Order, Page, PlannedDelivery, Queue, QueueState, REASONS_MAX, REMEMBERED_BYTES_MAX, REMEMBERED_MAX, ReplayProgress,
+    Retention, Room, SearchLimit, Settled, Settlement, Store, StoreError, TakenFrom, TakenOver, What, Which, Why,
 };
 use vero_relay::time::Clock;
 

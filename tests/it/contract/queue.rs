@@ -459,3 +459,61 @@ fn no_lease_outlives_the_store_and_what_is_said_by_one_that_is_lost_changes_noth
         assert_eq!(bodies(&*store, destination(&*store, "a"), 9), ["one", "two"]);
     });
 }
+
+#[track_caller]
+fn remember(worker: &Worker, key: &str, text: Option<&str>) {
+    wait(async || worker.queue().remember(key, text.map(str::to_owned)).await).expect("it is written down");
+}
+
+#[test]
+fn what_an_attempt_leaves_behind_is_its_destinations_own() {
+    each(|backend| {
+        let store = backend.open();
+        let [a, b] = ["a", "b"].map(|name| worker(&*store, destination(&*store, name)));
+        assert_eq!(a.queue().recall("k"), None);
+        remember(&a, "k", Some("one"));
+        remember(&a, "k", Some("two"));
+        remember(&b, "k", Some(""));
+        remember(&b, "l", Some("x"));
+        remember(&b, "l", None);
+        assert_eq!([a.queue().recall("k").as_deref(), a.queue().recall("l").as_deref()], [Some("two"), None]);
+        assert_eq!([b.queue().recall("k").as_deref(), b.queue().recall("l").as_deref()], [Some(""), None]);
+        let longest = "x".repeat(REMEMBERED_BYTES_MAX - 1);
+        remember(&a, "k", Some(&longest));
+        let refused = wait(async || a.queue().remember("k", Some(format!("{longest}x"))).await);
+        assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
+        assert_eq!(a.queue().recall("k"), Some(longest), "what stood there stays");
+    });
+}
+
+#[test]
+fn what_an_attempt_leaves_behind_outlives_the_process_and_the_oldest_goes() {
+    each_with_files(|backend| {
+        let store = backend.open();
+        let a = worker(&*store, destination(&*store, "a"));
+        // Known at once; the last one waits for all.
+        for number in 0..REMEMBERED_MAX {
+            drop(a.queue().remember(&number.to_string(), Some("x".to_owned())));
+        }
+        remember(&a, "0", Some("again"));
+        remember(&a, "one more", Some("y"));
+        drop((a, store));
+        let store = backend.open();
+        let a = worker(&*store, destination(&*store, "a"));
+        let known = ["0", "1", "2", "one more"].map(|key| a.queue().recall(key));
+        let known: Vec<_> = known.iter().map(|known| known.as_deref()).collect();
+        assert_eq!(known, [Some("again"), None, Some("x"), Some("y")], "also where it was not closed");
+    });
+}
+
+#[test]
+fn who_has_lost_a_lease_leaves_nothing_behind() {
+    each(|backend| {
+        let store = backend.open();
+        let a = worker(&*store, destination(&*store, "a"));
+        remember(&a, "k", Some("one"));
+        a.0.lost.cancel();
+        remember(&a, "k", Some("two"));
+        assert_eq!(a.queue().recall("k").as_deref(), Some("one"));
+    });
+}

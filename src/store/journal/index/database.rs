@@ -6,7 +6,7 @@
 //! Three tables have names that are older than today's words, since a new name would be another format: `buried` has what was
 //! dead-lettered many at once, `postponed` scheduled retries, `carried` relocated events.
 //!
-//! Nothing here is the only copy of anything but the details of old attempts, small facts and memos: the rest is read again from the
+//! Nothing here is the only copy of anything but the details of old attempts, small facts, memos and what destinations remember: the rest is read again from the
 //! journal when it is lost. Every row is written so that writing it twice changes nothing.
 
 mod ages;
@@ -89,11 +89,12 @@ CREATE TABLE IF NOT EXISTS member (destination INTEGER, digest INTEGER, chunk IN
     PRIMARY KEY (destination, digest, chunk)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS fact (destination INTEGER PRIMARY KEY, fact TEXT);
 CREATE TABLE IF NOT EXISTS memo (key TEXT PRIMARY KEY, text TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS remembered (destination INTEGER, key TEXT, text TEXT, number INTEGER, PRIMARY KEY (destination, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS uses (segment INTEGER PRIMARY KEY, names BLOB);
 CREATE TABLE IF NOT EXISTS damage (file TEXT, start INTEGER, finish INTEGER, PRIMARY KEY (file, start)) WITHOUT ROWID;
 ";
 
-/// Everything but facts, memos and attempts can be read from the journal again.
+/// Everything but facts, memos, what destinations remember and attempts can be read from the journal again.
 const DERIVED: [&str; 16] = [
     "meta",
     "segment",
@@ -238,7 +239,7 @@ impl Database {
     /// Forgets everything: it is another journal's.
     pub fn clear_all(&mut self) -> Result<()> {
         self.clear()?;
-        for table in ["attempt", "replay", "fact", "memo", "arrived", "made"] {
+        for table in ["attempt", "replay", "fact", "memo", "remembered", "arrived", "made"] {
             self.connection.execute(&format!("DELETE FROM {table}"), [])?;
         }
         Ok(())

@@ -168,6 +168,7 @@ impl Index {
         let is_sound = database.check().is_ok_and(|faults| faults.is_empty());
         // Of these there is no other copy.
         let memos = database.memos().unwrap_or_default();
+        let remembered = database.remembered().unwrap_or_default();
         // Closes the old one before its file is moved.
         let Ok(memory) = Database::open(None) else { return false };
         *database = memory;
@@ -181,8 +182,9 @@ impl Index {
                 }
             }
         }
-        for (key, text) in memos {
-            if let Err(error) = database.apply(&Update::Memo(key, text)) {
+        let memos = memos.into_iter().map(|(key, text)| Update::Memo(key, text));
+        for memo in memos.chain([Update::Remembered(remembered)]) {
+            if let Err(error) = database.apply(&memo) {
                 tracing::warn!(%error, "what a part of the relay had written down is lost");
             }
         }

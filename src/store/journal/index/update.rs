@@ -2,6 +2,7 @@
 
 use crate::store::journal::format::{DeliveryKey, OutcomeRecord, OutcomeState, ReplayRecord, SelectionRecord};
 use crate::store::journal::known::KnownCommand;
+use crate::store::journal::remembered::RememberedRow;
 use crate::store::journal::words::{Damage, Letter, Place};
 use crate::store::{AttemptNote, NameId};
 
@@ -30,6 +31,8 @@ pub enum Update {
     Fact(NameId, String),
     /// What a part of the relay writes down, under its key.
     Memo(String, String),
+    /// What attempts leave behind for those that follow.
+    Remembered(Vec<RememberedRow>),
     /// Nothing refers to these any more.
     NamesGone(Vec<NameId>),
     /// The journal is damaged.

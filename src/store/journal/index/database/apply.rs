@@ -7,6 +7,7 @@ use crate::store::journal::bitmap::Bitmap;
 use crate::store::journal::format::{BulkAct, DeliveryKey, ReplayRecord, SelectionRecord};
 use crate::store::journal::index::Update;
 use crate::store::journal::known::{CommandAct, KnownCommand};
+use crate::store::journal::remembered::RememberedRow;
 use crate::store::journal::words::{Damage, Letter, Place};
 use crate::store::{AskedPrint, AttemptNote, COMMANDS_MAX, NameId};
 
@@ -37,6 +38,7 @@ impl Database {
                 let mut statement = self.connection.prepare_cached("INSERT OR REPLACE INTO memo VALUES (?1, ?2)")?;
                 statement.execute(params![key, text]).map(drop)
             }
+            Update::Remembered(rows) => rows.iter().try_for_each(|row| self.remember(row)),
             Update::Damage(Damage { file, bytes }) => {
                 let mut statement =
                     self.connection.prepare_cached("INSERT OR REPLACE INTO damage VALUES (?1, ?2, ?3)")?;
@@ -46,9 +48,21 @@ impl Database {
         }
     }
 
+    fn remember(&self, RememberedRow { of, key, text, number }: &RememberedRow) -> Result<()> {
+        let Some(text) = text else {
+            let mut statement =
+                self.connection.prepare_cached("DELETE FROM remembered WHERE destination = ?1 AND key = ?2")?;
+            return statement.execute(params![of.0, key]).map(drop);
+        };
+        let mut statement =
+            self.connection.prepare_cached("INSERT OR REPLACE INTO remembered VALUES (?1, ?2, ?3, ?4)")?;
+        statement.execute(params![of.0, key, text, signed(*number)]).map(drop)
+    }
+
     /// A number that nothing refers to any more. Its queue is blank, and what is left here is about events that are gone.
     pub(super) fn forget_name(&mut self, NameId(id): NameId) -> Result<()> {
-        for table in ["fact", "dead", "buried", "bits", "let_go", "postponed", "head", "digest", "member"] {
+        for table in ["fact", "remembered", "dead", "buried", "bits", "let_go", "postponed", "head", "digest", "member"]
+        {
             let sql = format!("DELETE FROM {table} WHERE destination = ?1");
             self.connection.prepare_cached(&sql)?.execute([id])?;
         }

@@ -8,6 +8,7 @@ use super::*;
 use crate::store::journal::bitmap::Bitmap;
 use crate::store::journal::format::{DeliveryKey, ReplayRecord};
 use crate::store::journal::known::{CommandAct, CommandKind, KnownCommand};
+use crate::store::journal::remembered::RememberedRow;
 use crate::store::journal::words::{Damage, Letter, Place};
 use crate::store::{AskedPrint, AttemptNote, NameId};
 
@@ -142,6 +143,19 @@ impl Database {
     pub fn memos(&self) -> Result<HashMap<String, String>> {
         let mut statement = self.connection.prepare_cached("SELECT key, text FROM memo")?;
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.collect()
+    }
+
+    pub fn remembered(&self) -> Result<Vec<RememberedRow>> {
+        let mut statement = self.connection.prepare_cached("SELECT destination, key, text, number FROM remembered")?;
+        let rows = statement.query_map([], |row| {
+            Ok(RememberedRow {
+                of: NameId(row.get(0)?),
+                key: row.get(1)?,
+                text: row.get(2)?,
+                number: unsigned(row, 3)?,
+            })
+        })?;
         rows.collect()
     }
 
