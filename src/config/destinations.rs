@@ -7,7 +7,7 @@ use super::kinds::{self, RENAMED_FROM};
 use super::named::{NamedFiles, Noted};
 use super::names::Names;
 use super::policy::{self, ANSWERS, COMMON};
-use super::{DestinationConfig, advice, is_name, outline, sorting};
+use super::{DestinationConfig, advice, in_turn, is_name, outline, sorting};
 use crate::destination::{Client, Context, Destination, KINDS, Kind};
 use crate::yaml::load::{NODES_MAX, TEXT_BYTES_MAX};
 use crate::yaml::problem::did_you_mean;
@@ -205,7 +205,7 @@ fn read_one(
     sorting::refuse_nothing(reader, node, Some(defaults));
     let mut entries = entries.with_defaults(&common_defaults);
     let answers = entries.node(&ANSWERS.info);
-    let policy = policy::read(reader, &mut entries, kind);
+    let mut policy = policy::read(reader, &mut entries, kind);
     let backlog = policy::read_backlog(&mut entries, kind);
     let sorting = sorting::Nodes::take(&mut entries);
     let of_digest = sorting.digest;
@@ -223,6 +223,11 @@ fn read_one(
     let noted = Noted::new(parts.surroundings);
     let context = Context { reader, name, client, surroundings: &noted, data_dir, answers, digest: sorting.digest };
     let destination: Option<Arc<dyn Destination>> = (kind.build)(&context, own);
+    if let Some(destination) = &destination {
+        policy.interval = policy.interval.max(destination.interval_min());
+        in_turn::check_concurrency(reader, [node, defaults], &**destination, &policy);
+    }
+    in_turn::advise_of_fields(reader, kind, [section, defaults]);
     let can_be_one = destination.as_ref().map(|destination| destination.digests());
     let sent = types.map(|types| sorting::SentThere { name, types });
     let sorting = sorting::read(reader, sorting, kind, can_be_one, sent).map(Arc::new);

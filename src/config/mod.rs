@@ -4,7 +4,7 @@
 //!
 //! * `root`: the whole file. `listen`, `admin`, `tls` (`certificate`: when one ends), `sources`, `rules`, `destinations`, `notify`, `limits`, `keeping` (the key `store`), `expectations` (the key `tests`): its
 //!   sections, each with its keys. `policy`: what every destination may set; `kinds`: that and the kinds' own keys, put together.
-//! * `sorting`: what goes out together, what is urgent, and when it is quiet.
+//! * `sorting`: what goes out together, what is urgent, and when it is quiet. `in_turn`: what goes out one after the other.
 //! * `advice`: the warnings.
 //! * `slip`, `signs`: what a slip in the YAML was meant to be.
 //! * `unknown`, `meant`, `combinator`, `expression`: what is told of a key or a form that is not ours.
@@ -24,6 +24,7 @@ mod combinator;
 mod destinations;
 mod expectations;
 mod expression;
+mod in_turn;
 mod keeping;
 mod kinds;
 mod limits;

@@ -47,7 +47,7 @@ const TIMEOUT: Defaulted<Duration> = key("timeout", duration(Duration::from_mill
     .about("For one attempt, from connecting to the answer's end.")
     .example("10s")
     .default(Policy::DEFAULT.timeout);
-const CONCURRENCY: Key<u64> = key("concurrency", whole(1..=256))
+pub(super) const CONCURRENCY: Key<u64> = key("concurrency", whole(1..=256))
     .about("Attempts in flight at once. More would only queue on the other side.")
     .example("4")
     .otherwise_made(|| by_kind(|defaults| Some(defaults.concurrency.to_string())));

@@ -70,6 +70,11 @@ pub struct InHand {
 }
 
 impl InHand {
+    /// Where they came from.
+    pub fn queue(&self) -> Arc<dyn Queue> {
+        self.queue.clone()
+    }
+
     /// Whose they are.
     pub fn destination(&self) -> Option<NameId> {
         self.claims.first().map(|claim| claim.delivery.destination)

@@ -10,6 +10,7 @@
 //! * [`rate_limit`]: how fast. [`breaker`]: whether at all. [`status`]: what a worker shows of itself.
 //! * [`sorting`]: what goes out together, what goes first, and when nothing goes out. `sorter`: the task that sees to it, beside a worker.
 //! * [`bodies`]: how many bytes of bodies may be in flight at once.
+//! * [`recalled`]: attempts that go by what the ones before have left behind.
 //! * [`in_hand`]: claims that are handed back whatever becomes of who holds them.
 //! * [`troubles`]: what the log says of a destination.
 //! * [`limits`]: what waits too long, takes too much room, or waits for a destination that is gone.
@@ -21,6 +22,7 @@ mod decide;
 mod in_hand;
 mod limits;
 mod rate_limit;
+mod recalled;
 mod section;
 mod sorter;
 pub mod sorting;

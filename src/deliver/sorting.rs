@@ -25,7 +25,7 @@ pub use self::rehearse::Rehearsal;
 pub use self::sorted::{ShownWindow, Sorted};
 pub use self::windows::{Fold, Windows};
 use crate::destination::{Delivery, Destination, MISSING};
-use crate::event::{FieldId, FieldSet, Refused, RelayFields, Value};
+use crate::event::{FieldId, FieldSet, Refused, RelayFields};
 use crate::rules::Condition;
 use crate::store::GroupKey;
 
@@ -121,7 +121,7 @@ impl Sorting {
             return Ok(Verdict::Urgent);
         }
         let Some(Gathering { by, breakdown, .. }) = &self.gathering else { return Ok(Verdict::Single) };
-        let text = |field: &Field| seen(told(event.fields.get(&self.fields, field.id)));
+        let text = |field: &Field| seen(event.fields.told(&self.fields, field.id).unwrap_or_default());
         let mut key = Context::new(&SHA256);
         key.update(&address.to_le_bytes());
         let mut values = Vec::with_capacity(by.len());
@@ -152,24 +152,6 @@ fn key_of(digest: &ring::digest::Digest) -> GroupKey {
     let mut key = [0; 16];
     key.iter_mut().zip(digest.as_ref()).for_each(|(byte, from)| *byte = *from);
     GroupKey(key)
-}
-
-/// What an event has in a field, as text; several values where an array lies on the way. Empty where it has none.
-fn told(values: &[(u32, Value<'_>)]) -> String {
-    let mut told: Vec<String> = Vec::new();
-    values.iter().for_each(|(_, value)| tell(value, &mut told));
-    told.join(", ")
-}
-
-fn tell(value: &Value<'_>, told: &mut Vec<String>) {
-    match value {
-        Value::Null => {}
-        Value::Bool(value) => told.push(value.to_string()),
-        Value::Number(text) => told.push((*text).to_owned()),
-        Value::String(text) => told.push(text.clone().into_owned()),
-        Value::Array(items) => items.iter().for_each(|item| tell(item, told)),
-        Value::Object => told.push("{…}".to_owned()),
-    }
 }
 
 /// A value as it is seen: what looks the same is the same group, and one that shows nothing is one that is missing. It is on one line, with one blank

@@ -21,10 +21,12 @@ use super::breaker::{Allowed, Breaker};
 use super::decide::Policy;
 use super::in_hand::{InHand, Read, Unattempted};
 use super::rate_limit::Turn;
+use super::recalled::{self, Recalled};
 use super::section::Section;
-use super::sorting::Sorted;
+use super::sorting::{Sorted, Verdict};
 use super::status::Status;
 use crate::destination::{Delivery, Digest, Outcome, Outcomes, Reason};
+use crate::event::RelayFields;
 use crate::store::{Change, Claimed, NameId, Names, Queue, QueueState, Room, Store, StoreError, StoredEvent};
 use crate::time::{Clock, Instant, sleep_until};
 
@@ -385,12 +387,28 @@ async fn attempted(attempt: Attempt) -> Attempted {
     let started = Instant::now();
     let Policy { timeout, .. } = section.config.policy;
     // The call itself may panic as well as what it returns.
-    let attempt = AssertUnwindSafe(async { section.config.destination.attempt(&deliveries).await }).catch_unwind();
+    let destination = &*section.config.destination;
+    let mut recalled = Recalled::default();
+    let attempt = AssertUnwindSafe(async {
+        match destination.memory() {
+            None => destination.attempt(&deliveries).await,
+            // In a box, so that the others have no room for it.
+            Some(memory) => {
+                let is_urgent = |delivery: &Delivery| is_urgent(&section, delivery);
+                let queue = claims.queue();
+                Box::pin(recalled::attempt(memory, &*queue, &deliveries, is_urgent, &mut recalled)).await
+            }
+        }
+    })
+    .catch_unwind();
     let made = match tokio::time::timeout(timeout, attempt).await {
         Ok(Ok(outcomes)) => outcomes,
         Ok(Err(_)) => Outcomes::from_elem(Outcome::local("a bug: the attempt panicked; see the log"), deliveries.len()),
         Err(_) => Outcomes::from_elem(Outcome::retry(format!("no answer within {timeout:?}")), deliveries.len()),
     };
+    if destination.memory().is_some() {
+        Box::pin(recalled.keep(&claims.queue())).await;
+    }
     let mut made = made.into_iter();
     let outcomes = read.into_iter().map(|event| match event {
         Ok(_) => made.next().unwrap_or_else(|| Outcome::local("a bug: the attempt gave no outcome")),
@@ -402,6 +420,13 @@ async fn attempted(attempt: Attempt) -> Attempted {
     let outcomes = outcomes.collect();
     drop(reservation);
     Attempted { section, outcomes, claims, started_ms, took: started.elapsed(), is_probe }
+}
+
+/// Whether a delivery passes all that waits.
+fn is_urgent(section: &Section, delivery: &Delivery) -> bool {
+    let Some(sorting) = section.config.sorting.as_ref().filter(|_| delivery.digest.is_none()) else { return false };
+    let relay = RelayFields { source: &delivery.source, received_ms: delivery.event.received_ms };
+    sorting.verdict(&delivery.event.body, relay, 0) == Ok(Verdict::Urgent)
 }
 
 /// Of each claim whose event was read, the digest that it is; `None` where it is a delivery by itself, and of a digest with one member. What

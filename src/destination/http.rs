@@ -47,6 +47,7 @@ pub(super) const KIND: Kind = Kind {
         TemplateKey::of(JSON.info.name, Language::Json).omitted_by(OMIT_MISSING.info.name),
         TemplateKey::of(TEXT.info.name, Language::Text),
     ],
+    fields: &[],
     secret_keys: &["url", "proxy", "headers", "bearer", "basic", "header", "value"],
     always_secret: &[],
     not_content: &[URL.info.name, AUTH.info.name, HEADERS.info.name, SIGNING_SECRETS.info.name],

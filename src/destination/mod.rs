@@ -12,6 +12,7 @@
 //!   that came out too long; [`dialect`]: habits of other languages.
 //! * [`client`], [`way`]: requests, and by which proxy and whose certificates they go. [`hops`]: events that come back to where they were.
 //!   [`signature`]: of a request; [`exposure`]: who could read it on its way.
+//! * [`memory`], [`Memory`]: what an attempt leaves behind for those that follow.
 //! * [`notice`], [`Teller`]: what an operator is told by way of a destination, which is no event.
 //! * [`answer`], [`chat`]: what an HTTP or a chat server's answer means; [`retry_after`]: how long it asks to wait.
 //! * [`preview`], [`unsent`]: what would be sent, and why nothing is. `sample`: a delivery for tests.
@@ -25,6 +26,7 @@ pub(crate) mod dialect;
 pub mod digest;
 mod exposure;
 pub mod hops;
+pub mod memory;
 pub mod notice;
 mod number;
 pub mod path_template;
@@ -69,6 +71,7 @@ use smallvec::SmallVec;
 pub use self::answer::Answers;
 pub use self::client::Client;
 pub use self::digest::{Digest, DigestKeys, Group, MISSING, digest_keys};
+pub use self::memory::{Memo, Memory};
 pub use self::notice::{Notice, Teller, Told};
 pub use self::preview::Preview;
 pub use self::unsent::Unsent;
@@ -102,6 +105,8 @@ pub struct Kind {
     pub likeness: fn(&str) -> u8,
     /// The keys whose texts are templates.
     pub templates: &'static [TemplateKey],
+    /// The keys whose texts are fields of the event.
+    pub fields: &'static [&'static str],
     /// Keys of its section, and below, on whose line a secret may stand whatever their names say.
     pub secret_keys: &'static [&'static str],
     /// Keys of its section whose text is a secret, whatever it is.
@@ -450,6 +455,16 @@ pub trait Destination: Send + Sync {
     /// How many deliveries one attempt takes.
     fn batch_max(&self) -> usize {
         1
+    }
+
+    /// How far apart its attempts are at least, whatever the config says.
+    fn interval_min(&self) -> Option<Duration> {
+        None
+    }
+
+    /// How its attempts are made where they go by what those before have left behind, one after the other.
+    fn memory(&self) -> Option<&dyn Memory> {
+        None
     }
 
     /// By what an operator is told of something here; or why nobody can be, behind "… cannot tell anybody: ".

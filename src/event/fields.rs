@@ -376,6 +376,13 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The same as text, by which events are told apart; several values where an array lies on the way. `None` where it has none.
+    pub fn told(&self, set: &FieldSet, id: FieldId) -> Option<String> {
+        let mut told: Vec<String> = Vec::new();
+        self.get(set, id).iter().for_each(|(_, value)| value.tell(&mut told));
+        (!told.is_empty()).then(|| told.join(", "))
+    }
+
     /// The fields of `set` that may have a value here. One may stand twice.
     pub(crate) fn present<'f>(&'f self, set: &'f FieldSet) -> impl Iterator<Item = FieldId> + 'f {
         let slots = self.values.chunk_by(|(one, _), (other, _)| one == other).map(|values| values[0].0);

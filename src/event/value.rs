@@ -57,6 +57,18 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// As texts, of an array each of its values.
+    pub(super) fn tell(&self, told: &mut Vec<String>) {
+        match self {
+            Value::Null => {}
+            Value::Bool(value) => told.push(value.to_string()),
+            Value::Number(text) => told.push((*text).to_owned()),
+            Value::String(text) => told.push(text.clone().into_owned()),
+            Value::Array(items) => items.iter().for_each(|item| item.tell(told)),
+            Value::Object => told.push("{…}".to_owned()),
+        }
+    }
+
     /// What sort of value it is, as people call it.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -52,7 +52,7 @@ struct Running {
 impl Scene {
     /// At this time of a winter's day in UTC, with these destinations.
     fn new(time: &str, destinations: &str) -> Self {
-        let slack = Watched::new(Strict::new());
+        let slack = Watched::new(Strict::new().with_app("xoxb-1", &["#email"]));
         let text = format!(
             "sources: {{ vero: {{ token: nobody-asks-for-it }} }}\nrules: [{{ to: [chat] }}]\ndestinations:\n{destinations}"
         );
@@ -274,5 +274,50 @@ fn who_shares_the_webhook_does_not_hold_the_complaint_up() {
             assert!(took <= TWO_SECONDS, "{took:?}");
             scene.pass(Duration::from_millis(1_700)).await;
         }
+    });
+}
+
+const APP: &str = r##"  chat:
+    slack: { token: xoxb-1, channel: "#email", thread_by: [campaign.id], api: "http://127.0.0.1/api/" }
+    digest: { every: 15m, by: [type, campaign.name], first: 3 }
+    urgent: { type: complained, campaign.type: transactional }
+"##;
+
+#[test]
+fn the_newsletters_bounces_stand_in_one_thread_and_the_receipts_complaint_in_another() {
+    run(async {
+        let mut scene = Scene::new("09:00", APP);
+        scene.newsletter(&[0]).await;
+        let took = scene.complaint().await;
+        assert!(took <= TWO_SECONDS, "{took:?}");
+        scene.pass(Duration::from_secs(60 * 60)).await;
+        assert_eq!(scene.told(), BOUNCES);
+        let posts = scene.posts();
+        let (below, first): (Vec<_>, Vec<_>) = posts.iter().partition(|post| post.thread.is_some());
+        assert_eq!(first.len(), 2, "{first:#?}");
+        assert!(below.len() >= 3 && below.iter().all(|post| post.thread.as_ref() == Some(&first[0].ts)), "{below:#?}");
+        // What is known of threads lies beside the journal, which is all that this disk has.
+        scene.kill().await;
+        for _ in 0..3 {
+            let took = scene.complaint().await;
+            assert!(took <= TWO_SECONDS, "{took:?}");
+        }
+        let threads: Vec<_> = scene.posts().split_off(posts.len()).into_iter().map(|post| post.thread).collect();
+        let begun = scene.posts()[posts.len()].ts.clone();
+        assert_eq!(threads, [None, Some(begun.clone()), Some(begun)]);
+    });
+}
+
+#[test]
+fn one_message_counts_all_bounces_of_a_newsletter() {
+    let counting = APP.replace("thread_by: [campaign.id]", "update: true");
+    run(async {
+        let mut scene = Scene::new("09:00", &counting);
+        scene.newsletter(&[0]).await;
+        let took = scene.complaint().await;
+        assert!(took <= TWO_SECONDS, "{took:?}");
+        scene.pass(Duration::from_secs(60 * 60)).await;
+        assert_eq!((scene.told(), scene.posts().len()), (BOUNCES, 2), "{:#?}", scene.posts());
+        assert!(scene.posts()[0].edits >= 3);
     });
 }

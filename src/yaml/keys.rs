@@ -198,7 +198,7 @@ impl<T> Key<T> {
 
 impl<T> Defaulted<T> {
     /// Reads what stands behind it.
-    pub(super) fn read(&self, reader: &Reader, node: &Node) -> Option<T> {
+    pub(crate) fn read(&self, reader: &Reader, node: &Node) -> Option<T> {
         (self.read)(reader, &self.info.of, node)
     }
 }

@@ -67,7 +67,7 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 189] = [
+const UNSEEN: [&str; 196] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
@@ -222,9 +222,16 @@ const UNSEEN: [&str; 189] = [
     "retry_that_begins_above_its_most",
     "size_beyond_its_limit",
     "slack_a_channel_of_an_event_without_a_list",
+    "slack_a_counter_of_a_webhook",
+    "slack_a_counter_of_nothing",
+    "slack_a_counter_with_four_at_once",
     "slack_an_api_in_the_clear",
     "slack_channels_for_one_channel",
     "slack_channels_that_are_none",
+    "slack_threads_by_nine_fields",
+    "slack_threads_by_nothing",
+    "slack_threads_by_what_is_no_field",
+    "slack_threads_with_four_at_once",
     "slip_a_filter_of_liquid",
     "slip_a_filter_with_nothing_near",
     "slip_a_method_of_javascript",

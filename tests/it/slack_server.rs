@@ -12,7 +12,7 @@ use vero_relay::destination::slack::strict::{Asked, Reply, Strict, Watched};
 use crate::harness::{Act, Fake, Message};
 
 /// How the paths of Slack begin, in the tests.
-pub const WEBHOOKS: [&str; 4] = ["/T/", "/slack", "/services/", "/api/chat.postMessage"];
+pub const WEBHOOKS: [&str; 5] = ["/T/", "/slack", "/services/", "/api/chat.postMessage", "/api/chat.update"];
 
 /// A server that stands for Slack, and for what else a test has beside it.
 pub struct SlackServer {
@@ -39,6 +39,18 @@ impl SlackServer {
     /// One with an app, and with what only it has.
     pub async fn with_app(token: &str, channels: &[&str]) -> Self {
         Self::start_as(Strict::new().with_app(token, channels), []).await
+    }
+
+    /// The same, and messages may come as fast as they want.
+    pub async fn hurried_with_app(token: &str, channels: &[&str]) -> Self {
+        Self::start_as(Strict::hurried().with_app(token, channels), []).await
+    }
+
+    /// What some messages are known by, by their places among all that were taken; they must be in these channels.
+    pub fn posted<const N: usize>(&self, channels: [&str; N], places: [usize; N]) -> [String; N] {
+        let strict = self.watched.lock();
+        assert_eq!(places.map(|at| strict.posts()[at].to.clone()), channels.map(str::to_owned));
+        places.map(|at| strict.posts()[at].ts.clone())
     }
 
     async fn start_as(strict: Strict, script: impl IntoIterator<Item = Act>) -> Self {

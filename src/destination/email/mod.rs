@@ -71,6 +71,7 @@ pub(super) const KIND: Kind = Kind {
         TemplateKey::of(TEXT.info.name, Language::Text),
         TemplateKey::of(HTML.info.name, Language::Text),
     ],
+    fields: &[],
     secret_keys: &[PASSWORD.info.name],
     always_secret: &[PASSWORD.info.name],
     not_content: &[

@@ -49,6 +49,7 @@ pub(super) const KIND: Kind = Kind {
     // What looks like nothing else is most likely a path.
     likeness: |_| 1,
     templates: &[TemplateKey::of(PATH.info.name, Language::Path)],
+    fields: &[],
     secret_keys: &[],
     always_secret: &[],
     not_content: &[PATH.info.name],

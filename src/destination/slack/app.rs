@@ -10,6 +10,8 @@ use http::header::HeaderValue;
 use super::super::template::{Escape, Template, is_template};
 use super::super::view::View;
 use super::super::{Delivery, Unsent, client};
+use super::threads::{self, THREAD_BY, Threads};
+use super::updates::UPDATE;
 use super::{URL, Url, exposure, is_loopback};
 use crate::secret::Secret;
 use crate::yaml::entries::Entries;
@@ -31,14 +33,21 @@ pub const API: Key<String> = key("api", form(client::URL_FORM, "URL"))
     .example("\"https://slack-gov.com/api/\"")
     .otherwise("`https://slack.com/api/`");
 /// What stands beside a token alone.
-const KEYS: [Info; 2] = [CHANNELS.info, API.info];
+const KEYS: [Info; 4] = [CHANNELS.info, API.info, THREAD_BY.info, UPDATE.info];
 
 const API_DEFAULT: &str = "https://slack.com/api/";
 const METHOD: &str = "chat.postMessage";
+/// The method beside it that edits: <https://docs.slack.dev/reference/methods/chat.update>.
+pub const UPDATE_METHOD: &str = "chat.update";
+/// 50 edits a minute are allowed, whatever the channel: <https://docs.slack.dev/apis/web-api/rate-limits#overview>, tier 3.
+pub const EDITS_APART: Duration = Duration::from_millis(1200);
 /// A channel has a name of at most 80 characters, or an id: <https://docs.slack.dev/reference/methods/conversations.create#naming>.
 const CHANNEL_CHARACTERS_MAX: usize = 81;
 /// More channels than anybody lists; each is compared with.
 const CHANNELS_MAX: usize = 100;
+/// Slack repeats the message in its answer, with six bytes for each sign beyond ASCII, and its blocks: 50 of at most 3000 characters are the most. Of
+/// an answer that is not read to its end nobody knows whether it says yes.
+pub const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Where Slack says that it is too much, and not for how long: <https://docs.slack.dev/apis/web-api/rate-limits#handling> asks to wait, 30 s in its example.
 pub const TOO_FAST: Duration = Duration::from_secs(30);
 
@@ -74,6 +83,9 @@ const HELPS: [(&str, &str); 10] = [
 /// Posts into channels.
 pub struct App {
     channel: Channel,
+    threads: Option<Threads>,
+    /// One message counts what belongs together.
+    updates: bool,
 }
 
 enum Channel {
@@ -88,26 +100,51 @@ pub struct Read {
     pub authorization: HeaderValue,
 }
 
+/// What says which messages belong together.
+struct Groups<'n> {
+    thread_by: Option<&'n Node>,
+    update: Option<&'n Node>,
+    digest: Option<&'n Node>,
+}
+
 /// Reads what an app has in place of a webhook. `None` within: it is wrong, and that has been told; without a token there is none.
-pub fn read(reader: &Reader, entries: &mut Entries<'_, '_>, channel: Option<&Node>) -> Option<Option<Read>> {
+pub fn read(
+    reader: &Reader,
+    entries: &mut Entries<'_, '_>,
+    channel: Option<&Node>,
+    digest: Option<&Node>,
+) -> Option<Option<Read>> {
     let token_node = entries.node(&TOKEN.info);
-    let [channels, api] = KEYS.map(|key| entries.node(&key));
+    let [channels, api, thread_by, update] = KEYS.map(|key| entries.node(&key));
     let Some(token_node) = token_node else {
-        for (node, key) in [channels, api].into_iter().zip(KEYS).filter_map(|(node, key)| Some((node?, key))) {
-            let help = "a webhook has one channel: take it out, or write `token` in place of `url`".to_owned();
-            reader.error_with(node.id, format!("`{}` belongs to `token`, and there is none", key.name), help);
+        let update = update.filter(|node| UPDATE.read(reader, node) != Some(false));
+        let given =
+            [channels, api, thread_by, update].into_iter().zip(KEYS).filter_map(|(node, key)| Some((node?, key)));
+        for (node, key) in given {
+            let help = match [THREAD_BY.info.name, UPDATE.info.name].contains(&key.name) {
+                true => {
+                    "a webhook does not say what it has posted, so nothing goes below it or takes its place: write `token` in place of `url`"
+                }
+                false => "a webhook has one channel: take it out, or write `token` in place of `url`",
+            };
+            reader.error_with(
+                node.id,
+                format!("`{}` belongs to `token`, and there is none", key.name),
+                help.to_owned(),
+            );
         }
         return None;
     };
-    Some(read_app(reader, entries, token_node, channel, [channels, api]))
+    let groups = Groups { thread_by, update, digest };
+    Some(read_app(reader, entries, token_node, [channel, channels, api], groups))
 }
 
 fn read_app(
     reader: &Reader,
     entries: &mut Entries<'_, '_>,
     token_node: &Node,
-    channel: Option<&Node>,
-    [channels, api]: [Option<&Node>; 2],
+    [channel, channels, api]: [Option<&Node>; 3],
+    groups: Groups<'_>,
 ) -> Option<Read> {
     let token = reader.credential(token_node);
     let begins = |with: &str| token.as_ref().is_some_and(|token| token.expose().starts_with(with));
@@ -130,11 +167,32 @@ fn read_app(
         }
     };
     let url = api_url(reader, api);
+    let groups = read_groups(reader, groups);
     if url_node.is_some() {
         return None;
     }
     let authorization = token.and_then(|token| authorization(reader, token_node, &token));
-    Some(Read { app: App { channel: channel? }, url: url?, authorization: authorization? })
+    let (threads, updates) = groups?;
+    Some(Read { app: App { channel: channel?, threads, updates }, url: url?, authorization: authorization? })
+}
+
+/// Which messages belong together, and whether one counts them all.
+fn read_groups(reader: &Reader, Groups { thread_by, update, digest }: Groups<'_>) -> Option<(Option<Threads>, bool)> {
+    let updates = update.and_then(|node| UPDATE.read(reader, node)).unwrap_or(UPDATE.default);
+    let threads = match thread_by.map(|node| threads::read(reader, node)) {
+        Some(read) => Some(read?),
+        None if !updates => None,
+        None => match digest {
+            Some(digest) => Some(threads::of_digest(digest)?),
+            None => {
+                let help = "write thread_by: [campaign.id] beside it, or a `digest` beside the kind".to_owned();
+                let at = update.map(|node| node.id)?;
+                reader.error_with(at, "one message counts what belongs together, and nothing says what does", help);
+                return None;
+            }
+        },
+    };
+    Some((threads, updates))
 }
 
 fn api_url(reader: &Reader, node: Option<&Node>) -> Option<Url> {
@@ -223,6 +281,16 @@ impl App {
             Channel::Fixed(channel) => Ok(channel),
             Channel::Chosen { .. } => Err(Unsent::failed("its channel is made of an event")),
         }
+    }
+
+    /// Which of its messages belong together, where some do.
+    pub fn threads(&self) -> Option<&Threads> {
+        self.threads.as_ref()
+    }
+
+    /// Whether one message counts what belongs together, in place of a thread.
+    pub fn updates(&self) -> bool {
+        self.updates
     }
 
     /// Where its messages may go, for people.
@@ -333,6 +401,15 @@ mod tests {
         watched.lock().ask_for("invalid_auth");
         let slack = slack("{ token: xoxb-another, channel: \"#email\" }", &watched.client());
         assert_eq!(attempted(&*slack, &event("sent")).await.name(), "pause");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_repeats_the_longest_message_says_yes() {
+        let watched = watched();
+        let section = format!("{{ token: @, channel: \"#email\", text: \"{}\" }}", "ж".repeat(super::super::TEXT_MAX));
+        let slack = slack(&section, &watched.client());
+        assert_eq!(attempted(&*slack, &event("sent")).await, Outcome::Delivered);
+        assert_eq!(watched.lock().posts().len(), 1);
     }
 
     #[tokio::test]

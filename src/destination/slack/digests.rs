@@ -91,7 +91,7 @@ fn fit_line(template: &Template, view: &View) -> Result<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -169,7 +169,7 @@ mod tests {
     }
 
     /// Values that would like to be more than a value.
-    fn hostile() -> impl Strategy<Value = String> {
+    pub fn hostile() -> impl Strategy<Value = String> {
         let words = prop::sample::select(vec![
             "<!channel>",
             "<@U1>",

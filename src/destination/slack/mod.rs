@@ -3,7 +3,8 @@
 //! # Cast
 //!
 //! * [`messages`]: what each type of event reads like; [`digests`]: several as one. [`blocks`]: blocks as Slack takes them. [`notice`]: what an
-//!   operator is told. [`app`]: what an app has in place of a webhook.
+//!   operator is told. [`app`]: what an app has in place of a webhook. [`threads`]: which of its messages belong together; [`updates`]: those
+//!   that count; [`threaded`]: attempts that go by that.
 //! * `strict`: a Slack that refuses what Slack documents that it would, for tests.
 
 mod app;
@@ -13,6 +14,9 @@ mod messages;
 mod notice;
 #[cfg(any(test, feature = "test-support"))]
 pub mod strict;
+mod threaded;
+mod threads;
+mod updates;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +28,8 @@ use http::{HeaderMap, Method};
 use serde_json::json;
 
 use self::app::{API, App, CHANNELS, TOKEN};
+use self::threads::THREAD_BY;
+use self::updates::{Counter, UPDATE};
 use super::chat::{Said, said};
 use super::client::{self, ANSWER_BYTES_MAX, Answer, Call, Client, Masks, Url, is_loopback};
 use super::cut::cut;
@@ -33,8 +39,8 @@ use super::template::{Escape, Subject, Template, is_template};
 use super::unsent::advise_of_an_empty_message;
 use super::view::View;
 use super::{
-    Answers, Context, Defaults, Delivery, Destination, Kind, Language, Outcome, Outcomes, Preview, Reason, Teller,
-    TemplateKey, Unsent, one_by_one, way,
+    Answers, Context, Defaults, Delivery, Destination, Kind, Language, Memory, Outcome, Outcomes, Preview, Reason,
+    Teller, TemplateKey, Unsent, one_by_one, way,
 };
 use crate::destination::exposure;
 use crate::event::Json;
@@ -59,6 +65,7 @@ pub(super) const KIND: Kind = Kind {
         TemplateKey::of(BLOCKS.info.name, Language::Blocks),
         TemplateKey::of(CHANNEL, Language::Text),
     ],
+    fields: &[THREAD_BY.info.name],
     secret_keys: &["url", "token", "proxy"],
     always_secret: &[URL.info.name, TOKEN.info.name],
     not_content: &[URL.info.name, TOKEN.info.name, API.info.name],
@@ -105,6 +112,8 @@ const DIGEST_BLOCKS: Key<()> = key("blocks", by_hand(Of::Own("list", || json!({ 
     .example("[{ type: section, text: { type: mrkdwn, text: \"*{{ digest.count }}* × {{ type }}\" } }]");
 /// The key of what both an app and some webhooks can choose.
 const CHANNEL: &str = "channel";
+/// The first message of the thread that a message goes into.
+const THREAD: &str = "thread_ts";
 /// What other servers than Slack, and Slack's old webhooks, let a message choose: <https://docs.slack.dev/legacy/legacy-custom-integrations/legacy-custom-integrations-incoming-webhooks>,
 /// <https://developers.mattermost.com/integrate/webhooks/incoming/>.
 const EXTRAS: [Key<String>; 4] = [
@@ -133,13 +142,13 @@ fn keys() -> Section {
     let one_of = json!({ "anyOf": [{ "required": [URL.info.name] }, { "required": [TOKEN.info.name] }] });
     Section::of(&[url, TOKEN.info, TEXT.info, BLOCKS.info])
         .and(&EXTRAS.map(|key| key.info))
-        .and(&[CHANNELS.info, API.info, UNFURL_LINKS.info])
+        .and(&[CHANNELS.info, THREAD_BY.info, UPDATE.info, API.info, UNFURL_LINKS.info])
         .and(&way::KEYS)
         .never(URL.info.name, TOKEN.info.name)
         .besides_alone(one_of)
         .besides_alone(json!({ "dependentRequired": { TOKEN.info.name: [CHANNEL] } }))
         .besides_alone(
-            json!({ "dependentRequired": { CHANNELS.info.name: [TOKEN.info.name], API.info.name: [TOKEN.info.name] } }),
+            json!({ "dependentRequired": { CHANNELS.info.name: [TOKEN.info.name], API.info.name: [TOKEN.info.name], THREAD_BY.info.name: [TOKEN.info.name] } }),
         )
 }
 
@@ -184,7 +193,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
     let mut extra_nodes: Vec<_> =
         EXTRAS.iter().filter_map(|key| Some((key.info.name, entries.node(&key.info)?))).collect();
     let channel = extra_nodes.iter().find(|(name, _)| *name == CHANNEL).map(|(_, node)| *node);
-    let read = app::read(reader, &mut entries, channel);
+    let read = app::read(reader, &mut entries, channel, context.digest);
     let is_app = read.is_some();
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static(client::USER_AGENT));
@@ -322,20 +331,29 @@ impl Slack {
 
     /// The exact request of an attempt.
     fn call(&self, delivery: &Delivery) -> Result<Call, Unsent> {
-        Ok(self.call_with(self.body(delivery)?))
+        Ok(self.call_with(self.body(delivery, None)?))
     }
 
     fn call_with(&self, body: Vec<u8>) -> Call {
         let url = self.url.clone();
         let headers = self.headers.clone();
-        Call { method: Method::POST, url, headers, body: body.into(), answer_bytes_max: ANSWER_BYTES_MAX }
+        let answer_bytes_max = if self.app.is_some() { app::ANSWER_BYTES_MAX } else { ANSWER_BYTES_MAX };
+        Call { method: Method::POST, url, headers, body: body.into(), answer_bytes_max }
     }
 
-    fn body(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
-        self.made_body(delivery).map_err(|unsent| unsent.masked(&self.content_masks))
+    /// The message, and the thread that it goes into.
+    fn body(&self, delivery: &Delivery, thread: Option<&str>) -> Result<Vec<u8>, Unsent> {
+        self.made_body(delivery, thread).map_err(|unsent| unsent.masked(&self.content_masks))
     }
 
-    fn made_body(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
+    fn made_body(&self, delivery: &Delivery, thread: Option<&str>) -> Result<Vec<u8>, Unsent> {
+        let (text, blocks) = self.message(delivery)?;
+        let channel = self.app.as_ref().map(|app| app.channel(delivery)).transpose()?;
+        self.written([(CHANNEL, channel.as_deref()), (THREAD, thread)], text, blocks)
+    }
+
+    /// What a delivery is told as: a text, blocks, or both.
+    fn message(&self, delivery: &Delivery) -> Result<(Option<String>, Option<Json>), Unsent> {
         let view = View::new(delivery);
         let form = if delivery.digest.is_some() { &self.digest } else { &self.form };
         let text = match (&form.message, &delivery.digest) {
@@ -355,20 +373,40 @@ impl Slack {
         if text.is_none() && blocks.is_none() {
             return Err(Unsent::Skipped("the message is empty".to_owned()));
         }
-        let channel = self.app.as_ref().map(|app| app.channel(delivery)).transpose()?;
-        self.written(channel, text, blocks)
+        Ok((text, blocks))
+    }
+
+    /// The request that has a message say something else.
+    fn edit(&self, counter: &Counter, told: &Delivery) -> Result<Call, Unsent> {
+        let (text, blocks) = self.message(told).map_err(|unsent| unsent.masked(&self.content_masks))?;
+        let place = [(CHANNEL, counter.channel.clone()), ("ts", counter.ts.clone())];
+        let place = place.map(|(key, text)| (key.to_owned(), Json::String(text)));
+        let text = ("text".to_owned(), Json::String(text.unwrap_or_default()));
+        // Those that it has would stay where nothing is said of them.
+        let blocks = ("blocks".to_owned(), blocks.unwrap_or(Json::Array(Vec::new())));
+        let body = written(place.into_iter().chain([text, blocks]).collect())?;
+        let mut call = self.call_with(body);
+        if let Ok(mut steps) = call.url.path_segments_mut() {
+            steps.pop().push(app::UPDATE_METHOD);
+        }
+        Ok(call)
     }
 
     /// A message, with what is the same in all of them.
-    fn written(&self, channel: Option<String>, text: Option<String>, blocks: Option<Json>) -> Result<Vec<u8>, Unsent> {
+    fn written(
+        &self,
+        place: [(&str, Option<&str>); 2],
+        text: Option<String>,
+        blocks: Option<Json>,
+    ) -> Result<Vec<u8>, Unsent> {
         let mut message = Vec::new();
-        message.extend(channel.map(|channel| (CHANNEL.to_owned(), Json::String(channel))));
+        message
+            .extend(place.into_iter().filter_map(|(key, text)| Some((key.to_owned(), Json::String(text?.to_owned())))));
         message.extend(text.map(|text| ("text".to_owned(), Json::String(text))));
         message.extend(blocks.map(|blocks| ("blocks".to_owned(), blocks)));
         message.extend(self.extras.iter().map(|(key, text)| ((*key).to_owned(), Json::String(text.clone()))));
         message.push(("unfurl_links".to_owned(), Json::Bool(self.unfurls)));
-        serde_json::to_vec(&Json::Object(message))
-            .map_err(|error| Unsent::failed(format!("the message could not be written: {error}")))
+        written(message)
     }
 
     /// What the body says counts first, then the status.
@@ -442,6 +480,11 @@ impl Slack {
     }
 }
 
+fn written(message: Vec<(String, Json)>) -> Result<Vec<u8>, Unsent> {
+    let written = serde_json::to_vec(&Json::Object(message));
+    written.map_err(|error| Unsent::failed(format!("the message could not be written: {error}")))
+}
+
 /// The kinds of the maps that a template stands in, and the keys there.
 fn kinds_of<'s>(place: &[(&'s Structure, &'s str)]) -> Vec<(&'s str, &'s str)> {
     let mut kinds: Vec<(&str, &str)> = Vec::with_capacity(place.len());
@@ -489,11 +532,21 @@ impl Destination for Slack {
 
     fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent> {
         let call = self.call(delivery)?;
-        Ok(Preview::request(&call, self.shown(&call.url), self.content_masks.clone()))
+        let mut preview = Preview::request(&call, self.shown(&call.url), self.content_masks.clone());
+        if let Some(thread) = self.threads().and_then(|threads| threads.name(delivery)) {
+            let thread = self.content_masks.apply(thread);
+            let (sentence, fact) = match self.app.as_ref().is_some_and(App::updates) {
+                true => ("or an edit of the message that counts", "counter"),
+                false => ("into the thread of", "thread"),
+            };
+            preview.title.push_str(&format!(", {sentence} {thread}"));
+            preview.facts.push((fact, thread));
+        }
+        Ok(preview)
     }
 
     fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
-        self.body(delivery)
+        self.body(delivery, None)
     }
 
     fn way(&self, delivery: &Delivery) -> Result<Secret, Unsent> {
@@ -512,9 +565,26 @@ impl Destination for Slack {
     }
 
     fn address_of(&self, delivery: &Delivery) -> Option<String> {
-        let app = self.app.as_ref().filter(|app| app.fixed().is_err())?;
+        let app = self.app.as_ref()?;
+        let is_chosen = app.fixed().is_err();
+        if !is_chosen && app.threads().is_none() {
+            return None;
+        }
         // What has no channel makes a dead letter, whatever it is put together with.
-        Some(app.channel(delivery).unwrap_or_default())
+        let channel = app.channel(delivery).unwrap_or_default();
+        let Some(threads) = app.threads() else { return Some(channel) };
+        match threads.key(delivery, &channel) {
+            Some(thread) => Some(format!("{channel} {thread}")),
+            None => is_chosen.then_some(channel),
+        }
+    }
+
+    fn interval_min(&self) -> Option<Duration> {
+        self.app.as_ref().filter(|app| app.updates()).map(|_| app::EDITS_APART)
+    }
+
+    fn memory(&self) -> Option<&dyn Memory> {
+        self.threads().map(|_| self as &dyn Memory)
     }
 
     fn digests(&self) -> bool {
@@ -590,7 +660,7 @@ mod tests {
     }
 
     fn text(slack: &Slack, body: &str) -> String {
-        let body = slack.body(&delivery(body)).expect("renders");
+        let body = slack.body(&delivery(body), None).expect("renders");
         let json: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
         json["text"].as_str().expect("text").to_owned()
     }
@@ -653,7 +723,7 @@ mod tests {
     #[test]
     fn an_empty_message_is_skipped_and_not_a_request() {
         let slack = slack(Message::Own(Template::compile("{{ nothing }}", Escape::Slack).expect("compiles")));
-        let unsent = slack.body(&delivery(r#"{"type":"t"}"#)).expect_err("nothing to send");
+        let unsent = slack.body(&delivery(r#"{"type":"t"}"#), None).expect_err("nothing to send");
         assert_eq!(unsent, Unsent::Skipped("the message is empty".to_owned()));
     }
 }

@@ -3,7 +3,7 @@
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use super::{Outcome, Slack, TEXT_MAX};
+use super::{CHANNEL, Outcome, Slack, TEXT_MAX, THREAD};
 use crate::destination::notice::{Notice, Teller, Told};
 
 /// Room for the line that says how much was left out.
@@ -15,8 +15,9 @@ const OVER: &str = "\u{1f7e2}";
 impl Teller for Slack {
     fn tell<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Outcome> {
         async {
-            let channel = self.app.as_ref().map(|app| app.fixed().map(str::to_owned)).transpose();
-            match channel.and_then(|channel| self.written(channel, Some(text(notice)), None)) {
+            let channel = self.app.as_ref().map(|app| app.fixed()).transpose();
+            let place = |channel| [(CHANNEL, channel), (THREAD, None)];
+            match channel.and_then(|channel| self.written(place(channel), Some(text(notice)), None)) {
                 Ok(body) => self.post(self.call_with(body)).await,
                 Err(unsent) => unsent.into(),
             }
@@ -72,6 +73,12 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::test_runner::TestRunner;
+
+    use super::super::super::sample::built;
+    use super::super::digests::tests::hostile;
+    use super::super::strict::{Strict, Watched};
     use super::*;
     use crate::destination::notice::sample;
 
@@ -99,5 +106,51 @@ mod tests {
         assert!(of(room + 1, 1).starts_with("… and 1 more, which the page shows"));
         assert!(of(300, 20).ends_with("… and 8 more, which the page shows"), "{}", of(300, 20));
         assert!(of(300, 20).chars().count() <= TEXT_MAX);
+    }
+
+    /// Problems that would like to be more than a problem.
+    fn notices() -> impl Strategy<Value = Notice> {
+        let page = || {
+            let shown = |name: String| name.replace(|c: char| c.is_whitespace() || c.is_control(), "");
+            let page = hostile().prop_map(move |name| Some(format!("https://relay.example.com/#/{}", shown(name))));
+            prop_oneof![Just(None), page]
+        };
+        let text = || prop_oneof![hostile(), hostile().prop_map(|text| text.repeat(40))];
+        let told = (text(), prop::collection::vec(text(), 0..12), page(), any::<bool>(), hostile());
+        let told = told.prop_map(|(text, details, page, is_over, about)| Told {
+            kind: "dead_letters",
+            about,
+            since_ms: 0,
+            is_over,
+            text,
+            details,
+            page,
+        });
+        let all = (prop::collection::vec(told, 1..40), page(), hostile());
+        all.prop_map(|(problems, page, title)| Notice { id: "0".to_owned(), at_ms: 0, title, problems, page })
+    }
+
+    #[test]
+    fn a_strict_slack_takes_whatever_is_told_by_webhook_and_by_app() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let (watched, destinations) = runtime.block_on(async {
+            let watched = Watched::new(Strict::hurried().with_app("xoxb-1", &["#ops"]));
+            let client = watched.client();
+            let sections = ["{ url: \"http://127.0.0.1:1/T/B/x\" }", "{ token: xoxb-1, channel: \"#ops\" }"];
+            let all = sections.map(|own| built("slack", own, "", &client).unwrap_or_else(|told| panic!("{told:?}")));
+            (watched, all)
+        });
+        let cases = crate::seeds::cases(400);
+        let mut runner = TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..Default::default() });
+        let held = runner.run(&notices(), |notice| {
+            for destination in &destinations {
+                let told = runtime.block_on(destination.teller().expect("it tells").tell(&notice));
+                let strict = watched.lock();
+                prop_assert!(strict.refusals().is_empty(), "{:?}", strict.refusals());
+                prop_assert_eq!(told, Outcome::Delivered);
+            }
+            Ok(())
+        });
+        held.unwrap_or_else(|error| panic!("{error}"));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
@@ -35,6 +36,11 @@ impl Watched {
 
     /// A client whose every request this Slack answers, by tokio's clock: under a paused one a destination runs in no time.
     pub fn client(&self) -> Client {
+        self.client_that_loses(Arc::default())
+    }
+
+    /// The same, whose answers are lost while `loses` says so.
+    pub fn client_that_loses(&self, loses: Arc<AtomicBool>) -> Client {
         let (handle, start) = (self.handle(), tokio::time::Instant::now());
         Client::scripted(move |call| {
             let header = |name| call.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
@@ -46,7 +52,8 @@ impl Watched {
                 authorization,
                 body: &call.body,
             };
-            Some(answer(handle.answer(start.elapsed(), asked)))
+            let answer = answer(handle.answer(start.elapsed(), asked));
+            (!loses.load(Ordering::Relaxed)).then_some(answer)
         })
     }
 

@@ -26,8 +26,32 @@ const KEYS: [&str; 12] = [
     "icon_url",
 ];
 
+/// The keys of an edit, which keeps the name and the icons that the message has: <https://docs.slack.dev/reference/methods/chat.update#arguments>.
+const KEYS_OF_AN_EDIT: [&str; 9] =
+    ["channel", "ts", "text", "blocks", "attachments", "link_names", "metadata", "parse", "reply_broadcast"];
+
 /// Reads the message of a request.
 pub fn read(content_type: Option<&str>, body: &[u8], mentions: &[String]) -> Result<Value, Refusal> {
+    let message = read_json(content_type, body)?;
+    check(&message, &KEYS, mentions)?;
+    Ok(Value::Object(message))
+}
+
+/// Reads what a message is to say from now on. No blocks take those away that it has.
+pub fn read_edit(content_type: Option<&str>, body: &[u8], mentions: &[String]) -> Result<Value, Refusal> {
+    let message = read_json(content_type, body)?;
+    if !message.get("ts").is_some_and(Value::is_string) {
+        return Err(Refusal::new("invalid_arguments", "`ts` says which message"));
+    }
+    let mut says = message.clone();
+    if says.get("blocks") == Some(&Value::Array(Vec::new())) {
+        says.remove("blocks");
+    }
+    check(&says, &KEYS_OF_AN_EDIT, mentions)?;
+    Ok(Value::Object(message))
+}
+
+fn read_json(content_type: Option<&str>, body: &[u8]) -> Result<Map<String, Value>, Refusal> {
     let invalid = |about: String| Refusal::new("invalid_payload", about);
     let sort = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if !sort.eq_ignore_ascii_case("application/json") {
@@ -35,15 +59,16 @@ pub fn read(content_type: Option<&str>, body: &[u8], mentions: &[String]) -> Res
     }
     let message: Value = serde_json::from_slice(body)
         .map_err(|error| invalid(format!("a message is JSON, and this is not: {error}")))?;
-    let Value::Object(members) = &message else { return Err(invalid("a message is a JSON object".to_owned())) };
-    check(members, mentions)?;
-    Ok(message)
+    match message {
+        Value::Object(members) => Ok(members),
+        _ => Err(invalid("a message is a JSON object".to_owned())),
+    }
 }
 
 /// Refuses a message that Slack would not post as it is.
-pub fn check(members: &Map<String, Value>, mentions: &[String]) -> Result<(), Refusal> {
+fn check(members: &Map<String, Value>, keys: &[&str], mentions: &[String]) -> Result<(), Refusal> {
     let invalid = |about: String| Err(Refusal::new("invalid_payload", about));
-    if let Some(key) = members.keys().find(|key| !KEYS.contains(&key.as_str())) {
+    if let Some(key) = members.keys().find(|key| !keys.contains(&key.as_str())) {
         return Err(Refusal::new("strict_unknown_key", format!("a message has no `{key}`")));
     }
     for key in ["channel", "username", "icon_emoji", "icon_url", "thread_ts"] {

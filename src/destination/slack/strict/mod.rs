@@ -27,6 +27,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How long such a burst may be is not documented; two is the least that is one.
 const BURST: u32 = 2;
 
+/// 50 edits a minute by an app, and sporadic bursts: <https://docs.slack.dev/reference/methods/chat.update> is of tier 3.
+const EDITS_APART: Duration = Duration::from_millis(1200);
+
 /// A request, as it came.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked<'r> {
@@ -67,7 +70,15 @@ pub struct Post {
     pub at: Duration,
     /// The path of the webhook, or the channel.
     pub to: String,
+    /// What it is known by in its channel.
+    pub ts: String,
+    /// The message that it stands below, if it does.
+    pub thread: Option<String>,
+    /// What it says; of one that was edited, what it says now.
     pub message: Value,
+    /// How often it was edited.
+    pub edits: u64,
+    is_deleted: bool,
 }
 
 /// What an app of the workspace proves itself by, and the channels that it is in.
@@ -78,6 +89,17 @@ struct App {
     /// Channels that are there, and that it is not in.
     others: Vec<String>,
     archived: Vec<String>,
+}
+
+impl App {
+    /// The id of a channel that it is in: by that alone a message is edited.
+    fn id_of(&self, channel: &str) -> Option<String> {
+        self.channels.iter().position(|known| known == channel).map(|at| format!("C{at:09}"))
+    }
+
+    fn channel_of(&self, id: &str) -> Option<&str> {
+        self.channels.iter().find(|channel| self.id_of(channel).as_deref() == Some(id)).map(String::as_str)
+    }
 }
 
 /// A workspace in which every path is an incoming webhook with a channel of its own, but for those of the API.
@@ -154,12 +176,18 @@ impl Strict {
     /// Answers a request that comes at a time, counted from any moment that is always the same.
     pub fn answer(&mut self, now: Duration, asked: Asked<'_>) -> Reply {
         self.requests += 1;
-        let is_api = asked.path.ends_with(POST_MESSAGE);
-        let judged = if is_api { self.judge_call(now, asked) } else { self.judge_webhook(now, asked) };
+        let is_edit = asked.path.ends_with(UPDATE);
+        let is_api = is_edit || asked.path.ends_with(POST_MESSAGE);
+        let judged = match is_api {
+            true if is_edit => self.judge_edit(now, asked),
+            true => self.judge_call(now, asked),
+            false => self.judge_webhook(now, asked),
+        };
         match judged {
+            Ok(message) if is_edit => self.edited(message),
             Ok(message) if is_api => self.posted(now, message),
             Ok(message) => {
-                self.posts.push(Post { at: now, to: asked.path.to_owned(), message });
+                self.post(now, asked.path.to_owned(), None, message);
                 reply(200, "ok")
             }
             Err((channel, refusal)) => {
@@ -181,8 +209,58 @@ impl Strict {
             return Err(of(Refusal::new("invalid_payload", about)));
         }
         let message = message::read(asked.content_type, asked.body, &self.mentions).map_err(of)?;
-        self.take_turn(now, asked.path).map_err(of)?;
+        self.take_turn(now, asked.path, INTERVAL).map_err(of)?;
         Ok(message)
+    }
+
+    fn authorized(&self, asked: Asked<'_>) -> Result<&App, Refusal> {
+        let refuse = |word, about: &str| Err(Refusal::new(word, about));
+        let Some(app) = &self.app else { return refuse("invalid_auth", "this workspace has no app") };
+        match asked.authorization.map(|value| value.strip_prefix("Bearer ").unwrap_or_default()) {
+            None => refuse("not_authed", "there is no token"),
+            Some(token) if token != app.token => refuse("invalid_auth", "the token is another"),
+            Some(_) => Ok(app),
+        }
+    }
+
+    /// <https://docs.slack.dev/reference/methods/chat.update>: by the id of the channel, a message that is there, and not more than so many.
+    fn judge_edit(&mut self, now: Duration, asked: Asked<'_>) -> Result<Value, (String, Refusal)> {
+        let of_edits = |refusal| (UPDATE.to_owned(), refusal);
+        let refuse = |word, about: String| Err(of_edits(Refusal::new(word, about)));
+        if asked.method != "POST" {
+            return refuse("invalid_post_type", "JSON comes by POST".to_owned());
+        }
+        let app = self.authorized(asked).map_err(of_edits)?;
+        let message = message::read_edit(asked.content_type, asked.body, &self.mentions).map_err(of_edits)?;
+        let (id, ts) = (message["channel"].as_str().unwrap_or_default(), message["ts"].as_str().unwrap_or_default());
+        let Some(channel) = app.channel_of(id) else {
+            return refuse("channel_not_found", format!("`{id}` is the id of no channel"));
+        };
+        let is_it = |post: &&Post| post.to == channel && post.ts == ts && !post.is_deleted;
+        if !self.posts.iter().any(|post| is_it(&post)) {
+            return refuse("message_not_found", format!("nothing in {channel} was posted at {ts}"));
+        }
+        if self.asked_for.contains(&EDIT_WINDOW_CLOSED) {
+            return refuse(EDIT_WINDOW_CLOSED, "the workspace lets nobody edit any more".to_owned());
+        }
+        self.take_turn(now, UPDATE, EDITS_APART)
+            .map_err(|refusal| of_edits(Refusal { word: RATELIMITED, ..refusal }))?;
+        Ok(message)
+    }
+
+    fn edited(&mut self, message: Value) -> Reply {
+        let (id, ts) = (message["channel"].as_str().unwrap_or_default(), message["ts"].as_str().unwrap_or_default());
+        let channel = self.app.as_ref().and_then(|app| app.channel_of(id)).unwrap_or_default().to_owned();
+        if let Some(post) = self.posts.iter_mut().find(|post| post.to == channel && post.ts == ts) {
+            post.edits += 1;
+            // What is not said stays as it was.
+            for key in ["text", "blocks", "attachments"] {
+                if !message[key].is_null() {
+                    post.message[key] = message[key].clone();
+                }
+            }
+        }
+        as_json(200, &json!({ "ok": true, "channel": id, "ts": ts, "text": message["text"] }))
     }
 
     /// <https://docs.slack.dev/reference/methods/chat.postMessage>
@@ -192,14 +270,10 @@ impl Strict {
         if asked.method != "POST" {
             return refuse("invalid_post_type", "JSON comes by POST");
         }
-        let Some(app) = &self.app else { return refuse("invalid_auth", "this workspace has no app") };
-        match asked.authorization.map(|value| value.strip_prefix("Bearer ").unwrap_or_default()) {
-            None => return refuse("not_authed", "there is no token"),
-            Some(token) if token != app.token => return refuse("invalid_auth", "the token is another"),
-            Some(_) => {}
-        }
+        let app = self.authorized(asked).map_err(nowhere)?;
         let message = message::read(asked.content_type, asked.body, &self.mentions).map_err(nowhere)?;
-        let channel = message["channel"].as_str().unwrap_or_default().to_owned();
+        let channel = message["channel"].as_str().unwrap_or_default();
+        let channel = app.channel_of(channel).unwrap_or(channel).to_owned();
         let is_in = |channels: &[String]| channels.contains(&channel);
         let refusal = match () {
             () if is_in(&app.channels) => None,
@@ -210,28 +284,73 @@ impl Strict {
         if let Some(word) = refusal {
             return Err((channel.clone(), Refusal::new(word, format!("to `{channel}`"))));
         }
-        self.take_turn(now, &channel).map_err(|refusal| (channel, Refusal { word: RATELIMITED, ..refusal }))?;
+        if let Some(ts) = message["thread_ts"].as_str()
+            && let Some(refusal) = self.judge_thread(&channel, ts)
+        {
+            return Err((channel, refusal));
+        }
+        self.take_turn(now, &channel, INTERVAL)
+            .map_err(|refusal| (channel, Refusal { word: RATELIMITED, ..refusal }))?;
         Ok(message)
     }
 
-    fn posted(&mut self, now: Duration, message: Value) -> Reply {
-        let to = message["channel"].as_str().unwrap_or_default().to_owned();
-        let ts = format!("{}.{:06}", 1_700_000_000 + now.as_secs(), self.posts.len());
-        let said = json!({ "ok": true, "channel": to, "ts": ts, "message": { "text": message["text"] } });
-        self.posts.push(Post { at: now, to, message });
-        as_json(200, &said)
+    /// What a message goes below must be one of this channel, and the first of its thread: <https://docs.slack.dev/messaging#threading>.
+    fn judge_thread(&self, channel: &str, ts: &str) -> Option<Refusal> {
+        let Some(first) = self.posts.iter().find(|post| post.to == channel && post.ts == ts) else {
+            return Some(Refusal::new(THREAD_NOT_FOUND, format!("nothing in {channel} was posted at {ts}")));
+        };
+        if first.thread.is_some() {
+            let about = format!("{ts} stands below another message itself, by which its thread is known");
+            return Some(Refusal::new("strict_thread_ts", about));
+        }
+        let is_refused = first.is_deleted && self.asked_for.contains(&THREAD_NOT_FOUND);
+        is_refused.then(|| Refusal::new(THREAD_NOT_FOUND, format!("{ts} was deleted")))
     }
 
-    /// A bucket that runs out by one a second.
-    fn take_turn(&mut self, now: Duration, channel: &str) -> Result<(), Refusal> {
+    fn posted(&mut self, now: Duration, message: Value) -> Reply {
+        let to = message["channel"].as_str().unwrap_or_default();
+        let app = self.app.as_ref();
+        let to = app.and_then(|app| app.channel_of(to)).unwrap_or(to).to_owned();
+        let id = app.and_then(|app| app.id_of(&to)).unwrap_or_default();
+        // Below what was deleted nothing goes: it is posted into the channel, and the answer says so by what it lacks, as is told in
+        // https://github.com/slack-go/slack/issues/1571.
+        let is_there = |ts: &&str| self.posts.iter().any(|post| post.to == to && post.ts == *ts && !post.is_deleted);
+        let thread = message["thread_ts"].as_str().filter(is_there).map(str::to_owned);
+        let mut shown = json!({ "type": "message", "text": message["text"], "blocks": message["blocks"] });
+        if let Some(thread) = &thread {
+            shown["thread_ts"] = json!(thread);
+        }
+        let ts = self.post(now, to.clone(), thread, message);
+        shown["ts"] = json!(ts);
+        as_json(200, &json!({ "ok": true, "channel": id, "ts": ts, "message": shown }))
+    }
+
+    fn post(&mut self, now: Duration, to: String, thread: Option<String>, message: Value) -> String {
+        let ts = format!("{}.{:06}", 1_700_000_000 + now.as_secs(), self.posts.len());
+        self.posts.push(Post { at: now, to, ts: ts.clone(), thread, message, edits: 0, is_deleted: false });
+        ts
+    }
+
+    /// Somebody deletes a message: nothing can be posted below it any more. Where a test has asked for `thread_not_found`, that is what is said of it.
+    ///
+    /// # Panics
+    ///
+    /// Where there is none.
+    pub fn delete(&mut self, ts: &str) {
+        let post = self.posts.iter_mut().find(|post| post.ts == ts).expect("a message of its own");
+        post.is_deleted = true;
+    }
+
+    /// A bucket that runs out by one in each interval.
+    fn take_turn(&mut self, now: Duration, channel: &str, interval: Duration) -> Result<(), Refusal> {
         if self.is_hurried {
             return Ok(());
         }
         let next = self.next.get(channel).copied().unwrap_or_default().max(now);
-        if next > now + INTERVAL * (BURST - 1) {
-            return Err(Refusal::new(RATE_LIMITED, format!("more than one message a second to {channel}")));
+        if next > now + interval * (BURST - 1) {
+            return Err(Refusal::new(RATE_LIMITED, format!("more than one in {interval:?} to {channel}")));
         }
-        self.next.insert(channel.to_owned(), next + INTERVAL);
+        self.next.insert(channel.to_owned(), next + interval);
         Ok(())
     }
 
@@ -252,14 +371,29 @@ impl Strict {
     }
 }
 
-/// How the address of the one method that it knows ends.
+/// How the addresses of the methods that it knows end.
 const POST_MESSAGE: &str = "/api/chat.postMessage";
+const UPDATE: &str = "/api/chat.update";
+/// What is said of every edit where a test has asked for it.
+const EDIT_WINDOW_CLOSED: &str = "edit_window_closed";
 /// What the API says where a webhook says [`RATE_LIMITED`].
 const RATELIMITED: &str = "ratelimited";
 
+/// What is said of a message that should go below one that is not there:
+/// <https://docs.slack.dev/reference/methods/conversations.replies#errors> has the word.
+const THREAD_NOT_FOUND: &str = "thread_not_found";
+
+/// With every sign beyond ASCII as `\u…`, as Slack writes it.
 fn as_json(status: u16, said: &Value) -> Reply {
     let headers = vec![("content-type", "application/json; charset=utf-8".to_owned())];
-    Reply { status, headers, body: said.to_string() }
+    let mut body = String::new();
+    for sign in said.to_string().chars() {
+        match sign.is_ascii() {
+            true => body.push(sign),
+            false => sign.encode_utf16(&mut [0; 2]).iter().for_each(|unit| body.push_str(&format!("\\u{unit:04x}"))),
+        }
+    }
+    Reply { status, headers, body }
 }
 
 /// The word under 429: <https://docs.slack.dev/apis/web-api/rate-limits#handling>.
@@ -352,5 +486,84 @@ mod tests {
         row(Some("Bearer xoxb-1"), "#email", 200, "none");
         row(Some("Bearer xoxb-1"), "#email", 429, "ratelimited");
         assert_eq!((strict.posts().len(), strict.posts()[0].to.as_str()), (2, "#email"));
+    }
+
+    #[test]
+    fn a_message_goes_below_the_first_of_a_thread_in_its_channel_and_below_nothing_else() {
+        let mut strict = Strict::hurried().with_app("xoxb-1", &["#email", "#shop"]);
+        let post = |strict: &mut Strict, channel: &str, thread: Option<&str>| {
+            let mut body = json!({ "channel": channel, "text": "ж" });
+            thread.into_iter().for_each(|thread| body["thread_ts"] = json!(thread));
+            let body = body.to_string();
+            let (path, authorization) = ("/api/chat.postMessage", Some("Bearer xoxb-1"));
+            let content_type = Some("application/json; charset=utf-8");
+            let asked = Asked { method: "POST", path, content_type, authorization, body: body.as_bytes() };
+            let said = strict.answer(Duration::ZERO, asked).body;
+            assert!(said.is_ascii() && (said.contains("\\u0436") || said.contains("error")), "{said}");
+            let said: Value = serde_json::from_str(&said).expect("JSON");
+            let of = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            [of(&said["ts"]), of(&said["message"]["thread_ts"]), of(&said["error"])]
+        };
+        let [first, ..] = post(&mut strict, "#email", None);
+        let [answer, thread, _] = post(&mut strict, "#email", Some(&first));
+        assert_eq!(thread, first);
+        for word in ["thread_not_found", "strict_thread_ts"] {
+            strict.ask_for(word);
+        }
+        assert_eq!(post(&mut strict, "#shop", Some(&first))[2], "thread_not_found");
+        assert_eq!(post(&mut strict, "#email", Some("1700000000.999999"))[2], "thread_not_found");
+        assert_eq!(post(&mut strict, "#email", Some(&answer))[2], "strict_thread_ts");
+        strict.delete(&first);
+        assert_eq!(post(&mut strict, "#email", Some(&first))[2], "thread_not_found");
+        let mut strict = Strict::hurried().with_app("xoxb-1", &["#email"]);
+        let [first, ..] = post(&mut strict, "#email", None);
+        strict.delete(&first);
+        let [_, thread, error] = post(&mut strict, "#email", Some(&first));
+        assert_eq!((thread.as_str(), error.as_str(), strict.posts()[1].thread.as_ref()), ("", "", None));
+    }
+
+    #[test]
+    fn a_message_is_edited_by_the_id_of_its_channel_fifty_times_a_minute() {
+        let mut strict = Strict::new().with_app("xoxb-1", &["#email", "#shop"]);
+        let call = |strict: &mut Strict, at_ms: u64, method: &str, body: Value| -> Value {
+            let body = body.to_string();
+            let path = format!("/api/{method}");
+            let content_type = Some("application/json; charset=utf-8");
+            let authorization = Some("Bearer xoxb-1");
+            let asked = Asked { method: "POST", path: &path, content_type, authorization, body: body.as_bytes() };
+            serde_json::from_str(&strict.answer(Duration::from_millis(at_ms), asked).body).expect("JSON")
+        };
+        let blocks = json!([{ "type": "section", "text": { "type": "mrkdwn", "text": "x" } }]);
+        let posted =
+            call(&mut strict, 0, "chat.postMessage", json!({ "channel": "#email", "text": "1", "blocks": blocks }));
+        let (channel, ts) = (&posted["channel"], &posted["ts"]);
+        let edited = call(&mut strict, 0, "chat.update", json!({ "channel": channel, "ts": ts, "text": "2" }));
+        assert_eq!((&edited["ok"], &edited["ts"]), (&json!(true), ts));
+        assert_eq!((&strict.posts()[0].message["text"], &strict.posts()[0].message["blocks"]), (&json!("2"), &blocks));
+        call(&mut strict, 0, "chat.update", json!({ "channel": channel, "ts": ts, "text": "3", "blocks": [] }));
+        assert_eq!((&strict.posts()[0].message["blocks"], strict.posts()[0].edits), (&json!([]), 2));
+        let mut row = |at_ms: u64, body: Value, error: &'static str| {
+            strict.ask_for(error);
+            assert_eq!(call(&mut strict, at_ms, "chat.update", body.clone())["error"], error, "{body}");
+        };
+        row(0, json!({ "channel": channel, "ts": ts, "text": "4" }), "ratelimited");
+        row(1000, json!({ "channel": channel, "ts": ts, "text": "4" }), "ratelimited");
+        row(0, json!({ "channel": "#email", "ts": ts, "text": "4" }), "channel_not_found");
+        row(0, json!({ "channel": channel, "ts": "1.2", "text": "4" }), "message_not_found");
+        row(0, json!({ "channel": channel, "text": "4" }), "invalid_arguments");
+        row(0, json!({ "channel": channel, "ts": ts, "blocks": [] }), "no_text");
+        row(0, json!({ "channel": channel, "ts": ts, "text": "4", "username": "x" }), "strict_unknown_key");
+        row(9000, json!({ "channel": channel, "ts": ts, "text": "4" }), "edit_window_closed");
+        strict.delete(posted["ts"].as_str().expect("a time"));
+        assert_eq!(
+            call(&mut strict, 9000, "chat.update", json!({ "channel": channel, "ts": ts, "text": "4" }))["error"],
+            "message_not_found"
+        );
+        let mut strict = Strict::new().with_app("xoxb-1", &["#email"]);
+        call(&mut strict, 0, "chat.postMessage", json!({ "channel": "#email", "text": "1" }));
+        for number in 0..52 {
+            let edit = json!({ "channel": channel, "ts": ts, "text": number.to_string() });
+            assert_eq!(call(&mut strict, number * 1200, "chat.update", edit)["ok"], true, "{number}");
+        }
     }
 }
