@@ -91,7 +91,7 @@ pub struct Unplaced {
 
 /// The open windows of a destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Windows {
+pub struct OpenWindows {
     /// Each with how many lie in it, in the order of their keys.
     pub open: Vec<(WindowHead, u64)>,
     /// What was there when sorting began has its lanes. Before that, a window that was open before may seem to hold less than it does, and
@@ -136,7 +136,11 @@ pub trait Lanes: Send + Sync {
     fn wake(&self);
 
     /// The windows that are open.
-    fn windows(&self) -> Windows;
+    fn windows(&self) -> OpenWindows;
+
+    /// Whether windows have come over from another destination since this was asked last, or since it was said whether the section sorts.
+    /// [`to_place`](Self::to_place) resolves then.
+    fn have_windows_come(&self) -> bool;
 
     /// Ends windows: what lies in them becomes one digest, and those in which nothing lies are forgotten. Takes effect at once. Resolves when
     /// that is durable, which on a full disk is when there is room again; the digest may be offered without, and a crash may have its members
@@ -148,8 +152,8 @@ pub trait Lanes: Send + Sync {
     /// offered, or is none any more, nothing changes.
     fn offer(&self, id: DigestId);
 
-    /// A digest is none any more, since it cannot go out as one: what was in it waits by itself, without a lane where the section sorts and
-    /// as old as it was. One that is in flight is left alone. Written within 100 ms and durable within a second.
+    /// A digest is none any more, since it cannot go out as one: what was in it is ready, and as old as it was, so that no window puts it
+    /// together again. One that is in flight is left alone. Written within 100 ms and durable within a second.
     fn dissolve(&self, id: DigestId);
 
     /// All digests that are not settled, in the order of their closing.

@@ -19,8 +19,8 @@ use super::words::{ReadError, state_by, state_of};
 use super::{Journal, lock};
 use crate::event::EventId;
 use crate::store::{
-    Answer, AppendError, DeliveryId, Digest, DigestId, GroupKey, Lane, Lanes, NameId, Room, StoreError, StoredEvent,
-    Unplaced, WindowHead, Windows,
+    Answer, AppendError, DeliveryId, Digest, DigestId, GroupKey, Lane, Lanes, NameId, OpenWindows, Room, StoreError,
+    StoredEvent, Unplaced, WindowHead,
 };
 
 /// Deliveries looked for at once, whatever room there is: the queue is locked meanwhile.
@@ -100,8 +100,12 @@ impl Lanes for JournalQueue {
         self.destination.wakeup.notify_one();
     }
 
-    fn windows(&self) -> Windows {
+    fn windows(&self) -> OpenWindows {
         self.here(|queue| queue.windows()).unwrap_or_default()
+    }
+
+    fn have_windows_come(&self) -> bool {
+        self.here(|queue| queue.have_windows_come()).unwrap_or(false)
     }
 
     fn end(&self, windows: Vec<GroupKey>) -> Answer<'static, Option<DigestId>> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{Notify, oneshot};
 use vero_relay::store::{
     AllCounts, Answer, DeadLetter, DeliveryId, Digest, DigestId, EventView, GroupKey, Intake, Interned, Lane, Lanes,
-    Looking, Names, Sources, States, StoredEvent, Unplaced, Watch, WindowHead, Windows,
+    Looking, Names, OpenWindows, Sources, States, StoredEvent, Unplaced, Watch, WindowHead,
 };
 
 use super::*;
@@ -145,8 +145,12 @@ impl Lanes for HeldQueue {
         self.queue.wake();
     }
 
-    fn windows(&self) -> Windows {
+    fn windows(&self) -> OpenWindows {
         self.queue.windows()
+    }
+
+    fn have_windows_come(&self) -> bool {
+        self.queue.have_windows_come()
     }
 
     fn end(&self, windows: Vec<GroupKey>) -> Answer<'static, Option<DigestId>> {

@@ -218,6 +218,23 @@ fn a_digest_that_is_dissolved_leaves_its_members_to_go_out_by_themselves() {
 }
 
 #[test]
+fn no_window_puts_together_again_what_a_digest_was_dissolved_into() {
+    each(|backend| {
+        let store = backend.open();
+        let worker = sorting(&*store, "chat");
+        for body in ["a1", "a2"] {
+            append(&*store, body, &["chat"]);
+        }
+        worker.queue().place(vec![head(A, 0)], Vec::new());
+        worker.place_all(by_letter);
+        let id = worker.end(&[A]).expect("something lay in it");
+        worker.queue().dissolve(id);
+        assert_eq!(worker.place_all(by_letter), 0, "they are ready");
+        assert_eq!(worker.bodies(9), ["a1", "a2"]);
+    });
+}
+
+#[test]
 fn a_start_finds_windows_and_digests_and_gives_no_lane_to_what_is_in_neither() {
     each(|backend| {
         let store = backend.open();

@@ -22,7 +22,8 @@ impl Queue {
         self.dead.contains(sequence)
     }
 
-    /// What waits and was never attempted, below a number; but what was held before, or lay in a window, only if it was let go by then.
+    /// What waits and was never attempted, below a number; but what was held before, or lay in a window, only if it was let go by then, and
+    /// nothing that is in a digest.
     pub fn unattempted_below(&self, end: u64, let_go_by_ms: u64) -> Bitmap {
         let younger = self.let_go.range(let_go_by_ms.saturating_add(1)..).map(|(_, set)| set);
         let others: Vec<&Bitmap> = younger.chain(self.ageless()).collect();
@@ -30,9 +31,10 @@ impl Queue {
         first.filter(|sequence| self.ages(*sequence)).collect()
     }
 
-    /// What does not grow old, as far as there are sets of it: it lies in a window, or in a digest that is in flight.
+    /// What does not grow old, as far as there are sets of it: it lies in a window, or in a digest, which is closed when it can go out and is
+    /// given up by the age of its attempts.
     fn ageless(&self) -> impl Iterator<Item = &Bitmap> {
-        self.lanes.iter().flat_map(|lanes| lanes.in_hand().chain([lanes.gathered()]))
+        self.lanes.iter().flat_map(|lanes| [lanes.closed(), lanes.gathered()])
     }
 
     /// Whether something outside of these grows old: it is not in flight, and not to be looked at for a window.

@@ -28,6 +28,8 @@ pub(super) struct Lanes {
     is_told: bool,
     /// The last claim was for what is urgent.
     urgent_only: bool,
+    /// Heads were said that its sorter does not know of.
+    have_come: bool,
     /// All that waits in a set and has a lane.
     placed: Bitmap,
     /// What is scheduled is in it as well: its retries are urgent.

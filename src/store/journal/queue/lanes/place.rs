@@ -16,7 +16,7 @@ impl Lanes {
     /// Nothing has a lane but the members of digests; what comes from a number on is new. Heads stay.
     pub(super) fn begin(&mut self, sorts: bool, arrivals_from: u64) {
         self.sorts = sorts;
-        self.urgent_only = false;
+        (self.urgent_only, self.have_come) = (false, false);
         self.placed = self.closed.clone();
         for set in [&mut self.urgent, &mut self.ready, &mut self.gathered] {
             *set = Bitmap::default();

@@ -289,10 +289,9 @@ fn who_sorts_no_more_forgets_windows_and_what_lay_in_them_is_as_old_as_that() {
     assert_eq!(
         numbers(&queue.unattempted_below(9, 5)),
         [1, 3],
-        "neither what was closed at 10 nor what was let out at 20"
+        "neither what is in a digest nor what was let out at 20"
     );
-    assert_eq!(numbers(&queue.unattempted_below(9, 10)), [1, 2, 3]);
-    assert_eq!(numbers(&queue.unattempted_below(9, 20)), [0, 1, 2, 3]);
+    assert_eq!(numbers(&queue.unattempted_below(9, 20)), [0, 1, 3]);
     let mut all = queue.claim(9, 50);
     assert_eq!(all.len(), 3);
     queue.offer(id(7));
@@ -328,8 +327,11 @@ fn time_in_a_window_ages_nothing_and_neither_does_time_before_a_lane() {
     assert_eq!(queue.oldest_pinning(), Some(0), "it keeps the journal from being trimmed all the same");
     queue.end(&[A], id(7), 100, 30);
     assert_eq!(numbers(&queue.unattempted_below(9, 29)), [1, 2]);
-    assert_eq!(numbers(&queue.unattempted_below(9, 30)), [0, 1, 2]);
+    assert_eq!(numbers(&queue.unattempted_below(9, 30)), [1, 2], "a digest is given up by the age of its attempts");
     assert_eq!((numbers(&queue.never_held()), queue.oldest()), (vec![1, 2], Some(0)));
+    queue.dissolve(id(7));
+    assert_eq!(numbers(&queue.unattempted_below(9, 29)), [1, 2]);
+    assert_eq!(numbers(&queue.unattempted_below(9, 30)), [0, 1, 2]);
 }
 
 #[test]
@@ -377,7 +379,7 @@ fn the_time_of_a_pause_does_not_count_for_a_digest_and_its_end_makes_it_due() {
 }
 
 #[test]
-fn a_digest_that_is_dissolved_is_plain_deliveries_again_unless_it_is_in_flight() {
+fn a_digest_that_is_dissolved_is_ready_deliveries_unless_it_is_in_flight() {
     let mut queue = sorting(3);
     queue.place(vec![head(A, 10)], (0..3).map(|sequence| (sequence, Lane::Window(A))));
     queue.end(&[A], id(7), 10, 0);
@@ -386,11 +388,11 @@ fn a_digest_that_is_dissolved_is_plain_deliveries_again_unless_it_is_in_flight()
     assert!(!queue.dissolve(id(7)) && queue.digest(id(7)).is_some(), "in flight");
     queue.settle_digest(id(7), 1, &scheduled(50));
     assert!(queue.dissolve(id(7)) && !queue.dissolve(id(7)));
-    assert_eq!(
-        (all_unplaced(&mut queue), queue.next_due(), queue.settle_digest(id(7), 2, &scheduled(60))),
-        (vec![0, 1, 2], None, None)
-    );
+    assert_eq!((queue.next_due(), queue.settle_digest(id(7), 2, &scheduled(60))), (None, None));
     queue.give_back(claim);
+    assert_eq!((all_unplaced(&mut queue), sequences(&queue.claim(9, 50))), (vec![], vec![0, 1, 2]));
+    queue.take_back_all();
+    queue.sort(true, 0);
     queue.place(vec![head(A, 10)], (0..3).map(|sequence| (sequence, Lane::Window(A))));
     queue.end(&[A], id(8), 10, 0);
     queue.sort(false, 0);
@@ -556,7 +558,8 @@ impl Both {
                 assert_eq!(self.queue.dissolve(id), !digest.is_in_hand);
                 if !digest.is_in_hand {
                     let was_in_it = |known: &&mut Known| known.has == Some(Has::Digest(id));
-                    self.known.values_mut().filter(was_in_it).for_each(|known| known.has = None);
+                    let ready = self.sorts.then_some(Has::Ready);
+                    self.known.values_mut().filter(was_in_it).for_each(|known| known.has = ready);
                 }
             }
             Step::Displace => {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::journal::format::{DigestAct, DigestRecord};
-use crate::store::{DIGESTS_MAX, Windows};
+use crate::store::{DIGESTS_MAX, OpenWindows};
 
 /// A closed digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,6 +144,7 @@ impl Queue {
     pub fn apply_windows(&mut self, heads: &[WindowHead]) {
         let lanes = self.lanes();
         heads.iter().for_each(|head| lanes.set_head(*head));
+        lanes.have_come = true;
     }
 
     /// Something happened to a digest, whatever is known of it. What was closed is as old as this moment: so many milliseconds the store has
@@ -216,12 +217,17 @@ impl Queue {
 }
 
 impl Queue {
+    /// Whether heads have been said here by others since this was asked last, or since what the section does was said.
+    pub fn have_windows_come(&mut self) -> bool {
+        self.lanes.as_mut().is_some_and(|lanes| std::mem::take(&mut lanes.have_come))
+    }
+
     /// The windows that are open, each with how many lie in it.
-    pub fn windows(&mut self) -> Windows {
+    pub fn windows(&mut self) -> OpenWindows {
         let are_whole = self.is_backlog_placed();
         let windows = self.lanes.iter().flat_map(|lanes| lanes.windows.values());
         let open = windows.map(|window| (window.head, window.members.len())).collect();
-        Windows { open, are_whole, others: self.others() }
+        OpenWindows { open, are_whole, others: self.others() }
     }
 
     /// What could be attempted now or later, without any window being ended.
@@ -276,7 +282,7 @@ impl Queue {
         digest.is_some_and(|digest| !std::mem::replace(&mut digest.is_offered, true))
     }
 
-    /// A digest that nobody has is none any more. Returns whether it was one.
+    /// A digest that nobody has is none any more: what was in it is ready. Returns whether it was one.
     pub fn dissolve(&mut self, id: DigestId) -> bool {
         let Some(lanes) = &mut self.lanes else { return false };
         if lanes.digests.get(&id).is_none_or(|digest| digest.is_in_hand) {
@@ -284,9 +290,14 @@ impl Queue {
         }
         let members = lanes.digests.remove(&id).map(|digest| digest.members).unwrap_or_default();
         lanes.closed.remove_all(&members);
-        lanes.placed.remove_all(&members);
+        if lanes.sorts {
+            // No window puts it together again.
+            lanes.ready.insert_all(&members);
+        } else {
+            lanes.placed.remove_all(&members);
+        }
         if let Some(first) = members.next(0) {
-            lanes.may_place_from(first);
+            lanes.ready_cursor = lanes.ready_cursor.min(first);
             self.cursor = self.cursor.min(first);
             self.redelivery_cursor = self.redelivery_cursor.min(first);
         }
