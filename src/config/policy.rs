@@ -32,7 +32,7 @@ const MAX: Defaulted<Duration> = key("max", duration(WAITS))
     .example("10m")
     .default(Policy::DEFAULT.max);
 const GIVE_UP_AFTER: Key<Duration> = key("give_up_after", duration(Duration::from_millis(10)..=YEAR))
-    .about("From the first attempt on; then it is a dead letter. Time paused or with the breaker open does not count.")
+    .about("From the first attempt on; then it is a dead letter. Time paused, with the breaker open or in quiet hours does not count.")
     .example("24h")
     .otherwise_made(|| by_kind(|defaults| Some(shown_duration(defaults.give_up_after))));
 const MAX_ATTEMPTS: Key<u64> = key("max_attempts", whole(1..=10_000))

@@ -5,11 +5,15 @@
 //!
 //! * [`Sorting`]: says of one event whether it is urgent, and which [`Group`] it belongs to. Pure.
 //! * [`Gathering`]: how groups are put together. [`quiet`], [`Quiet`]: the hours in which nothing but what is urgent goes out.
+//! * `judge`, [`Judged`]: what a delivery is, whatever is wrong with it. `leftover`, [`Leftover`]: what was gathered
+//!   by a section that is no more.
 //! * [`windows`], [`Windows`]: which lane a delivery has, by what came before it. Pure.
 //! * `sorted`, [`Sorted`]: what waits to go out with others and what is ready to, between a destination's sorter, its worker, and who looks.
 //! * `foresee`, [`Foreseen`]: what would become of an event. `rehearse`, [`Rehearsal`]: how many messages some would have been.
 
 mod foresee;
+mod judge;
+mod leftover;
 pub mod quiet;
 mod rehearse;
 mod sorted;
@@ -20,7 +24,9 @@ use std::time::Duration;
 use ring::digest::{Context, SHA256, digest};
 
 pub use self::foresee::Foreseen;
-pub use self::quiet::{Quiet, Standing};
+pub use self::judge::Judged;
+pub use self::leftover::Leftover;
+pub use self::quiet::Quiet;
 pub use self::rehearse::Rehearsal;
 pub use self::sorted::{ShownWindow, Sorted};
 pub use self::windows::{Fold, Windows};

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 
 use super::dice::Dice;
 use super::terms::{DESTINATIONS, TURN_OF_LONG_WAITS};
-use crate::deliver::sorting::{Sorting, Standing};
+use crate::deliver::sorting::Sorting;
 use crate::deliver::{Policy, RETRIES_IN_A_ROW};
 use crate::destination::{Delivery, Destination, Outcome, Outcomes, Preview, Reason, Unsent};
 use crate::secret::Secret;
@@ -326,7 +326,7 @@ impl Witness {
     fn check_quiet(&self, state: &mut State, at: usize, delivery: &Delivery, now_ms: u64) -> Option<String> {
         let quiet = self.sortings[at].as_ref()?.quiet.as_ref()?;
         let wall_ms = self.clock.arrival_ms();
-        let is_quiet = |wall_ms: u64| matches!(quiet.at(wall_ms), Standing::Quiet { .. });
+        let is_quiet = |wall_ms: u64| quiet.until_ms(wall_ms).is_some();
         let is_known = now_ms.saturating_sub(state.wall_set_ms) > WALL_SEEN_WITHIN_MS;
         let is_urgent = delivery.digest.is_none()
             && state.sent.values().any(|sent| sent.body == delivery.event.body && sent.kind == Kind::Urgent);

@@ -1,25 +1,32 @@
 //! A closed digest is put together, so that the worker may attempt it: from what its sorter knows of it, or read again, as after a restart.
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::PLACED_AT_ONCE;
+use super::place::PLACED_AT_ONCE;
 use super::together::{Parts, together};
 use crate::deliver::section::Section;
 use crate::deliver::sorting::windows::{Arrival, GROUPS_MAX};
-use crate::deliver::sorting::{EXAMPLES, Fold, Group, Sorting, Verdict};
+use crate::deliver::sorting::{EXAMPLES, Fold, Group, Judged, Sorting, Verdict, address_of};
 use crate::deliver::status::Status;
+use crate::deliver::worker::delivery;
 use crate::destination::Digest;
-use crate::event::{EventId, RelayFields};
-use crate::store::{self, Answer, DigestId, GroupKey, NameId, Names, Queue, Store, StoreError, StoredEvent};
+use crate::event::EventId;
+use crate::store::{self, Answer, DigestId, GroupKey, NameId, Queue, Store, StoreError};
 
 /// For how long the end of windows waits to be durable. On a full disk it goes on without: what is to be told is told.
 const END_WAIT: Duration = Duration::from_secs(5);
 
 /// Resolves when the end of windows is durable.
-pub type Ended = Answer<'static, Option<DigestId>>;
+pub type Durable = Answer<'static, Option<DigestId>>;
+
+/// A digest that has been put together.
+pub struct Prepared {
+    pub id: DigestId,
+    /// Where it goes, where that depends on its events; else 0.
+    pub address: u64,
+}
 
 /// What a digest is put together with.
 pub struct Preparing {
@@ -37,10 +44,10 @@ impl Preparing {
         self,
         digest: store::Digest,
         folds: Vec<Fold>,
-        ended: Option<Ended>,
-    ) -> Result<(), StoreError> {
-        if let Some(ended) = ended
-            && !matches!(tokio::time::timeout(END_WAIT, ended).await, Ok(Ok(_)))
+        durable: Option<Durable>,
+    ) -> Result<Prepared, StoreError> {
+        if let Some(durable) = durable
+            && !matches!(tokio::time::timeout(END_WAIT, durable).await, Ok(Ok(_)))
         {
             let destination = self.section.config.name.as_str();
             tracing::warn!(destination, digest = %digest.name, "a digest goes out before it is on the disk, which takes it too slowly");
@@ -51,16 +58,18 @@ impl Preparing {
         let put_together = together(&*self.store, self.destination, parts).await;
         let left_out = digest.members.saturating_sub(put_together.events.len() as u64);
         let page = self.section.page.clone();
+        let first = put_together.events.first();
+        let address = first.map_or(0, |first| address_of(&*self.section.config.destination, first));
         let prepared = Digest { count: digest.members, left_out, page, ..put_together };
         self.status.sorted().keep(digest.id, Arc::new(prepared));
         self.queue.offer(digest.id);
         // Also where it was offered by one whose digests are gone.
         self.queue.wake();
-        Ok(())
+        Ok(Prepared { id: digest.id, address })
     }
 
     fn sorting(&self) -> Option<&Sorting> {
-        self.section.config.sorting.as_deref()
+        self.section.config.sorting.as_deref().filter(|sorting| sorting.gathering.is_some())
     }
 
     fn examples(&self) -> usize {
@@ -70,6 +79,8 @@ impl Preparing {
 
     /// Reads the members of a digest.
     async fn fold_again(&self, id: DigestId) -> Result<Vec<Fold>, StoreError> {
+        let by_type = self.sorting().is_none().then(Sorting::by_type);
+        let Some(sorting) = self.sorting().or(by_type.as_ref()) else { return Ok(Vec::new()) };
         let mut folds: BTreeMap<GroupKey, Fold> = BTreeMap::new();
         let mut after: Option<EventId> = None;
         loop {
@@ -78,8 +89,11 @@ impl Preparing {
             after = Some(last.id);
             let names = self.store.names();
             for event in &events {
-                let group = self.sorting().and_then(|sorting| group(sorting, &names, event));
-                let group = group.unwrap_or_else(Group::of_all);
+                let delivery = delivery(&names, event, Some(self.destination));
+                let group = match sorting.judge(&*self.section.config.destination, &delivery) {
+                    Judged { verdict: Verdict::Of(group), .. } => group,
+                    Judged { verdict: Verdict::Urgent | Verdict::Single, .. } => Group::of_all(),
+                };
                 // What one window had taken of all others is one group again.
                 let is_one_too_many = folds.len() >= GROUPS_MAX - 1 && !folds.contains_key(&group.key);
                 let group = if is_one_too_many { Group::of_all() } else { group };
@@ -90,15 +104,5 @@ impl Preparing {
             drop(names);
             tokio::task::yield_now().await;
         }
-    }
-}
-
-fn group(sorting: &Sorting, names: &Names, event: &StoredEvent) -> Option<Group> {
-    let source = names.name(event.source);
-    let relay = RelayFields { source: &source, received_ms: event.received_ms };
-    let verdict = || sorting.verdict(&event.body, relay, 0);
-    match std::panic::catch_unwind(AssertUnwindSafe(verdict)) {
-        Ok(Ok(Verdict::Of(group))) => Some(group),
-        _ => None,
     }
 }

@@ -1,7 +1,7 @@
 //! What would become of an event: whether it goes out at once, and if not, with what. For who asks before it comes.
 
 use super::windows::Ahead;
-use super::{Group, OTHERS, Quiet, Sorted, Sorting, Standing, Verdict};
+use super::{Group, OTHERS, Sorted, Sorting, Verdict};
 use crate::store::GroupKey;
 
 /// How an event would go out, or does.
@@ -74,11 +74,7 @@ impl Sorting {
 
     /// When a digest goes out whose window is over then, by the clock on the wall: not in quiet hours.
     pub fn goes_out_ms(&self, over_ms: u64) -> u64 {
-        let at = |quiet: &Quiet| match quiet.at(over_ms) {
-            Standing::Quiet { until_ms } => until_ms,
-            Standing::Awake { .. } => over_ms,
-        };
-        self.quiet.as_ref().map_or(over_ms, at)
+        self.quiet.as_ref().and_then(|quiet| quiet.until_ms(over_ms)).unwrap_or(over_ms)
     }
 }
 
@@ -86,8 +82,8 @@ impl Sorting {
 mod tests {
     use std::time::Duration;
 
-    use super::super::Gathering;
     use super::super::windows::{Arrival, FIRST_OF_ALL};
+    use super::super::{Gathering, Quiet};
     use super::*;
     use crate::event::{EventId, FieldSetBuilder};
 

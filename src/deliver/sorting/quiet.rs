@@ -9,8 +9,12 @@ use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
+use crate::time::MINUTE_MS;
+
 /// Minutes of a day. `to` may be its end.
 pub const DAY_MINUTES: u16 = 24 * 60;
+/// Days in which quiet hours are counted: as long as a delivery may be tried at most.
+pub const DAYS_COUNTED: u32 = 366;
 
 /// Hours in which a destination is left alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,18 +29,41 @@ pub struct Quiet {
     pub days: [bool; 7],
 }
 
-/// Whether it is quiet at a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It is, until then, unix milliseconds.
-    Quiet { until_ms: u64 },
-    /// It is not, before then, unix milliseconds.
-    Awake { until_ms: u64 },
-}
-
 impl Quiet {
-    /// How it stands at a moment of the wall clock, unix milliseconds.
-    pub fn at(&self, wall_ms: u64) -> Standing {
+    /// Until when it is quiet at a moment of the wall clock, both unix milliseconds; `None`: it is not.
+    pub fn until_ms(&self, wall_ms: u64) -> Option<u64> {
+        self.look(wall_ms).0
+    }
+
+    /// When that is to change next, unix milliseconds: they end, or begin.
+    pub fn changes_ms(&self, wall_ms: u64) -> u64 {
+        let (until_ms, begin_ms) = self.look(wall_ms);
+        until_ms.unwrap_or(begin_ms)
+    }
+
+    /// How much of a time by the wall clock is quiet, in milliseconds. Of a longer time than [`DAYS_COUNTED`] the end is looked at.
+    pub fn within_ms(&self, time: Range<u64>) -> u64 {
+        let from_ms =
+            time.start.max(time.end.saturating_sub(u64::from(DAYS_COUNTED) * u64::from(DAY_MINUTES) * MINUTE_MS));
+        let mut sum_ms = 0;
+        let mut known_ms = from_ms;
+        let Some(first) = self.day_of(from_ms).and_then(|day| day.yesterday().ok()) else { return 0 };
+        // One more on each side: a day of the wall is not a day of the sun.
+        for day in (0..DAYS_COUNTED + 3).filter_map(|day| first.checked_add(i64::from(day).days()).ok()) {
+            let Some(hours) = self.begin_on(day) else { continue };
+            if hours.start >= time.end {
+                break;
+            }
+            let part = hours.start.max(known_ms)..hours.end.min(time.end);
+            if !part.is_empty() {
+                (sum_ms, known_ms) = (sum_ms + part.end - part.start, part.end);
+            }
+        }
+        sum_ms
+    }
+
+    /// Until when it is quiet, if it is, and when quiet hours begin next.
+    fn look(&self, wall_ms: u64) -> (Option<u64>, u64) {
         let mut next = u64::MAX;
         let mut until = None;
         for hours in self.around(wall_ms) {
@@ -48,24 +75,29 @@ impl Quiet {
                 next = next.min(hours.start);
             }
         }
-        match until {
-            Some(until_ms) => Standing::Quiet { until_ms },
-            None => Standing::Awake { until_ms: next },
-        }
+        (until, next)
     }
 
     /// The quiet hours that may matter at a moment, in order: those of the day before it and of eight days from there on, so that a whole week
     /// of them lies within.
     fn around(&self, wall_ms: u64) -> impl Iterator<Item = Range<u64>> + '_ {
-        let moment = i64::try_from(wall_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
-        let today = moment.map(|moment| moment.to_zoned(self.zone.clone()).date());
+        let today = self.day_of(wall_ms);
         let days =
             today.into_iter().flat_map(|today| (-1..=8).filter_map(move |day| today.checked_add(day.days()).ok()));
-        days.filter(|day| self.days[day.weekday().to_monday_zero_offset() as usize]).filter_map(|day| self.of(day))
+        days.filter_map(|day| self.begin_on(day))
+    }
+
+    /// The day on the wall at a moment; `None` where nobody could read it.
+    fn day_of(&self, wall_ms: u64) -> Option<Date> {
+        let moment = i64::try_from(wall_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok())?;
+        Some(moment.to_zoned(self.zone.clone()).date())
     }
 
     /// Those that begin on a day; `None` where the day has nothing of them, or is none of ours.
-    fn of(&self, day: Date) -> Option<Range<u64>> {
+    fn begin_on(&self, day: Date) -> Option<Range<u64>> {
+        if !self.days[day.weekday().to_monday_zero_offset() as usize] {
+            return None;
+        }
         let ends = if self.to > self.from { day } else { day.tomorrow().ok()? };
         let hours = self.moment(day, self.from)?..self.moment(ends, self.to)?;
         (!hours.is_empty()).then_some(hours)
@@ -84,7 +116,7 @@ mod tests {
     use super::*;
 
     const ALL: [bool; 7] = [true; 7];
-    const MINUTE_MS: u64 = 60_000;
+    const HOUR_MS: u64 = 60 * MINUTE_MS;
 
     fn minutes(text: &str) -> u16 {
         let (hours, minutes) = text.split_once(':').expect("hours and minutes");
@@ -102,12 +134,14 @@ mod tests {
 
     #[track_caller]
     fn quiet_until(hours: &Quiet, moment: &str, until: &str) {
-        assert_eq!(hours.at(ms(moment)), Standing::Quiet { until_ms: ms(until) }, "{moment}");
+        let at = ms(moment);
+        assert_eq!((hours.until_ms(at), hours.changes_ms(at)), (Some(ms(until)), ms(until)), "{moment}");
     }
 
     #[track_caller]
     fn awake_until(hours: &Quiet, moment: &str, until: &str) {
-        assert_eq!(hours.at(ms(moment)), Standing::Awake { until_ms: ms(until) }, "{moment}");
+        let at = ms(moment);
+        assert_eq!((hours.until_ms(at), hours.changes_ms(at)), (None, ms(until)), "{moment}");
     }
 
     #[test]
@@ -192,7 +226,7 @@ mod tests {
     #[test]
     fn a_clock_that_nobody_could_read_is_never_quiet_for_ever() {
         let night = quiet("22:00", "07:00", "UTC", ALL);
-        assert_eq!(night.at(u64::MAX), Standing::Awake { until_ms: u64::MAX });
+        assert_eq!((night.until_ms(u64::MAX), night.changes_ms(u64::MAX)), (None, u64::MAX));
         quiet_until(&night, "1970-01-01T00:00:00Z", "1970-01-01T07:00:00Z");
     }
 
@@ -213,20 +247,41 @@ mod tests {
             let quiet = quiet(from, to, zone, days);
             let mut now = start;
             while now < end {
-                let standing = quiet.at(now);
-                let (Standing::Quiet { until_ms } | Standing::Awake { until_ms }) = standing;
+                let is_quiet = |at| quiet.until_ms(at).is_some();
+                let until_ms = quiet.changes_ms(now);
                 assert!(until_ms > now, "{zone} {from} {to} {now}");
                 // Until then nothing changes; from then on it is the other way round.
                 for between in [now + (until_ms - now) / 2, until_ms - 1, until_ms.saturating_sub(MINUTE_MS).max(now)] {
-                    assert_eq!(quiet.at(between), standing, "{zone} {from} {to} {between}");
+                    let same = (quiet.until_ms(between), quiet.changes_ms(between));
+                    assert_eq!(same, (quiet.until_ms(now), until_ms), "{zone} {from} {to} {between}");
                 }
                 if until_ms == u64::MAX {
                     break;
                 }
-                let is_quiet = |standing| matches!(standing, Standing::Quiet { .. });
-                assert_ne!(is_quiet(quiet.at(until_ms)), is_quiet(standing), "{zone} {from} {to} {until_ms}");
+                assert_ne!(is_quiet(until_ms), is_quiet(now), "{zone} {from} {to} {until_ms}");
+                let [before, after] = [now - MINUTE_MS, now + 1].map(|from| quiet.within_ms(from..until_ms));
+                let counted = if is_quiet(now) { (until_ms - now, until_ms - now - 1) } else { (MINUTE_MS, 0) };
+                assert!(now == start || (before, after) == counted, "{zone} {from} {to} {now}: {before} {after}");
                 now = until_ms;
             }
         }
+    }
+
+    #[test]
+    fn of_a_time_the_quiet_part_is_counted_once() {
+        let night = quiet("22:00", "07:00", "UTC", ALL);
+        let [evening, next] = ["2026-11-27T21:00:00Z", "2026-11-28T21:00:00Z"].map(ms);
+        assert_eq!(night.within_ms(evening..next), 9 * HOUR_MS);
+        assert_eq!(night.within_ms(evening..evening + HOUR_MS), 0);
+        assert_eq!(night.within_ms(evening..evening + HOUR_MS + 1), 1);
+        assert_eq!(night.within_ms(evening + 2 * HOUR_MS..evening + 3 * HOUR_MS), HOUR_MS);
+        assert_eq!(night.within_ms(next..evening), 0, "no time at all");
+        assert_eq!(night.within_ms(u64::MAX - 1..u64::MAX), 0);
+        let weekend = quiet("00:00", "24:00", "UTC", [false, false, false, false, false, true, true]);
+        assert_eq!(weekend.within_ms(evening..evening + 7 * 24 * HOUR_MS), 48 * HOUR_MS);
+        let day = u64::from(DAY_MINUTES) * MINUTE_MS;
+        let most = u64::from(DAYS_COUNTED);
+        assert_eq!(night.within_ms(evening - most * day..evening), most * 9 * HOUR_MS);
+        assert_eq!(night.within_ms(evening - 2 * most * day..evening), most * 9 * HOUR_MS, "of longer the end");
     }
 }

@@ -1,7 +1,7 @@
 //! How many messages some events would have become.
 
 use super::windows::{Arrival, GROUPS_MAX};
-use super::{Sorting, Standing, Verdict, Windows};
+use super::{Sorting, Verdict, Windows};
 use crate::event::EventId;
 
 /// Events in the order in which they came, through one destination's windows, by the times at which they came. What is over goes out at once
@@ -21,8 +21,7 @@ impl Rehearsal {
         verdict: &Verdict,
         address: u64,
     ) {
-        let quiet = sorting.quiet.as_ref();
-        let is_quiet = quiet.is_some_and(|quiet| matches!(quiet.at(received_ms), Standing::Quiet { .. }));
+        let is_quiet = sorting.quiet.as_ref().is_some_and(|quiet| quiet.until_ms(received_ms).is_some());
         if !is_quiet {
             self.end(received_ms);
         }

@@ -1,6 +1,7 @@
 //! What a sorter has ready for its worker, and shows of itself.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -14,6 +15,8 @@ use crate::store::{DigestId, GroupKey};
 #[derive(Debug, Default)]
 pub struct Sorted {
     inner: Mutex<Inner>,
+    /// Until when it is quiet, 0 where it is not: the worker asks before each claim, and waits for no lock.
+    quiet_until_ms: AtomicU64,
     /// Somebody wants windows to be over.
     told: Notify,
 }
@@ -23,7 +26,6 @@ struct Inner {
     windows: Windows,
     /// Digests that have been put together and are not settled.
     ready: HashMap<DigestId, Arc<Digest>>,
-    quiet_until_ms: Option<u64>,
 }
 
 /// One open window, as it is told.
@@ -45,11 +47,11 @@ pub struct ShownWindow {
 impl Sorted {
     /// Until when nothing but what is urgent goes out, by the wall clock in unix milliseconds; `None`: it is not quiet.
     pub fn quiet_until_ms(&self) -> Option<u64> {
-        self.lock().quiet_until_ms
+        Some(self.quiet_until_ms.load(Ordering::Relaxed)).filter(|until_ms| *until_ms > 0)
     }
 
     pub(in crate::deliver) fn show_quiet(&self, until_ms: Option<u64>) {
-        self.lock().quiet_until_ms = until_ms;
+        self.quiet_until_ms.store(until_ms.unwrap_or(0), Ordering::Relaxed);
     }
 
     /// A digest that has been put together.

@@ -30,6 +30,9 @@ pub struct Windows {
     changed: BTreeSet<GroupKey>,
     /// When events went out by themselves, the latest of them.
     passed: VecDeque<u64>,
+    /// What waited before is over by then, unix milliseconds, whichever window it comes to lie in: when the first of those was to end that it
+    /// may have lain in.
+    promised_ms: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -56,6 +59,13 @@ pub struct Fold {
     last: BTreeMap<u64, EventId>,
 }
 
+/// Windows that are over and go to one address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Over {
+    pub address: u64,
+    pub keys: Vec<GroupKey>,
+}
+
 /// An event that is to be given a lane.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<'a> {
@@ -68,14 +78,46 @@ pub struct Arrival<'a> {
 }
 
 impl Windows {
-    /// Those that the store knows. What waits in them is to be told anew.
-    pub fn known(heads: impl IntoIterator<Item = WindowHead>) -> Self {
+    /// Those that the store knows, none of which is longer than `every` from here on. What waits in them is to be told anew.
+    pub fn known(heads: impl IntoIterator<Item = WindowHead>, every: Option<Duration>) -> Self {
         let mut windows = Self::default();
         for head in heads {
             windows.by_end.insert((head.ends_ms, head.key));
             windows.open.insert(head.key, Open { head, fold: Fold::default() });
         }
+        windows.shorten(every);
+        windows.promised_ms = windows.next_end_ms();
         windows
+    }
+
+    /// All that waited before lies in its window: what comes from here on was promised nothing.
+    pub fn keep_no_promise(&mut self) {
+        self.promised_ms = None;
+    }
+
+    /// Windows came over from another destination. One that is open here as well is over when the first of the two was to be, and as many
+    /// have gone out by themselves as of the one that had more.
+    pub fn take_in(&mut self, heads: impl IntoIterator<Item = WindowHead>) {
+        for head in heads {
+            let key = head.key;
+            let Some(Open { head: known, .. }) = self.open.get_mut(&key) else {
+                self.by_end.insert((head.ends_ms, key));
+                self.open.insert(key, Open { head, fold: Fold::default() });
+                continue;
+            };
+            let both = WindowHead {
+                opened_ms: known.opened_ms.min(head.opened_ms),
+                ends_ms: known.ends_ms.min(head.ends_ms),
+                passed: known.passed.max(head.passed),
+                ..head
+            };
+            self.by_end.remove(&(known.ends_ms, key));
+            self.by_end.insert((both.ends_ms, key));
+            *known = both;
+            if both != head {
+                self.changed.insert(key);
+            }
+        }
     }
 
     /// The lane of a delivery that is not urgent.
@@ -84,7 +126,7 @@ impl Windows {
             return Lane::Ready;
         };
         if !self.open.contains_key(&key) {
-            let ends_ms = Self::end_of_one(gathering, now_ms, is_quiet);
+            let ends_ms = self.end_of_one(gathering, now_ms, is_quiet);
             let head = WindowHead { key, address: arrival.address, opened_ms: now_ms, ends_ms, passed: 0 };
             self.by_end.insert((ends_ms, key));
             self.changed.insert(key);
@@ -128,8 +170,9 @@ impl Windows {
     }
 
     /// When a window is over that is opened now.
-    fn end_of_one(gathering: &Gathering, now_ms: u64, is_quiet: bool) -> u64 {
-        if is_quiet { now_ms } else { now_ms + every_ms(gathering) }
+    fn end_of_one(&self, gathering: &Gathering, now_ms: u64, is_quiet: bool) -> u64 {
+        let ends_ms = if is_quiet { now_ms } else { now_ms + every_ms(gathering) };
+        self.promised_ms.map_or(ends_ms, |promised_ms| ends_ms.min(promised_ms))
     }
 
     /// Whether not too many have gone out by themselves already.
@@ -147,18 +190,37 @@ impl Windows {
         changed.into_iter().filter_map(|key| Some(self.open.get(&key)?.head)).collect()
     }
 
-    /// When the next window is over, unix milliseconds.
+    /// When the first window is over, unix milliseconds.
     pub fn next_end_ms(&self) -> Option<u64> {
         self.by_end.first().map(|(ends_ms, _)| *ends_ms)
     }
 
+    /// The same of those that are not over yet.
+    pub fn next_end_after_ms(&self, now_ms: u64) -> Option<u64> {
+        let later = self.by_end.range((now_ms.saturating_add(1), GroupKey([0; 16]))..);
+        later.map(|(ends_ms, _)| *ends_ms).next()
+    }
+
     /// At most so many windows that are over and go to one place, the one that was over first before the others.
     pub fn over(&self, now_ms: u64, most: usize) -> Vec<GroupKey> {
-        let mut over = self.by_end.iter().take_while(|(ends_ms, _)| *ends_ms <= now_ms).map(|(_, key)| *key);
-        let Some(first) = over.next() else { return Vec::new() };
-        let address = |key: &GroupKey| self.open.get(key).map(|open| open.head.address);
-        let same = over.filter(|key| address(key) == address(&first));
-        std::iter::once(first).chain(same).take(most).collect()
+        self.over_by_address(now_ms, most).into_iter().next().map(|over| over.keys).unwrap_or_default()
+    }
+
+    /// What is over, by where it goes: at most so many windows for each address, the one that was over first before the others.
+    pub fn over_by_address(&self, now_ms: u64, most: usize) -> Vec<Over> {
+        let mut all: Vec<Over> = Vec::new();
+        let mut known: HashMap<u64, usize> = HashMap::new();
+        for (_, key) in self.by_end.iter().take_while(|(ends_ms, _)| *ends_ms <= now_ms) {
+            let Some(Open { head: WindowHead { address, .. }, .. }) = self.open.get(key) else { continue };
+            let at = *known.entry(*address).or_insert(all.len());
+            if at == all.len() {
+                all.push(Over { address: *address, keys: Vec::new() });
+            }
+            if all[at].keys.len() < most {
+                all[at].keys.push(*key);
+            }
+        }
+        all
     }
 
     /// Windows are no more: returns what waited in them.
@@ -319,7 +381,7 @@ mod tests {
         assert_eq!(place(&mut windows, &gathering, (2, 1), 1), Lane::Window(key));
         let heads = windows.take_changed();
         assert_eq!((heads[0].ends_ms, heads[0].passed), (0, 3), "it ends with the quiet hours");
-        let mut after_a_restart = Windows::known(heads);
+        let mut after_a_restart = Windows::known(heads, gathering.every);
         assert_eq!(place(&mut after_a_restart, &gathering, (2, 1), 2), Lane::Window(key));
         assert_eq!(after_a_restart.over(2, GROUPS_MAX), [key]);
     }
@@ -409,6 +471,68 @@ mod tests {
         assert_eq!((windows.next_end_ms(), windows.take_changed().len()), (Some(1_000 + MINUTE_MS), 1));
         windows.shorten(None);
         assert_eq!(windows.next_end_ms(), Some(1_000));
+    }
+
+    #[test]
+    fn what_waited_before_is_over_no_later_than_it_was_promised_whichever_window_it_comes_to_lie_in() {
+        let gathering = gathering(0);
+        let mut before = Windows::default();
+        place(&mut before, &gathering, (1, 1), 1_000);
+        place(&mut before, &gathering, (2, 2), 9_000);
+        let promised_ms = 1_000 + 15 * MINUTE_MS;
+        let mut windows = Windows::known(before.take_changed(), gathering.every);
+        place(&mut windows, &gathering, (1, 7), 60_000);
+        assert_eq!(windows.get(&group(7).key).map(|(head, _)| head.ends_ms), Some(promised_ms));
+        // Said again and again it is no later.
+        let heads: Vec<WindowHead> = windows.iter().map(|(head, _)| *head).collect();
+        let mut windows = Windows::known(heads, gathering.every);
+        place(&mut windows, &gathering, (1, 8), 70_000);
+        assert_eq!(windows.get(&group(8).key).map(|(head, _)| head.ends_ms), Some(promised_ms));
+        windows.keep_no_promise();
+        place(&mut windows, &gathering, (3, 9), 70_000);
+        assert_eq!(windows.get(&group(9).key).map(|(head, _)| head.ends_ms), Some(70_000 + 15 * MINUTE_MS));
+    }
+
+    #[test]
+    fn windows_that_come_over_end_when_they_were_to_and_one_that_is_open_here_too_by_the_sooner() {
+        let gathering = gathering(2);
+        let mut windows = Windows::default();
+        place(&mut windows, &gathering, (1, 1), 1_000);
+        windows.take_changed();
+        let there = |name: u64, ends_ms, passed| WindowHead {
+            key: group(name).key,
+            address: 0,
+            opened_ms: 500,
+            ends_ms,
+            passed,
+        };
+        windows.take_in([there(1, 30_000, 0), there(2, 40_000, 2)]);
+        assert_eq!((windows.next_end_ms(), windows.next_end_after_ms(30_000)), (Some(30_000), Some(40_000)));
+        assert_eq!(windows.take_changed(), [WindowHead { passed: 1, ..there(1, 30_000, 0) }], "what both come to");
+        assert_eq!(
+            place(&mut windows, &gathering, (5, 2), 2_000),
+            Lane::Window(group(2).key),
+            "its first have gone out"
+        );
+        windows.take_in([there(1, 99_000, 1)]);
+        assert_eq!((windows.next_end_ms(), windows.take_changed().len()), (Some(30_000), 1));
+        assert_eq!(windows.over(30_000, GROUPS_MAX), [group(1).key]);
+    }
+
+    #[test]
+    fn what_is_over_is_told_by_where_it_goes() {
+        let gathering = gathering(0);
+        let mut windows = Windows::default();
+        for (name, address) in [(1, 7), (2, 8), (3, 7), (4, 9)] {
+            place_at(&mut windows, &gathering, (name, name, address), name, false);
+        }
+        let over = |most| -> Vec<(u64, Vec<GroupKey>)> {
+            let over = windows.over_by_address(15 * MINUTE_MS + 3, most);
+            over.into_iter().map(|over| (over.address, over.keys)).collect()
+        };
+        let key = |name| group(name).key;
+        assert_eq!(over(20), [(7, vec![key(1), key(3)]), (8, vec![key(2)])]);
+        assert_eq!(over(1), [(7, vec![key(1)]), (8, vec![key(2)])]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a worker does when attempts have ended: decide, settle, and draw conclusions about the destination as a whole.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,7 +93,11 @@ impl Worker {
         let attempts = claim.attempts.saturating_add(1);
         let first_attempt_ms = claim.first_attempt_ms.unwrap_or(started_ms);
         let counted_until_ms = self.open_since_ms.map_or(now_ms, |since_ms| since_ms.min(now_ms));
-        let age = Duration::from_millis(counted_until_ms.saturating_sub(first_attempt_ms));
+        let mut age_ms = counted_until_ms.saturating_sub(first_attempt_ms);
+        if matches!(outcome, Outcome::Retry { .. }) {
+            age_ms = age_ms.saturating_sub(self.quiet_ms(first_attempt_ms..counted_until_ms));
+        }
+        let age = Duration::from_millis(age_ms);
         match decide(outcome, attempts, age, spread(claim.delivery, attempts), &self.section.config.policy) {
             Next::Done => {
                 self.section.metrics.delivered(self.members(claim), now_ms);
@@ -123,10 +128,22 @@ impl Worker {
         }
     }
 
-    /// How many deliveries a claim is.
+    /// How much of a time was quiet: nothing was attempted then. By the wall clock as it is now.
+    fn quiet_ms(&self, time: Range<u64>) -> u64 {
+        let quiet = self.section.config.sorting.as_ref().and_then(|sorting| sorting.quiet.as_ref());
+        quiet.map_or(0, |quiet| {
+            let clock = self.parts.clock;
+            let ahead = clock.arrival_ms().wrapping_sub(clock.now_ms()).cast_signed();
+            let [from, to] = [time.start, time.end].map(|ms| ms.saturating_add_signed(ahead));
+            quiet.within_ms(from..to)
+        })
+    }
+
+    /// How many deliveries a claim is: of a digest, those that have not been given up since it was put together.
     fn members(&self, claim: &Claim) -> u64 {
-        let digest = claim.digest.and_then(|id| self.parts.status.sorted().digest(id));
-        digest.map_or(1, |digest| digest.count)
+        let Some(id) = claim.digest else { return 1 };
+        let digests = self.parts.queue.digests();
+        digests.into_iter().find(|digest| digest.id == id).map_or(0, |digest| digest.members)
     }
 
     /// What an attempt says about whether the destination works at all.

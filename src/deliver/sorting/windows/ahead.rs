@@ -31,7 +31,7 @@ impl Windows {
             return Ahead::First { nth: passed + 1, window };
         }
         let ends_ms = |open: &Open| open.head.ends_ms;
-        let ends_ms = open.map_or_else(|| Self::end_of_one(gathering, now_ms, is_quiet), ends_ms);
+        let ends_ms = open.map_or_else(|| self.end_of_one(gathering, now_ms, is_quiet), ends_ms);
         Ahead::Waits { window, with: open.map_or(0, |open| open.fold.count), ends_ms }
     }
 }

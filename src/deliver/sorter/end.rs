@@ -1,0 +1,113 @@
+//! Windows that are over are ended as soon as their digest can go out; until then they go on collecting.
+
+use super::{LOOK_AGAIN, LOOK_AT_WALL, Sorter};
+use crate::deliver::sorting::windows::{GROUPS_MAX, Over};
+use crate::store::{self, DIGESTS_MAX, DigestId, OpenWindows, QueueState};
+use crate::time::Instant;
+
+/// What there is beside the windows that are over.
+struct Beside {
+    state: QueueState,
+    windows: OpenWindows,
+    digests: Vec<store::Digest>,
+}
+
+impl Beside {
+    /// Whether nothing lies in any of these.
+    fn are_empty(&self, over: &Over) -> bool {
+        let open = &self.windows.open;
+        let count = |key| open.binary_search_by_key(key, |(head, _)| head.key).map_or(0, |at| open[at].1);
+        over.keys.iter().all(|key| count(key) == 0)
+    }
+}
+
+impl Sorter {
+    /// Ends windows that are over, if their digest can go out now. Returns when to look again.
+    pub(super) fn end_some(&mut self) -> Option<Instant> {
+        let wall = self.wall_changes();
+        let mut later = None;
+        loop {
+            let now_ms = self.parts.clock.now_ms();
+            let all = self.parts.status.sorted().windows(|windows| windows.over_by_address(now_ms, GROUPS_MAX));
+            if all.is_empty() {
+                break;
+            }
+            let beside = self.beside();
+            let may_end: Vec<Result<Over, Instant>> =
+                all.into_iter().map(|over| self.may_end(&beside, &over).map(|()| over)).collect();
+            later = may_end.iter().filter_map(|may_end| may_end.as_ref().err().copied()).min();
+            // One digest after the other: with each there is one more beside the rest.
+            let Some(over) = may_end.into_iter().find_map(Result::ok) else { break };
+            self.end(&over);
+        }
+        self.end_leftover();
+        let now_ms = self.parts.clock.now_ms();
+        let next = self.parts.status.sorted().windows(|windows| windows.next_end_after_ms(now_ms));
+        let next = next.map(|ends_ms| Instant::now() + self.parts.clock.until(ends_ms));
+        [wall, later, next].into_iter().flatten().min()
+    }
+
+    fn beside(&mut self) -> Beside {
+        Beside {
+            state: self.state.borrow_and_update().clone(),
+            windows: self.parts.queue.windows(),
+            digests: self.parts.queue.digests(),
+        }
+    }
+
+    /// Whether what waits in some windows could go out at once, or when to ask again.
+    fn may_end(&self, beside: &Beside, over: &Over) -> Result<(), Instant> {
+        let now = Instant::now();
+        let Beside { state: QueueState { state, .. }, windows, digests } = beside;
+        // With so many digests nothing is ended, not even a window in which nothing waits.
+        if !windows.are_whole || digests.len() >= DIGESTS_MAX {
+            return Err(now + LOOK_AGAIN);
+        }
+        if beside.are_empty(over) {
+            return Ok(());
+        }
+        if self.is_quiet {
+            return Err(now + LOOK_AT_WALL);
+        }
+        // One address that takes nothing holds up no other.
+        let goes_elsewhere =
+            |digest: &&store::Digest| self.addresses.get(&digest.id).is_some_and(|at| *at != over.address);
+        let is_one_waiting =
+            digests.iter().filter(|digest| !goes_elsewhere(digest)).any(|digest| digest.due_ms.is_none());
+        let elsewhere =
+            digests.iter().filter(goes_elsewhere).filter(|digest| digest.is_offered && digest.due_ms.is_some());
+        // What else there is can be the probe of whether it works again.
+        let has_probe = state.open_since_ms.is_some() && windows.others > elsewhere.count() as u64;
+        if state.paused.is_some() || is_one_waiting || has_probe {
+            return Err(now + LOOK_AGAIN);
+        }
+        self.section.rate_limit.held_until(now).map_or(Ok(()), Err)
+    }
+
+    /// Ends windows: what waits in them is a digest from here on.
+    fn end(&mut self, over: &Over) {
+        let queue = &self.parts.queue;
+        let before: Vec<DigestId> = queue.digests().iter().map(|digest| digest.id).collect();
+        let durable = queue.end(over.keys.clone());
+        let folds = self.parts.status.sorted().windows(|windows| windows.end(&over.keys));
+        let closed = queue.digests().into_iter().find(|digest| !before.contains(&digest.id));
+        if let Some(digest) = closed {
+            self.addresses.insert(digest.id, over.address);
+            self.prepare(digest, folds, Some(durable));
+        }
+    }
+
+    /// Where the section gathers nothing and no window is open any more, it is sorted as the section says.
+    fn end_leftover(&mut self) {
+        if self.leftover.is_none() || !self.is_backlog_placed {
+            return;
+        }
+        let is_over = self.parts.status.sorted().windows(|windows| windows.iter().next().is_none());
+        if is_over {
+            self.leftover = None;
+            if self.sorting().is_none() {
+                self.parts.queue.sort(false);
+            }
+        }
+    }
+}

@@ -1,0 +1,470 @@
+//! The sorter, with a real store and a real worker beside it: what happens at the edges.
+//!
+//! `scene`: the relay. `desk`: who gets what it delivers. `faulty`: a queue that fails as it is told to.
+
+mod desk;
+mod faulty;
+mod scene;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use self::faulty::Reading;
+use self::scene::{Scene, run};
+use super::PANICS_MAX;
+use crate::destination::{Outcome, Reason};
+use crate::store::journal::by_hand::Selection;
+use crate::store::journal::format::BulkAct;
+use crate::store::{Claim, DIGESTS_MAX, Lane, NameKind, Room, Settled, Settlement, WINDOWS_MAX, WindowHead};
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+
+/// Two of each window go out by themselves.
+const DIGEST: &str = "digest: { every: 10m, first: 2, max: 1000 }";
+/// None does.
+const ALL: &str = "digest: { every: 10m, first: 0, max: 1000 }\nurgent: { urgent: true }";
+
+const BOUNCED: &str = r#""type":"bounced""#;
+const URGENT: &str = r#""type":"complained","urgent":true"#;
+
+/// It is to be tried again, which says nothing of the destination.
+fn later(seconds: u64) -> Outcome {
+    let reason = Reason { is_of_one: true, ..Reason::new("not yet") };
+    Outcome::Retry { reason, after: Some(Duration::from_secs(seconds)), holds_all: false }
+}
+
+fn room() -> Room {
+    Room { deliveries: 100, body_bytes: 1 << 20, urgent_only: false }
+}
+
+/// What the worker of a scene without one has in its hands.
+async fn claim(scene: &Scene, deliveries: usize) -> Vec<Claim> {
+    scene.queue().claim(Room { deliveries, ..room() }).await.into_iter().map(|claimed| claimed.claim).collect()
+}
+
+fn settle(scene: &Scene, claim: Claim, settlement: Settlement) {
+    scene.queue().settle(vec![Settled { claim, settlement, attempt: None }]);
+}
+
+#[test]
+fn the_first_go_out_by_themselves_and_the_rest_as_one() {
+    run(async {
+        let mut scene = Scene::new("12:00", DIGEST);
+        scene.send_some(5, BOUNCED);
+        scene.pass(11 * MINUTE).await;
+        let got = scene.got();
+        assert_eq!(scene.numbers(), [vec![1], vec![2], vec![3, 4, 5]]);
+        assert_eq!((got[2].at, got[2].count, &got[2].groups), (10, 3, &vec!["bounced".to_owned()]));
+        assert_eq!(scene.waits(), (0, 0));
+    });
+}
+
+#[test]
+fn a_reload_in_quiet_hours_keeps_what_is_urgent_among_retries_and_lets_nothing_else_out() {
+    run(async {
+        let keys = |max: u64| {
+            format!(
+                "digest: {{ every: 10m, first: 2, max: {max} }}\nurgent: {{ urgent: true }}\nquiet: {{ from: \"22:00\", to: \"07:00\", timezone: UTC }}"
+            )
+        };
+        let mut scene = Scene::new("21:59", &keys(50));
+        // One that is to be tried again in the night, and is not.
+        scene.desk.answer([later(120), later(300), later(300)]);
+        let ordinary = scene.send(BOUNCED);
+        scene.pass(2 * MINUTE).await;
+        let urgent = scene.send(URGENT);
+        scene.send_some(2, BOUNCED);
+        scene.pass(10).await;
+        assert_eq!(scene.numbers(), [vec![ordinary], vec![urgent]]);
+        for max in [51, 52] {
+            scene.reload(&keys(max));
+            scene.pass(10).await;
+        }
+        scene.pass(30 * MINUTE).await;
+        let numbers = scene.numbers();
+        assert_eq!(
+            numbers.iter().filter(|numbers| numbers.contains(&urgent)).count(),
+            numbers.len() - 1,
+            "{numbers:?}"
+        );
+        assert!(numbers.len() > 2 && scene.waits() == (3, 0), "{numbers:?}");
+        scene.pass(9 * HOUR).await;
+        assert_eq!(scene.numbers()[numbers.len()..], [vec![1, 3, 4]], "in the morning, as one");
+    });
+}
+
+#[test]
+fn a_digest_at_which_putting_it_together_panics_goes_out_as_one_below_a_bound_and_then_one_by_one() {
+    let after_panics = |panics: u32| {
+        run(async move {
+            let mut scene = Scene::new("12:00", ALL);
+            scene.desk.answer([later(30)]);
+            scene.send_some(3, BOUNCED);
+            scene.pass(10 * MINUTE + 5).await;
+            assert_eq!(scene.numbers(), [[1, 2, 3]]);
+            *scene.faults.readings.lock().expect("nobody panicked with it") =
+                (0..panics).map(|_| Reading::Panics).collect();
+            scene.kill().await;
+            scene.pass(5 * MINUTE).await;
+            assert_eq!(scene.waits(), (0, 0), "nothing waits for another window");
+            let got = scene.got();
+            let has_same_id = got.last().expect("one").id == got[0].id;
+            (scene.numbers()[1..].to_vec(), has_same_id)
+        })
+    };
+    assert_eq!(after_panics(PANICS_MAX - 1), (vec![vec![1, 2, 3]], true));
+    assert_eq!(after_panics(PANICS_MAX), (vec![vec![1], vec![2], vec![3]], false));
+}
+
+#[test]
+fn members_that_cannot_be_read_half_way_are_read_again_from_the_start() {
+    run(async {
+        let mut scene = Scene::new("12:00", ALL);
+        scene.desk.answer([later(30)]);
+        let count = 300;
+        scene.send_some(count, BOUNCED);
+        scene.pass(10 * MINUTE + 5).await;
+        let all: Vec<u64> = (1..=count).collect();
+        assert_eq!(scene.numbers()[0], all);
+        *scene.faults.readings.lock().expect("nobody panicked with it") =
+            [Reading::Works, Reading::Fails, Reading::Fails].into();
+        scene.kill().await;
+        scene.pass(MINUTE).await;
+        let got = scene.got();
+        assert_eq!((scene.numbers()[1..].to_vec(), got[1].count, &got[1].id), (vec![all], count, &got[0].id));
+        assert!(*scene.faults.asked.lock().expect("nobody panicked with it") >= 6);
+    });
+}
+
+#[test]
+fn a_digest_whose_first_event_is_damaged_goes_out_with_the_others() {
+    run(async {
+        let mut scene = Scene::new("12:00", ALL);
+        scene.faults.first_is_damaged.store(true, Ordering::Relaxed);
+        scene.send_some(3, BOUNCED);
+        scene.pass(11 * MINUTE).await;
+        assert_eq!((scene.numbers(), scene.waits()), (vec![vec![1, 2, 3]], (0, 0)));
+        assert_eq!(scene.store().dead(scene.id()).len(), 0);
+    });
+}
+
+#[test]
+fn an_event_that_cannot_be_judged_goes_out_by_itself_and_holds_up_no_other() {
+    run(async {
+        let mut scene = Scene::without_worker("12:00", ALL);
+        scene.send(BOUNCED);
+        let panics = scene.send(r#""type":"bounced","panics":1"#);
+        scene.send(BOUNCED);
+        scene.pass(5).await;
+        let claims = claim(&scene, 100).await;
+        assert_eq!(claims.iter().map(|claim| claim.delivery.event.sequence()).collect::<Vec<_>>(), [panics - 1]);
+        assert_eq!(scene.waits().0, 2);
+    });
+}
+
+/// A window ends while the disk takes nothing, and this long later the process is killed.
+async fn ended_on_a_full_disk(then: u64, has_room_again: bool) -> Scene {
+    let mut scene = Scene::new("12:00", ALL);
+    scene.send_some(3, BOUNCED);
+    scene.pass(10 * MINUTE - 5).await;
+    scene.takes_nothing = true;
+    scene.pass(5 + then).await;
+    if has_room_again {
+        scene.takes_nothing = false;
+        scene.pass(2).await;
+    }
+    let before = scene.numbers().len();
+    scene.kill().await;
+    scene.pass(20 * MINUTE).await;
+    assert_eq!((scene.waits(), before), ((0, 0), usize::from(then > 5)));
+    scene
+}
+
+#[test]
+fn a_full_disk_when_a_window_ends_and_then_a_kill_lose_nothing_and_double_nothing() {
+    run(async {
+        let scene = ended_on_a_full_disk(3, false).await;
+        assert_eq!(scene.numbers(), [[1, 2, 3]], "it waited for the disk, a little");
+        let scene = ended_on_a_full_disk(30, true).await;
+        assert_eq!(scene.numbers(), [[1, 2, 3]], "it went out all the same, which is known once there is room");
+        let scene = ended_on_a_full_disk(30, false).await;
+        assert_eq!(scene.numbers(), [[1, 2, 3], [1, 2, 3]], "nobody could know that it had gone out");
+    });
+}
+
+#[test]
+fn with_as_many_digests_as_there_may_be_no_window_is_ended_and_with_one_less_the_empty_one_goes() {
+    run(async {
+        let mut scene = Scene::without_worker("12:00", "digest: { every: 10m, first: 1, max: 1000 }");
+        let mut digests = Vec::new();
+        for number in 0..DIGESTS_MAX {
+            scene.send_some(2, &format!(r#""type":"t{number}""#));
+            scene.pass(2).await;
+            let first = claim(&scene, 100).await;
+            assert_eq!(first.len(), 1);
+            settle(&scene, first[0], Settlement::Delivered { attempts: 1 });
+            scene.pass(10 * MINUTE).await;
+            let [digest] = claim(&scene, 100).await[..] else { panic!("one digest is due") };
+            let retry =
+                Settlement::Scheduled { attempts: 1, first_attempt_ms: 1, due_ms: u64::MAX, reason: "503".to_owned() };
+            settle(&scene, digest, retry);
+            digests.push(digest);
+        }
+        assert_eq!(scene.queue().digests().len(), DIGESTS_MAX);
+        scene.send(r#""type":"empty""#);
+        scene.send_some(2, r#""type":"full""#);
+        scene.pass(2).await;
+        for first in claim(&scene, 100).await {
+            settle(&scene, first, Settlement::Delivered { attempts: 1 });
+        }
+        scene.pass(20 * MINUTE).await;
+        let open = |scene: &Scene| scene.queue().windows().open.iter().map(|(_, count)| *count).sum::<u64>();
+        assert_eq!(
+            (scene.queue().windows().open.len(), open(&scene), scene.queue().digests().len()),
+            (2, 1, DIGESTS_MAX)
+        );
+        scene.store().retry_now(scene.id());
+        let one = claim(&scene, 1).await.remove(0);
+        settle(&scene, one, Settlement::Delivered { attempts: 2 });
+        scene.pass(5).await;
+        assert_eq!((scene.queue().windows().open.len(), scene.queue().digests().len()), (0, DIGESTS_MAX));
+    });
+}
+
+#[test]
+fn more_groups_than_windows_all_go_out_once_also_after_a_restart() {
+    run(async {
+        let keys = "digest: { every: 10m, by: [group], first: 0, max: 1000 }";
+        let mut scene = Scene::new("12:00", keys);
+        let groups = WINDOWS_MAX as u64 + 30;
+        for number in 0..groups {
+            scene.send(&format!(r#""type":"bounced","group":{number}"#));
+        }
+        scene.pass(5).await;
+        assert_eq!((scene.queue().windows().open.len(), scene.waits()), (WINDOWS_MAX, (groups, 0)));
+        scene.kill().await;
+        scene.pass(5).await;
+        assert_eq!((scene.queue().windows().open.len(), scene.waits()), (WINDOWS_MAX, (groups, 0)));
+        scene.pass(15 * MINUTE).await;
+        let mut all: Vec<u64> = scene.numbers().concat();
+        all.sort_unstable();
+        assert_eq!(all, (1..=groups).collect::<Vec<_>>());
+        assert!(scene.got().iter().all(|got| got.at >= 10 && got.count > 1), "none by itself");
+    });
+}
+
+/// What becomes of what was gathered where the digest is taken out: this happens then, and these keys are left.
+async fn without_digest(restarts: bool, keys: &str) -> Scene {
+    let mut scene = Scene::new("12:00", "digest: { every: 10m, by: [type], first: 1, max: 1000 }");
+    scene.send_some(4, BOUNCED);
+    scene.send_some(3, r#""type":"opened""#);
+    scene.pass(5).await;
+    assert_eq!(scene.numbers(), [[1], [5]]);
+    if restarts {
+        scene.kill_and_start_with(keys).await;
+    } else {
+        scene.reload(keys);
+    }
+    scene.pass(5).await;
+    scene
+}
+
+#[test]
+fn where_the_digest_is_taken_out_what_was_gathered_goes_out_once_more_together_whether_it_runs_or_not() {
+    for restarts in [false, true] {
+        for keys in ["", "urgent: { urgent: true }"] {
+            run(async {
+                let mut scene = without_digest(restarts, keys).await;
+                let got = scene.got();
+                assert_eq!(scene.numbers()[2..], [[2, 3, 4, 6, 7]], "{keys}, restarted: {restarts}");
+                assert_eq!(got[2].groups, ["bounced", "opened"]);
+                scene.send_some(2, BOUNCED);
+                scene.pass(5).await;
+                assert_eq!(scene.numbers()[3..], [[8], [9]], "by themselves from here on");
+                assert_eq!((scene.waits(), scene.queue().windows().open), ((0, 0), vec![]));
+                scene.kill().await;
+                scene.pass(5).await;
+                assert_eq!(scene.numbers().len(), 5, "nothing again");
+            });
+        }
+    }
+}
+
+#[test]
+fn what_was_gathered_waits_for_the_end_of_a_pause_though_nothing_is_gathered_any_more() {
+    run(async {
+        let mut scene = Scene::new("12:00", ALL);
+        scene.send_some(3, BOUNCED);
+        scene.pass(5).await;
+        scene.store().pause(scene.id(), "by hand");
+        scene.pass(1).await;
+        scene.kill_and_start_with("urgent: { urgent: true }").await;
+        scene.pass(MINUTE).await;
+        scene.send(URGENT);
+        scene.send(BOUNCED);
+        scene.pass(MINUTE).await;
+        assert_eq!(scene.numbers(), [[0; 0]; 0]);
+        scene.store().resume(scene.id());
+        scene.pass(MINUTE).await;
+        let numbers = scene.numbers();
+        assert_eq!(numbers[0], [4], "what is urgent first");
+        assert!(numbers.contains(&vec![5]) && numbers.contains(&vec![1, 2, 3]), "{numbers:?}");
+        assert_eq!(scene.waits(), (0, 0));
+    });
+}
+
+#[test]
+fn a_change_of_by_keeps_the_end_that_was_promised_however_often_it_is_made() {
+    for restarts in [false, true] {
+        run(async {
+            let keys = |by: &str| format!("digest: {{ every: 10m, by: [{by}], first: 0, max: 1000 }}");
+            let mut scene = Scene::new("12:00", &keys("type"));
+            scene.send_some(2, r#""type":"bounced","a":1,"b":2"#);
+            scene.pass(2 * MINUTE).await;
+            scene.send(r#""type":"opened","a":1,"b":2"#);
+            for by in ["a", "b", "a, b"] {
+                scene.pass(2 * MINUTE).await;
+                if restarts {
+                    scene.kill_and_start_with(&keys(by)).await;
+                } else {
+                    scene.reload(&keys(by));
+                }
+            }
+            scene.pass(MINUTE).await;
+            assert_eq!(scene.numbers(), [[0; 0]; 0]);
+            scene.send(r#""type":"opened","a":3,"b":2"#);
+            scene.pass(2 * MINUTE).await;
+            let got = scene.got();
+            assert_eq!((scene.numbers(), got[0].at), (vec![vec![1, 2, 3]], 10), "restarts: {restarts}");
+            scene.pass(10 * MINUTE).await;
+            assert_eq!((scene.numbers()[1..].to_vec(), scene.got()[1].at), (vec![vec![4]], 19));
+        });
+    }
+}
+
+#[test]
+fn windows_that_come_over_late_end_when_they_were_to() {
+    run(async {
+        let mut scene = Scene::new("12:00", ALL);
+        let old = scene.store().name(NameKind::Destination, "old");
+        let queue = scene.store().queue(old);
+        queue.sort(true);
+        for _ in 0..3 {
+            scene.send_to(BOUNCED, old);
+        }
+        scene.pass(1).await;
+        let unplaced = queue.unplaced(room()).await;
+        let ends_ms = unplaced[0].event.as_ref().expect("it is there").received_ms + MINUTE * 1000;
+        // One of another group beside it: it is to be forgotten here as well.
+        let keys = [key_of_bounced(&scene), crate::store::GroupKey([9; 16])];
+        let heads = keys.map(|key| WindowHead { key, address: 0, opened_ms: ends_ms - 1, ends_ms, passed: 0 });
+        let placed = unplaced.iter().map(|unplaced| (unplaced.delivery, Lane::Window(keys[0]))).collect();
+        queue.place(heads.to_vec(), placed);
+        assert_eq!(scene.store().take_over(old, scene.id()).waiting, 3);
+        scene.pass(30).await;
+        assert_eq!((scene.waits(), scene.queue().windows().open.len()), ((3, 0), 2));
+        scene.pass(35).await;
+        assert_eq!((scene.numbers(), scene.queue().windows().open), (vec![vec![1, 2, 3]], vec![]));
+    });
+}
+
+fn key_of_bounced(scene: &Scene) -> crate::store::GroupKey {
+    use crate::deliver::sorting::Verdict;
+    use crate::event::RelayFields;
+    let relay = RelayFields { source: "vero", received_ms: 0 };
+    match scene.sorting().verdict(format!("{{{BOUNCED}}}").as_bytes(), relay, 0) {
+        Ok(Verdict::Of(group)) => group.key,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn quiet_hours_do_not_count_towards_giving_up() {
+    run(async {
+        let keys = "digest: { every: 10m, first: 0, max: 1000 }\nretry: { give_up_after: 1h, initial: 10s, max: 10m }\nquiet: { from: \"22:00\", to: \"07:00\", timezone: UTC }";
+        let mut scene = Scene::new("21:49", keys);
+        scene.desk.answer((0..40).map(|_| later(70)));
+        scene.send_some(3, BOUNCED);
+        scene.pass(9 * HOUR).await;
+        let by_night = scene.numbers().len();
+        assert_eq!((by_night, scene.store().dead(scene.id()).len()), (1, 0), "tried at 21:59, and not by night");
+        scene.pass(30 * MINUTE).await;
+        assert!(
+            scene.numbers().len() > 2 && scene.store().dead(scene.id()).is_empty(),
+            "tried again, and not given up"
+        );
+        scene.pass(2 * HOUR).await;
+        assert_eq!((scene.store().dead(scene.id()).len(), scene.waits()), (3, (0, 0)), "after an hour that counts");
+    });
+}
+
+#[test]
+fn one_address_that_takes_nothing_holds_up_no_other() {
+    run(async {
+        let keys = "digest: { every: 10m, first: 0, max: 1000 }\ntimeout: 5m\nconcurrency: 4";
+        let mut scene = Scene::new("12:00", keys);
+        scene.desk.silence("nowhere");
+        for at in ["nowhere", "here", "there"] {
+            scene.send_some(2, &format!(r#""type":"bounced","at":"{at}""#));
+        }
+        scene.pass(10 * MINUTE + 30).await;
+        let mut numbers = scene.numbers();
+        numbers.sort();
+        assert_eq!(numbers, [[1, 2], [3, 4], [5, 6]]);
+        // Nor while its digest waits for the next attempt and is all that could be tried.
+        scene.pass(20 * MINUTE).await;
+        scene.send_some(2, r#""type":"bounced","at":"here""#);
+        scene.pass(11 * MINUTE).await;
+        assert!(scene.numbers().contains(&vec![7, 8]), "{:?}", scene.got());
+    });
+}
+
+#[test]
+fn a_lease_that_is_lost_in_the_middle_leaves_the_digest_to_the_next_under_its_id() {
+    run(async {
+        let mut scene = Scene::new("12:00", ALL);
+        scene.desk.silence("here");
+        scene.send_some(3, r#""type":"bounced","at":"here""#);
+        scene.pass(10 * MINUTE - 1).await;
+        scene.lose_lease();
+        scene.pass(2).await;
+        assert!(scene.numbers().contains(&vec![1, 2, 3]), "in flight");
+        scene.lose_lease();
+        scene.pass(10).await;
+        let got = scene.got();
+        let ids: Vec<_> = got.iter().filter(|got| got.numbers == [1, 2, 3]).map(|got| &got.id).collect();
+        assert!(ids.len() == 2 && ids[0] == ids[1], "{got:?}");
+    });
+}
+
+#[test]
+fn what_of_a_digest_was_given_up_meanwhile_is_not_counted_as_delivered() {
+    run(async {
+        let mut scene = Scene::new("12:00", ALL);
+        scene.desk.answer([later(60)]);
+        scene.send_some(4, BOUNCED);
+        scene.pass(10 * MINUTE + 5).await;
+        let sequences = [1].into_iter().collect();
+        let reason = "by hand".to_owned();
+        let given_up = Selection { destination: scene.id(), act: BulkAct::DeadLetter, reason, sequences };
+        assert_eq!(scene.store().select(given_up).0, 1);
+        scene.pass(2 * MINUTE).await;
+        let totals = scene.metrics.totals(["chat"]);
+        assert_eq!((scene.numbers().len(), totals.destinations["chat"].delivered), (2, 3));
+    });
+}
+
+#[test]
+fn a_digest_of_a_destination_that_takes_each_event_by_itself_by_now_is_taken_apart() {
+    run(async {
+        let mut scene = Scene::new("12:00", ALL);
+        scene.desk.answer([later(60)]);
+        scene.send_some(3, BOUNCED);
+        scene.pass(10 * MINUTE + 5).await;
+        scene.desk.take_one_by_one();
+        scene.kill_and_start_with("").await;
+        scene.pass(MINUTE).await;
+        assert_eq!((scene.numbers()[1..].to_vec(), scene.waits()), (vec![vec![1], vec![2], vec![3]], (0, 0)));
+    });
+}

@@ -1,0 +1,136 @@
+//! A destination that writes down what it gets, and answers as it is told to.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+
+use crate::destination::{Delivery, Destination, Outcome, Outcomes, Preview, Unsent};
+use crate::secret::Secret;
+use crate::time::{Clock, MINUTE_MS};
+
+/// One attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Got {
+    /// When it was made, in minutes since the scene began.
+    pub(super) at: u64,
+    /// What the delivery is known by.
+    pub(super) id: String,
+    /// The numbers of its events.
+    pub(super) numbers: Vec<u64>,
+    /// What it says how many they are.
+    pub(super) count: u64,
+    /// Of each group, what its events have in common.
+    pub(super) groups: Vec<String>,
+}
+
+/// A destination. Where the event says `at`, that is the address it goes to.
+#[derive(Debug)]
+pub(super) struct Desk {
+    clock: Clock,
+    began_ms: u64,
+    got: Mutex<Vec<Got>>,
+    answers: Mutex<VecDeque<Outcome>>,
+    /// Addresses that answer nothing at all.
+    silent: Mutex<HashSet<String>>,
+    takes_one_by_one: AtomicBool,
+}
+
+impl Desk {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            began_ms: clock.now_ms(),
+            got: Mutex::default(),
+            answers: Mutex::default(),
+            silent: Mutex::default(),
+            takes_one_by_one: AtomicBool::default(),
+        }
+    }
+
+    /// The next attempts come to this; those behind them arrive.
+    pub(super) fn answer(&self, outcomes: impl IntoIterator<Item = Outcome>) {
+        self.answers.lock().expect("nobody panicked with it").extend(outcomes);
+    }
+
+    pub(super) fn silence(&self, address: &str) {
+        self.silent.lock().expect("nobody panicked with it").insert(address.to_owned());
+    }
+
+    /// It makes no message of several deliveries.
+    pub(super) fn take_one_by_one(&self) {
+        self.takes_one_by_one.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn got(&self) -> Vec<Got> {
+        self.got.lock().expect("nobody panicked with it").clone()
+    }
+}
+
+fn field(delivery: &Delivery, name: &str) -> Value {
+    let body: Value = serde_json::from_slice(&delivery.event.body).expect("JSON");
+    body[name].clone()
+}
+
+impl Destination for Desk {
+    fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Outcomes> {
+        async move {
+            let mut outcomes = Outcomes::new();
+            for delivery in deliveries {
+                let number = |delivery: &Delivery| field(delivery, "n").as_u64().expect("a number");
+                let digest = delivery.digest.as_deref();
+                let got = Got {
+                    at: (self.clock.now_ms() - self.began_ms) / MINUTE_MS,
+                    id: delivery.id().to_string(),
+                    numbers: digest
+                        .map_or_else(|| vec![number(delivery)], |digest| digest.events.iter().map(number).collect()),
+                    count: digest.map_or(1, |digest| digest.count),
+                    groups: digest
+                        .map(|digest| digest.groups.iter().map(|group| group.name()).collect())
+                        .unwrap_or_default(),
+                };
+                self.got.lock().expect("nobody panicked with it").push(got);
+                let address = self.address_of(delivery).unwrap_or_default();
+                if self.silent.lock().expect("nobody panicked with it").contains(&address) {
+                    std::future::pending::<()>().await;
+                }
+                let answer = self.answers.lock().expect("nobody panicked with it").pop_front();
+                outcomes.push(answer.unwrap_or(Outcome::Delivered));
+            }
+            outcomes
+        }
+        .boxed()
+    }
+
+    fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent> {
+        Ok(Preview::line("a desk".to_owned(), &delivery.event.body))
+    }
+
+    fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
+        Ok(delivery.event.body.to_vec())
+    }
+
+    fn way(&self, _: &Delivery) -> Result<Secret, Unsent> {
+        Ok(Secret::from("a desk".to_owned()))
+    }
+
+    fn digests(&self) -> bool {
+        !self.takes_one_by_one.load(Ordering::Relaxed)
+    }
+
+    fn address_of(&self, delivery: &Delivery) -> Option<String> {
+        assert!(field(delivery, "panics").is_null(), "an address that panics");
+        field(delivery, "at").as_str().map(str::to_owned)
+    }
+
+    fn is_loopback(&self) -> bool {
+        true
+    }
+
+    fn address(&self) -> String {
+        "a desk".to_owned()
+    }
+}
