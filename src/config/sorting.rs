@@ -64,7 +64,7 @@ const DIGEST_BREAKDOWN: Key<String> = key("breakdown", text())
     .otherwise("the first of `type`, `campaign.name`, `bounce_type` that `by` does not have");
 
 /// What passes everything that waits.
-pub(super) const URGENT: Key<()> = key("urgent", by_hand(Of::Own("match map", || json!({ "$ref": "#/$defs/match" }))))
+pub(super) const URGENT: Key<()> = key("urgent", by_hand(Of::Own("match map", || json!({ "$ref": "#/$defs/match", "minProperties": 1 }))))
     .seen(Sight::All)
     .about("Deliveries that pass everything that waits before them, digests and quiet hours too, within the rate. See [Match maps](#match-maps).")
     .example("{ type: complained, campaign.type: transactional }")

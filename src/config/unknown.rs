@@ -60,6 +60,7 @@ fn key(text: &str, node: &Node, what: &str, known: &[&'static str]) -> String {
         .or_else(|| of_another_program(text, node, what))
         .or_else(|| elsewhere(text, known))
         .or_else(|| meant(text, known.iter().copied()).map(|near| format!("did you mean `{near}`?")))
+        .or_else(|| far_away(text, known))
         .unwrap_or_else(list)
 }
 
@@ -112,7 +113,6 @@ fn of_another_program(text: &str, node: &Node, what: &str) -> Option<String> {
 fn elsewhere(text: &str, known: &[&'static str]) -> Option<String> {
     let here = find::place_of(known);
     let homes = find::homes(text);
-    let text = homes.first().map_or(text, |home| home.key);
     let is_near = |home: &&find::Home| {
         let above = home.above.as_slice();
         let is_below = above.last().is_some_and(|parent| known.contains(parent));
@@ -127,21 +127,39 @@ fn elsewhere(text: &str, known: &[&'static str]) -> Option<String> {
         });
         is_common || is_below || is_above || above.is_empty()
     };
-    let home = homes.iter().find(is_near)?;
-    let example = home.example;
-    match (home.above.as_slice(), here.as_deref()) {
-        ([], _) => Some(format!("`{text}` stands at the top of the file: {text}: {example}")),
+    Some(standing(homes.iter().find(is_near)?, here.as_deref()))
+}
+
+/// A key that stands at one place, whatever that has to do with this one.
+fn far_away(text: &str, known: &[&'static str]) -> Option<String> {
+    let here = find::place_of(known)?;
+    let homes = find::homes(text);
+    let (first, others) = homes.split_first()?;
+    let is_outermost = others.iter().all(|other| other.above.len() > first.above.len());
+    is_outermost.then(|| standing(first, Some(&here)))
+}
+
+/// Where a key stands, seen from another place.
+fn standing(home: &find::Home, here: Option<&[&str]>) -> String {
+    let find::Home { key: text, example, above } = home;
+    match (above.as_slice(), here) {
+        ([], _) => format!("`{text}` stands at the top of the file: {text}: {example}"),
+        (["sources"], _) => {
+            format!("`{text}` stands below the name of a source: sources: {{ vero: {{ {text}: {example} }} }}")
+        }
+        (["rules"], _) => format!("`{text}` stands in a rule: rules: [{{ {text}: {example} }}]"),
+        (["tests"], _) => format!("`{text}` stands in a test: tests: [{{ {text}: {example} }}]"),
         (["destinations"], Some([.., kind])) if KINDS.iter().any(|known| known.name == *kind) => {
-            Some(format!("`{text}` stands beside `{kind}`, not in it"))
+            format!("`{text}` stands beside `{kind}`, not in it")
         }
-        (["destinations"], _) if KINDS.iter().any(|kind| kind.name == text) => Some(format!(
-            "`{text}` stands below the name of a destination: destinations: {{ crm: {{ {text}: {example} }} }}"
-        )),
+        (["destinations"], _) if KINDS.iter().any(|kind| kind.name == *text) => {
+            format!("`{text}` stands below the name of a destination: destinations: {{ crm: {{ {text}: {example} }} }}")
+        }
         (["destinations", parent], Some(["destinations", kind])) => {
-            Some(format!("`{text}` stands in `{parent}`, beside `{kind}`: {parent}: {{ {text}: {example} }}"))
+            format!("`{text}` stands in `{parent}`, beside `{kind}`: {parent}: {{ {text}: {example} }}")
         }
-        (["destinations"], _) => Some(format!("`{text}` stands in a destination, beside its kind")),
-        ([.., parent], _) => Some(format!("`{text}` stands in `{parent}`: {parent}: {{ {text}: {example} }}")),
+        (["destinations"], _) => format!("`{text}` stands in a destination, beside its kind"),
+        ([.., parent], _) => format!("`{text}` stands in `{parent}`: {parent}: {{ {text}: {example} }}"),
     }
 }
 

@@ -99,6 +99,17 @@ impl<'r, 'n> Entries<'r, 'n> {
         found
     }
 
+    /// Where a key that nobody has taken stands with nothing behind it.
+    pub fn nothing(&self, info: &Info) -> Option<NodeId> {
+        let found = self.entries.iter().find(|(key, node)| key.text == info.name && node.is_null());
+        found.map(|(_, node)| node.id)
+    }
+
+    /// Whether something stands behind a key that nobody has taken.
+    pub fn has(&self, info: &Info) -> bool {
+        self.entries.iter().any(|(key, node)| key.text == info.name && !node.is_null())
+    }
+
     /// Reads what stands behind a key. `None`: it is missing, or it is wrong, and that has been told.
     pub fn read<T>(&mut self, key: &Key<T>) -> Option<T> {
         let node = self.node(&key.info)?;

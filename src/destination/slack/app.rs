@@ -10,12 +10,13 @@ use http::header::HeaderValue;
 use super::super::template::{Escape, Template, is_template};
 use super::super::view::View;
 use super::super::{Delivery, Unsent, client};
+use super::slips;
 use super::threads::{self, THREAD_BY, Threads};
 use super::updates::UPDATE;
 use super::{URL, Url, exposure, is_loopback};
 use crate::secret::Secret;
 use crate::yaml::entries::Entries;
-use crate::yaml::keys::{Info, Key, Of, by_hand, form, key, secret};
+use crate::yaml::keys::{Absent, Info, Key, Of, by_hand, form, key, secret};
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
 use crate::yaml::sight::Sight;
@@ -34,6 +35,9 @@ pub const API: Key<String> = key("api", form(client::URL_FORM, "URL"))
     .otherwise("`https://slack.com/api/`");
 /// What stands beside a token alone.
 const KEYS: [Info; 4] = [CHANNELS.info, API.info, THREAD_BY.info, UPDATE.info];
+
+/// The webhook that must not be there.
+const NO_URL: Info = Info { absent: Absent::Nothing, ..URL.info };
 
 const API_DEFAULT: &str = "https://slack.com/api/";
 const METHOD: &str = "chat.postMessage";
@@ -114,8 +118,15 @@ pub fn read(
     channel: Option<&Node>,
     digest: Option<&Node>,
 ) -> Option<Option<Read>> {
+    let nothing = entries.nothing(&TOKEN.info);
     let token_node = entries.node(&TOKEN.info);
     let [channels, api, thread_by, update] = KEYS.map(|key| entries.node(&key));
+    if let (Some(at), false) = (nothing, entries.has(&URL.info)) {
+        entries.node(&NO_URL);
+        let help = format!("write token: {}, or the `url` of a webhook in its place", TOKEN.info.example);
+        reader.error_with(at, "there is nothing behind `token`", help);
+        return Some(None);
+    }
     let Some(token_node) = token_node else {
         let update = update.filter(|node| UPDATE.read(reader, node) != Some(false));
         let given =
@@ -147,13 +158,8 @@ fn read_app(
     groups: Groups<'_>,
 ) -> Option<Read> {
     let token = reader.credential(token_node);
-    let begins = |with: &str| token.as_ref().is_some_and(|token| token.expose().starts_with(with));
-    if begins("xoxp-") || begins("xapp-") {
-        let help =
-            "take the bot token, which begins with xoxb-: \"OAuth & Permissions\" in the app's settings".to_owned();
-        reader.secret_warning(token_node.id, "this is no token of a bot", help);
-    }
-    let url_node = entries.node(&Info { absent: crate::yaml::keys::Absent::Nothing, ..URL.info });
+    let token = token.filter(|token| slips::may_be_token(reader, token_node, token.expose()));
+    let url_node = entries.node(&NO_URL);
     if url_node.is_some() {
         let help = "take one of them out: the one posts into a channel of its own, the other into any".to_owned();
         reader.secret_error_with(token_node.id, "it is either `url` or `token`, not both", help);
@@ -247,7 +253,7 @@ fn fixed(reader: &Reader, node: &Node) -> Option<String> {
         reader.error_with(node.id, format!("`{text}` is not a channel of Slack's"), help);
         return None;
     }
-    Some(text.to_owned())
+    slips::may_be_channel(reader, node, text).then(|| text.to_owned())
 }
 
 /// How the app proves itself.

@@ -55,12 +55,10 @@ fn bold(title: &str) -> String {
     slack_escaped(&title.replace('*', "∗"))
 }
 
-/// A message on one line, as an example: the first one of its lines, and what fits of the rest. A link is left out: the page has them all. So is
-/// what nobody sees: it would turn the direction of the lines below.
+/// A message on one line, as an example: the first one of its lines, and what fits of the rest. A link is left out: the page has them all.
 fn quoted(message: &str) -> String {
     let lines = message.lines().map(|line| line.trim_start_matches("> ").trim()).filter(|line| !line.is_empty());
     let line = lines.collect::<Vec<_>>().join(" · ");
-    let line = crate::unseen::written(&line, |_, out| out.push(' '));
     let parts = line.split(" · ").filter(|part| !part.contains('<'));
     let line = parts.collect::<Vec<_>>().join(" · ");
     format!("> {}", cut_outside_entities(&line, EXAMPLE_MAX))
@@ -284,6 +282,10 @@ pub(super) mod tests {
                 let strict = watched.lock();
                 prop_assert!(strict.refusals().is_empty(), "{:?}", strict.refusals());
                 prop_assert!(strict.posts().len() > before, "a digest says something");
+                let text = strict.posts().last().and_then(|post| post.message["text"].as_str()).unwrap_or_default();
+                let is_usual = std::ptr::eq(destination, &raw const destinations[0]);
+                let unseen = text.lines().find(|line| messages::seen(line) != **line);
+                prop_assert!(!is_usual || unseen.is_none(), "the last is a single event: {:?}", unseen);
             }
             Ok(())
         });

@@ -1,8 +1,9 @@
 //! What each type of event reads like in a channel, if a config has no text of its own.
 //!
 //! A message is a title and what is known beside it, joined by ` · ` only where something stands on both sides; then what was said,
-//! each line of it quoted. An event that is older than [`OLD_MS`] tells its time: who reads it would take it for news.
+//! each line of it quoted. What nobody sees is left out: it would turn the direction of what stands behind it. An event that is older than [`OLD_MS`] tells its time: who reads it would take it for news.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use super::super::template::{Escape, Template};
@@ -81,6 +82,7 @@ pub fn message(view: &View, now_ms: u64) -> Result<String, String> {
     let mut parts = Vec::new();
     for template in [&message.title, who, &message.beside, link] {
         let part = fit(template, view, PART_MAX)?;
+        let part = seen(&part);
         // A link that was cut leads nowhere, and a part has one line.
         if !std::ptr::eq(template, link) || part.ends_with('>') {
             parts.push(part.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -94,11 +96,19 @@ pub fn message(view: &View, now_ms: u64) -> Result<String, String> {
     parts.retain(|part| !part.is_empty());
     let mut text = parts.join(" · ");
     let quoted = fit(&message.quoted, view, QUOTED_MAX)?;
-    for line in quoted.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
-        text.push_str("\n> ");
-        text.push_str(line);
+    for line in quoted.lines().map(seen) {
+        let line = line.trim_end();
+        if !line.is_empty() {
+            text.push_str("\n> ");
+            text.push_str(line);
+        }
     }
     Ok(cut_outside_entities(&text, TEXT_MAX).to_owned())
+}
+
+/// A line with a blank for each sign that nobody sees.
+pub fn seen(line: &str) -> Cow<'_, str> {
+    crate::unseen::written(line, |_, out| out.push(' '))
 }
 
 #[cfg(test)]
@@ -126,6 +136,10 @@ mod tests {
         show(
             "two lines, and markup",
             r#"{"type":"bounced","user":{"email":"a@b"},"bounce_message":"550 <no>\n\nsuch *user*\r\n> here"}"#,
+        );
+        show(
+            "what nobody sees",
+            r#"{"type":"bounced","bounce_type":"ha\u200brd","user":{"email":"a\u202eb@c"},"campaign":{"name":"\u2066Spring\u2028 می\u200cخواهم"},"bounce_message":"550 no\u202e\nsuch\u0085\ufeffuser\n\u200b"}"#,
         );
         show("a link that is none", r#"{"type":"sent","user":{"id":1},"campaign":{"permalink":"javascript:x"}}"#);
         insta::assert_snapshot!(shown);

@@ -3,7 +3,7 @@
 //! # Cast
 //!
 //! * [`messages`]: what each type of event reads like; [`digests`]: several as one. [`blocks`]: blocks as Slack takes them. [`notice`]: what an
-//!   operator is told. [`app`]: what an app has in place of a webhook. [`threads`]: which of its messages belong together; [`updates`]: those
+//!   operator is told. [`app`]: what an app has in place of a webhook. [`slips`]: what is taken for a token, a channel or an emoji. [`threads`]: which of its messages belong together; [`updates`]: those
 //!   that count; [`threaded`]: attempts that go by that.
 //! * `strict`: a Slack that refuses what Slack documents that it would, for tests.
 
@@ -12,6 +12,7 @@ mod blocks;
 mod digests;
 mod messages;
 mod notice;
+mod slips;
 #[cfg(any(test, feature = "test-support"))]
 pub mod strict;
 mod threaded;
@@ -125,7 +126,7 @@ const EXTRAS: [Key<String>; 4] = [
         .seen(Sight::Prose).about("The name that the message comes from, where the server lets a message choose it.")
         .example("Vero")
         .otherwise("the webhook's"),
-    key("icon_emoji", text())
+    key(slips::EMOJI, text())
         .seen(Sight::Prose).about("The icon of the message, an emoji, where the server lets a message choose it.")
         .example("\":email:\"")
         .otherwise("the webhook's"),
@@ -293,7 +294,7 @@ fn extra_example(key: &str) -> &'static str {
     match key {
         "channel" => "#alerts",
         "username" => "Vero",
-        "icon_emoji" => ":mailbox:",
+        slips::EMOJI => ":mailbox:",
         _ => "https://www.example.com/icon.png",
     }
 }
@@ -310,6 +311,9 @@ fn read_extra(reader: &Reader, key: &str, node: &Node) -> Option<String> {
         let help = format!("write it like {key}: \"{}\", or take it out", extra_example(key));
         reader.error_with(node.id, message, help);
         return None;
+    }
+    if key == slips::EMOJI {
+        slips::advise_of_emoji(reader, node, text);
     }
     Some(text.to_owned())
 }

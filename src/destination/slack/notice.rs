@@ -3,8 +3,10 @@
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use super::messages::seen;
 use super::{CHANNEL, Outcome, Slack, TEXT_MAX, THREAD};
 use crate::destination::notice::{Notice, Teller, Told};
+use crate::destination::template::slack_escaped;
 
 /// Room for the line that says how much was left out.
 const REST_CHARACTERS: usize = 100;
@@ -60,15 +62,19 @@ fn shown(problem: &Told) -> String {
     shown
 }
 
-/// A link in Slack's markup. The sign that would end its address is none that a URL needs.
+/// A link in Slack's markup. The sign that would end its address is none that a URL needs, and what nobody sees is written as URLs write it: a blank would
+/// end it too.
 fn link(page: &str) -> String {
-    format!("<{}|look>", escaped(page).replace('|', "%7C"))
+    let page = crate::unseen::written(page, |sign, out| {
+        let sign = sign.encode_utf8(&mut [0; 4]).to_owned();
+        out.extend(percent_encoding::utf8_percent_encode(&sign, percent_encoding::NON_ALPHANUMERIC));
+    });
+    format!("<{}|look>", slack_escaped(&page).replace('|', "%7C"))
 }
 
-/// As text, in which nothing mentions anybody: <https://docs.slack.dev/messaging/formatting-message-text#escaping>.
+/// As text, in which nothing mentions anybody, and nothing is unseen: <https://docs.slack.dev/messaging/formatting-message-text#escaping>.
 fn escaped(text: &str) -> String {
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    slack_escaped(&seen(text))
 }
 
 #[cfg(test)]
@@ -92,6 +98,18 @@ mod tests {
         let over = Notice { problems: sample().problems.split_off(1), ..sample() };
         assert!(text(&over).ends_with("any more\n<https://relay.example.com/|look>"), "{}", text(&over));
         assert!(!text(&Notice { page: None, ..over }).contains("look"));
+    }
+
+    #[test]
+    fn what_nobody_sees_is_a_blank_in_a_text_and_stays_in_an_address() {
+        let mut notice = sample();
+        notice.problems.truncate(1);
+        notice.problems[0].details = vec!["404 no\u{202e}ne\u{200b}".to_owned()];
+        notice.problems[0].page = Some("https://relay.example.com/\u{202e}|x".to_owned());
+        insta::assert_snapshot!(text(&notice), @r"
+        🔴 crm fails: &lt;!channel&gt; 503 &amp; more <https://relay.example.com/%E2%80%AE%7Cx|look>
+        > 404 no ne
+        ");
     }
 
     #[test]

@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(by.name(&event(r#"{"type":"user_created"}"#)), None);
         let half = event(r#"{"type":"sent","campaign":{"name":"Spring\nnewsletter"}}"#);
         assert!(by.key(&half, "#email").is_some());
-        assert_eq!(by.name(&half).as_deref(), Some("campaign.id –, campaign.name Spring newsletter"));
+        assert_eq!(by.name(&half).as_deref(), Some("campaign.id (none), campaign.name Spring newsletter"));
     }
 
     #[test]
