@@ -30,6 +30,9 @@ use crate::time::{Instant, sleep_until};
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// So often in a row putting a digest together may panic.
 const PANICS_MAX: u32 = 3;
+/// So often in a row its events may be unreadable, once in [`LOOK_AGAIN`]: a disk that answers again within a minute splits no digest, and one that
+/// does not holds up nothing else.
+const FAILURES_MAX: u32 = 60;
 /// The clock on the wall may be set: how long quiet hours last is looked at so often, at least.
 const LOOK_AT_WALL: Duration = Duration::from_secs(60);
 
@@ -46,8 +49,9 @@ pub struct Sorter {
     preparing: JoinSet<Result<Prepared, StoreError>>,
     /// None is put together before then.
     rests_until: Option<Instant>,
-    /// How often that has panicked, one time after the other.
+    /// How often that has panicked, and how often it has failed, one time after the other.
     panics: u32,
+    failures: u32,
     /// Where digests go, as far as that is known: of those that are not settled.
     addresses: HashMap<DigestId, u64>,
     is_quiet: bool,
@@ -67,6 +71,7 @@ impl Sorter {
             preparing: JoinSet::new(),
             rests_until: None,
             panics: 0,
+            failures: 0,
             addresses: HashMap::new(),
             is_quiet: false,
             destination,
@@ -197,13 +202,13 @@ impl Sorter {
         Some(Instant::now() + wait.min(LOOK_AT_WALL))
     }
 
-    /// One has been put together, or that has failed: then it is tried again a little later. One that panics again and again cannot be one
-    /// message, and goes out as what it is made of.
+    /// One has been put together, or that has failed: then it is tried again a little later. One that panics or fails again and again cannot be
+    /// one message, and goes out as what it is made of.
     fn prepared(&mut self, prepared: Result<Result<Prepared, StoreError>, JoinError>) {
         let has_panicked = prepared.is_err();
         if let Ok(Ok(Prepared { id, address })) = prepared {
             self.addresses.insert(id, address);
-            (self.rests_until, self.panics) = (None, 0);
+            (self.rests_until, self.panics, self.failures) = (None, 0, 0);
             return;
         }
         if let Ok(Err(error)) = prepared {
@@ -212,8 +217,9 @@ impl Sorter {
         }
         self.rests_until = Some(Instant::now() + LOOK_AGAIN);
         self.panics += u32::from(has_panicked);
-        if self.panics >= PANICS_MAX {
-            self.panics = 0;
+        self.failures += u32::from(!has_panicked);
+        if self.panics >= PANICS_MAX || self.failures >= FAILURES_MAX {
+            (self.panics, self.failures) = (0, 0);
             let sorted = self.parts.status.sorted();
             let lacking = self.parts.queue.digests().into_iter().filter(|digest| sorted.digest(digest.id).is_none());
             lacking.for_each(|digest| self.parts.queue.dissolve(digest.id));

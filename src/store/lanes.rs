@@ -28,8 +28,8 @@ use futures_util::future::BoxFuture;
 use super::{Answer, DeliveryId, DigestId, Room, StoreError, StoredEvent};
 use crate::event::EventId;
 
-/// Open windows of a destination. What would need one more goes out by itself: a group for each event gathers nothing, and a window
-/// takes a hundred bytes and a look at each act on many deliveries.
+/// Open windows of a destination. The last of them takes what would need one more, where it goes to the same place; what does not goes out by
+/// itself. A group for each event gathers nothing, and a window takes a hundred bytes and a look at each act on many deliveries.
 pub const WINDOWS_MAX: usize = 1024;
 
 /// Closed digests of a destination that are not settled. With so many of them windows stay open and go on collecting: that costs less
@@ -97,8 +97,8 @@ pub struct OpenWindows {
     /// What was there when sorting began has its lanes. Before that, a window that was open before may seem to hold less than it does, and
     /// is not to be ended.
     pub are_whole: bool,
-    /// Deliveries and digests that could be attempted now or later without any of these windows being ended: ready, urgent, scheduled, and
-    /// digests that are offered; what is in flight is none of them.
+    /// Deliveries and digests that could be attempted now without any of these windows being ended: ready, urgent, and scheduled ones and
+    /// offered digests that are due; what is in flight is none of them.
     pub others: u64,
 }
 

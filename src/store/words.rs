@@ -293,7 +293,7 @@ pub struct Counts {
     pub in_flight: u64,
     /// Deliveries whose sources are held. They do not count as backlog.
     pub held: u64,
-    /// Deliveries that lie in open windows. They do not count as backlog.
+    /// Deliveries that lie in open windows. They do not count as backlog, unless the destination is removed: nobody ends its windows.
     pub gathered: u64,
     /// Open windows.
     pub windows: u64,

@@ -227,6 +227,8 @@ async fn next_message(relay: &Relay, config: &DestinationConfig, id: NameId, sta
     let examples = sorting.gathering.as_ref().map_or(EXAMPLES, |gathering| gathering.examples);
     let page = relay.page().map(|page| page.of_destination(&config.name));
     let digest = together(&*relay.store, id, Parts { id: String::new(), folds, examples, at_ms }).await;
+    // It is a look ahead: where nothing can be read just now there is none.
+    let Ok(digest) = digest else { return Value::Null };
     let Some(first) = digest.events.first().cloned() else { return Value::Null };
     let delivery = Delivery { digest: (digest.count > 1).then(|| Arc::new(Digest { page, ..digest })), ..first };
     config.destination.preview(&delivery).map_or(Value::Null, |preview| as_json(&preview))

@@ -1,9 +1,15 @@
 //! Windows that are over are ended as soon as their digest can go out; until then they go on collecting.
 
+use std::time::Duration;
+
 use super::{LOOK_AGAIN, LOOK_AT_WALL, Sorter};
 use crate::deliver::sorting::windows::{GROUPS_MAX, Over};
 use crate::store::{self, DIGESTS_MAX, DigestId, OpenWindows, QueueState};
 use crate::time::Instant;
+
+/// While the other side is down, and a digest that it did not take waits for another attempt, the next one is closed no sooner than this: an
+/// hour of outage is not a message for each window, and a digest that is never taken is not the only one that is ever tried.
+const CLOSED_APART: Duration = Duration::from_secs(30 * 60);
 
 /// What there is beside the windows that are over.
 struct Beside {
@@ -74,11 +80,15 @@ impl Sorter {
             |digest: &&store::Digest| self.addresses.get(&digest.id).is_some_and(|at| *at != over.address);
         let is_one_waiting =
             digests.iter().filter(|digest| !goes_elsewhere(digest)).any(|digest| digest.due_ms.is_none());
-        let elsewhere =
-            digests.iter().filter(goes_elsewhere).filter(|digest| digest.is_offered && digest.due_ms.is_some());
-        // What else there is can be the probe of whether it works again.
-        let has_probe = state.open_since_ms.is_some() && windows.others > elsewhere.count() as u64;
-        if state.paused.is_some() || is_one_waiting || has_probe {
+        let now_ms = self.parts.clock.now_ms();
+        let can_go =
+            |digest: &&store::Digest| digest.is_offered && digest.due_ms.is_some_and(|due_ms| due_ms <= now_ms);
+        let elsewhere = digests.iter().filter(goes_elsewhere).filter(can_go);
+        // What else can go now can be the probe of whether it works again.
+        let has_probe = windows.others > elsewhere.count() as u64;
+        let was_closed = |digest: &store::Digest| now_ms < digest.closed_ms + CLOSED_APART.as_millis() as u64;
+        let is_one_enough = has_probe || digests.iter().filter(|digest| !goes_elsewhere(digest)).any(was_closed);
+        if state.paused.is_some() || is_one_waiting || (state.open_since_ms.is_some() && is_one_enough) {
             return Err(now + LOOK_AGAIN);
         }
         self.section.rate_limit.held_until(now).map_or(Ok(()), Err)

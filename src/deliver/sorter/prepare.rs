@@ -55,7 +55,7 @@ impl Preparing {
         let known: u64 = folds.iter().map(|fold| fold.count).sum();
         let folds = if known == digest.members { folds } else { self.fold_again(digest.id).await? };
         let parts = Parts { id: digest.name.to_string(), folds, examples: self.examples(), at_ms: digest.closed_ms };
-        let put_together = together(&*self.store, self.destination, parts).await;
+        let put_together = together(&*self.store, self.destination, parts).await?;
         let left_out = digest.members.saturating_sub(put_together.events.len() as u64);
         let page = self.section.page.clone();
         let first = put_together.events.first();
@@ -95,7 +95,7 @@ impl Preparing {
                     Judged { verdict: Verdict::Urgent | Verdict::Single, .. } => Group::of_all(),
                 };
                 // What one window had taken of all others is one group again.
-                let is_one_too_many = folds.len() >= GROUPS_MAX - 1 && !folds.contains_key(&group.key);
+                let is_one_too_many = folds.len() >= GROUPS_MAX && !folds.contains_key(&group.key);
                 let group = if is_one_too_many { Group::of_all() } else { group };
                 let arrival = Arrival { event: event.id, received_ms: event.received_ms, group: &group, address: 0 };
                 let fold = folds.entry(group.key).or_default();

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use self::faulty::Reading;
 use self::scene::{Scene, run};
-use super::PANICS_MAX;
+use super::{FAILURES_MAX, PANICS_MAX};
+use crate::deliver::sorting::windows::GROUPS_MAX;
 use crate::destination::{Outcome, Reason};
 use crate::store::journal::by_hand::Selection;
 use crate::store::journal::format::BulkAct;
@@ -134,6 +135,87 @@ fn members_that_cannot_be_read_half_way_are_read_again_from_the_start() {
         let got = scene.got();
         assert_eq!((scene.numbers()[1..].to_vec(), got[1].count, &got[1].id), (vec![all], count, &got[0].id));
         assert!(*scene.faults.asked.lock().expect("nobody panicked with it") >= 6);
+    });
+}
+
+#[test]
+fn a_digest_whose_events_cannot_be_read_waits_for_the_disk_a_minute_and_then_holds_up_nothing() {
+    let after_failures = |failures: u32| {
+        run(async move {
+            let mut scene = Scene::new("12:00", ALL);
+            scene.desk.answer([later(10)]);
+            scene.send_some(2, BOUNCED);
+            scene.pass(10 * MINUTE + 5).await;
+            *scene.faults.readings.lock().expect("nobody panicked with it") =
+                (0..failures).map(|_| Reading::Fails).collect();
+            scene.kill().await;
+            scene.pass(2 * MINUTE).await;
+            assert_eq!(scene.waits(), (0, 0));
+            scene.numbers()[1..].to_vec()
+        })
+    };
+    assert_eq!(after_failures(FAILURES_MAX - 1), [[1, 2]]);
+    assert_eq!(after_failures(FAILURES_MAX), [[1], [2]]);
+}
+
+#[test]
+fn twenty_groups_are_twenty_groups_after_a_restart_too() {
+    run(async {
+        let mut scene = Scene::new("12:00", ALL);
+        scene.desk.answer([later(30)]);
+        for number in 0..GROUPS_MAX {
+            scene.send_some(2, &format!(r#""type":"t{number}""#));
+        }
+        scene.pass(10 * MINUTE + 5).await;
+        scene.kill().await;
+        scene.pass(MINUTE).await;
+        let [before, after] = &scene.got()[..] else { panic!("two attempts") };
+        let sorted = |groups: &[String]| {
+            let mut groups = groups.to_vec();
+            groups.sort();
+            groups
+        };
+        assert_eq!((sorted(&before.groups), &before.id), (sorted(&after.groups), &after.id));
+        assert_eq!(after.groups.len(), GROUPS_MAX);
+    });
+}
+
+#[test]
+fn while_the_other_side_is_down_there_is_always_something_to_probe_with_and_not_a_digest_for_each_window() {
+    run(async {
+        let keys = format!("{ALL}\nretry: {{ initial: 5h, max: 10h }}");
+        let mut scene = Scene::new("00:00", &keys);
+        // Five failures open the breaker; one of them is a digest that is never taken.
+        scene.desk.answer((0..6).map(|_| Outcome::retry("503")));
+        scene.send_some(5, URGENT);
+        scene.send_some(2, r#""type":"bounced","poison":1"#);
+        scene.pass(11 * MINUTE).await;
+        assert!(
+            scene.store().state(scene.id()).open_since_ms.is_some() && scene.numbers().len() == 6,
+            "{:?}",
+            scene.got()
+        );
+        scene.send_some(2, BOUNCED);
+        scene.pass(15 * MINUTE).await;
+        assert_eq!(scene.numbers().len(), 6, "its window is over, and it goes on collecting");
+        scene.send_some(1, BOUNCED);
+        scene.pass(20 * MINUTE).await;
+        assert!(scene.numbers().contains(&vec![8, 9, 10]), "{:?}", scene.got());
+        assert!(scene.store().state(scene.id()).open_since_ms.is_none());
+    });
+}
+
+#[test]
+fn what_lies_in_the_windows_of_a_destination_that_is_removed_is_backlog() {
+    run(async {
+        let mut scene = Scene::new("12:00", ALL);
+        scene.send_some(3, BOUNCED);
+        scene.pass(5).await;
+        assert_eq!(scene.waits(), (3, 0));
+        scene.store().set_removed(scene.id(), true);
+        assert_eq!(scene.waits(), (0, 3));
+        scene.store().set_removed(scene.id(), false);
+        assert_eq!(scene.waits(), (3, 0));
     });
 }
 

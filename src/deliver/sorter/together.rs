@@ -8,7 +8,7 @@ use crate::deliver::sorting::windows::GROUPS_MAX;
 use crate::deliver::worker::delivery;
 use crate::destination::{Delivery, Digest, Group};
 use crate::event::EventId;
-use crate::store::{NameId, Store, StoredEvent};
+use crate::store::{NameId, Store, StoreError, StoredEvent};
 
 /// Bodies of the examples of one digest: with more of them nobody reads the message.
 const EXAMPLE_BYTES_MAX: usize = 256 << 10;
@@ -25,8 +25,8 @@ pub struct Parts {
     pub at_ms: u64,
 }
 
-/// Puts a digest together: the largest group first, each with its share of the examples.
-pub async fn together(store: &dyn Store, to: NameId, parts: Parts) -> Digest {
+/// Puts a digest together: the largest group first, each with its share of the examples. Fails where those cannot be read now.
+pub async fn together(store: &dyn Store, to: NameId, parts: Parts) -> Result<Digest, StoreError> {
     let Parts { id, mut folds, examples, at_ms } = parts;
     folds.sort_by_key(|fold| (Reverse(fold.count), fold.since_ms));
     let rest = folds.split_off(folds.len().min(GROUPS_MAX));
@@ -36,7 +36,7 @@ pub async fn together(store: &dyn Store, to: NameId, parts: Parts) -> Digest {
     }
     let each = (examples / folds.len().max(1)).max(1);
     let ids: Vec<EventId> = folds.iter().flat_map(|fold| fold.examples(each)).take(examples).collect();
-    let read = store.events_of(ids).await.map(|(events, _)| events).unwrap_or_default();
+    let (read, _) = store.events_of(ids).await?;
     let names = store.names();
     let mut bytes = 0;
     let fits = |event: &&Arc<StoredEvent>| {
@@ -57,7 +57,7 @@ pub async fn together(store: &dyn Store, to: NameId, parts: Parts) -> Digest {
         other_parts: fold.other_parts,
     });
     let groups: Vec<Group> = groups.collect();
-    Digest {
+    Ok(Digest {
         id,
         count,
         since_ms: groups.iter().map(|group| group.since).min().unwrap_or(at_ms),
@@ -66,7 +66,7 @@ pub async fn together(store: &dyn Store, to: NameId, parts: Parts) -> Digest {
         groups,
         events,
         page: None,
-    }
+    })
 }
 
 fn most_frequent_first(mut parts: Vec<(String, u64)>) -> Vec<(String, u64)> {

@@ -87,6 +87,13 @@ impl Windows {
         }
         windows.shorten(every);
         windows.promised_ms = windows.next_end_ms();
+        // No later than they did: a window says how many, and not when.
+        let heads = windows.open.values().map(|open| open.head);
+        let passed =
+            heads.flat_map(|head| std::iter::repeat_n(head.opened_ms, (head.passed as usize).min(FIRST_OF_ALL)));
+        let mut passed: Vec<u64> = passed.collect();
+        passed.sort_unstable();
+        windows.passed = passed.split_off(passed.len().saturating_sub(FIRST_OF_ALL)).into();
         windows
     }
 
@@ -424,6 +431,19 @@ mod tests {
         assert_eq!(lanes(&mut windows, 0, 0..50), FIRST_OF_ALL);
         assert_eq!(lanes(&mut windows, 15 * MINUTE_MS - 1, 100..110), 0);
         assert_eq!(lanes(&mut windows, 15 * MINUTE_MS, 200..210), 10);
+    }
+
+    #[test]
+    fn nor_do_they_after_a_restart() {
+        let gathering = gathering(3);
+        let mut before = Windows::default();
+        for name in 0..FIRST_OF_ALL as u64 - 1 {
+            place(&mut before, &gathering, (name, name), 0);
+        }
+        let mut windows = Windows::known(before.take_changed(), gathering.every);
+        let lanes = [(100, 1), (101, 1), (102, 15 * MINUTE_MS)];
+        let lanes = lanes.map(|(name, now_ms)| place(&mut windows, &gathering, (name, name), now_ms) == Lane::Ready);
+        assert_eq!(lanes, [true, false, true]);
     }
 
     #[test]

@@ -101,7 +101,8 @@ impl Lanes for JournalQueue {
     }
 
     fn windows(&self) -> OpenWindows {
-        self.here(|queue| queue.windows()).unwrap_or_default()
+        let now_ms = self.journal.clock.now_ms();
+        self.here(|queue| queue.windows(now_ms)).unwrap_or_default()
     }
 
     fn have_windows_come(&self) -> bool {

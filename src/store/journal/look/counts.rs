@@ -38,14 +38,17 @@ impl Journal {
         let limited = queue.oldest_never_held();
         let oldest = queue.oldest();
         let (windows, next_end_ms) = queue.open_windows();
+        // Nobody ends the windows of a destination that is removed.
+        let is_removed = queue.state().removed_since_ms.is_some();
+        let [gathered, stranded] = if is_removed { [0, queue.gathered()] } else { [queue.gathered(), 0] };
         let counts = Counts {
             destination: id,
-            backlog: queue.backlog(),
+            backlog: queue.backlog() + stranded,
             scheduled: queue.scheduled() as u64,
             redeliveries: queue.redeliveries(),
             in_flight: queue.in_flight() as u64,
             held: queue.held_in_all(),
-            gathered: queue.gathered(),
+            gathered,
             windows,
             next_end_ms,
             urgent: queue.urgent(),

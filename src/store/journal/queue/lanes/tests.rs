@@ -98,12 +98,12 @@ fn a_window_that_was_there_is_not_whole_before_what_waited_then_has_its_lane() {
     let mut queue = sorting(2);
     queue.place(vec![head(A, 100)], [(0, Lane::Window(A)), (1, Lane::Window(A))]);
     let mut queue = Queue::restore(NameId(1), queue.snapshot());
-    assert!(!queue.windows().are_whole, "its section was not said");
+    assert!(!queue.windows(200).are_whole, "its section was not said");
     queue.sort(true, 0);
-    let windows = queue.windows();
+    let windows = queue.windows(200);
     assert_eq!((windows.open, windows.are_whole), (vec![(head(A, 100), 0)], false));
     queue.place(Vec::new(), [(0, Lane::Window(A)), (1, Lane::Window(A))]);
-    let windows = queue.windows();
+    let windows = queue.windows(200);
     assert_eq!((windows.open, windows.are_whole), (vec![(head(A, 100), 2)], true));
 }
 
@@ -112,7 +112,7 @@ fn a_later_head_takes_the_place_of_one_with_its_key_and_what_lies_in_the_window_
     let mut queue = sorting(1);
     queue.place(vec![head(A, 100)], [(0, Lane::Window(A))]);
     queue.place(vec![WindowHead { passed: 3, ..head(A, 90) }], []);
-    assert_eq!(queue.windows().open, [(WindowHead { passed: 3, ..head(A, 90) }, 1)]);
+    assert_eq!(queue.windows(200).open, [(WindowHead { passed: 3, ..head(A, 90) }, 1)]);
 }
 
 #[test]
@@ -138,9 +138,14 @@ fn windows_that_are_ended_are_one_digest_which_is_claimed_and_settled_as_one() {
     assert_eq!((ended.windows, numbers(&ended.members)), (vec![A, B], vec![0, 1, 2]));
     assert_eq!((queue.gathered(), queue.backlog(), queue.open_windows()), (0, 5, (0, None)));
     assert_eq!(queue.claim(1, 200).len(), 1, "the ready one");
-    assert_eq!((queue.claim(9, 200), queue.windows().others, queue.next_due()), (vec![], 0, None), "it is not offered");
+    assert_eq!(
+        (queue.claim(9, 200), queue.windows(200).others, queue.next_due()),
+        (vec![], 0, None),
+        "it is not offered"
+    );
     assert!(queue.offer(id(7)) && !queue.offer(id(7)) && !queue.offer(id(8)));
-    assert_eq!((queue.claim(9, 149), queue.windows().others, queue.next_due()), (vec![], 1, Some(150)));
+    assert_eq!((queue.claim(9, 149), queue.windows(149).others, queue.next_due()), (vec![], 0, Some(150)));
+    assert_eq!(queue.windows(150).others, 1, "it can go now");
     let claims = queue.claim(9, 150);
     assert_eq!((sequences(&claims), claims[0].digest, claims[0].due_ms), (vec![0], Some(id(7)), None));
     assert_eq!((queue.claim(9, 200), queue.in_flight()), (vec![], 4));
@@ -202,10 +207,10 @@ fn what_leaves_by_another_way_leaves_its_window_or_digest() {
     queue.select(BulkAct::DeadLetter, &[0, 3].into_iter().collect());
     queue.apply(4, 1, &OutcomeState::Moved(NameId(9)));
     queue.apply(1, 1, &OutcomeState::Dropped);
-    assert_eq!(queue.windows().open, [(head(B, 100), 1)]);
+    assert_eq!(queue.windows(200).open, [(head(B, 100), 1)]);
     assert_eq!(queue.digest(id(7)).map(|digest| numbers(&digest.members)), Some(vec![2]));
     queue.select(BulkAct::MoveWaiting(NameId(9)), &[2, 5].into_iter().collect());
-    assert_eq!((queue.windows().open, queue.digest(id(7))), (vec![(head(B, 100), 0)], None));
+    assert_eq!((queue.windows(200).open, queue.digest(id(7))), (vec![(head(B, 100), 0)], None));
     assert_eq!((queue.backlog(), queue.claim(9, 1_000)), (0, vec![]));
 }
 
@@ -355,12 +360,12 @@ fn digests_and_windows_are_moved_to_another_clock_and_none_is_put_off() {
     queue.claim(1, 1_000);
     queue.settle_digest(id(7), 1, &scheduled(3_000));
     queue.move_by(-100);
-    assert_eq!(queue.windows().open[0].0, WindowHead { opened_ms: 400, ..head(B, 1_900) });
+    assert_eq!(queue.windows(200).open[0].0, WindowHead { opened_ms: 400, ..head(B, 1_900) });
     assert_eq!(queue.next_due(), Some(2_900));
     queue.move_by(100);
-    assert_eq!((queue.windows().open[0].0.ends_ms, queue.next_due()), (1_900, Some(2_900)));
+    assert_eq!((queue.windows(200).open[0].0.ends_ms, queue.next_due()), (1_900, Some(2_900)));
     queue.clamp_due(600);
-    assert_eq!((queue.windows().open[0].0.ends_ms, queue.next_due()), (600, Some(600)));
+    assert_eq!((queue.windows(200).open[0].0.ends_ms, queue.next_due()), (600, Some(600)));
 }
 
 #[test]
@@ -411,7 +416,7 @@ fn to_sort_anew_takes_every_lane_and_leaves_windows_and_digests() {
     queue.claim(1, 0);
     queue.sort(true, 0);
     assert_eq!(all_unplaced(&mut queue), [1, 2, 4], "neither what is in flight nor what is in a digest");
-    assert_eq!(queue.windows().open, [(head(A, 10), 0)]);
+    assert_eq!(queue.windows(200).open, [(head(A, 10), 0)]);
     assert_eq!((queue.claim(9, 10)[0].digest, queue.urgent()), (Some(id(7)), 0));
 }
 
