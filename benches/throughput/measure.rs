@@ -154,7 +154,18 @@ impl Relay {
 
     /// Waits until every delivery is settled.
     pub fn wait_drained(&self) {
-        wait_for("the backlog to drain", || self.backlog() == 0.0);
+        self.wait_until("the backlog to drain", |relay| relay.backlog() == 0.0);
+    }
+
+    /// Waits until something is so.
+    pub fn wait_until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        wait_for(what, || is_so(self));
+    }
+
+    /// Gives the relay a command that needs no body.
+    pub fn post(&self, path: &str) {
+        let answer = ask(self.admin, &format!("POST {path} HTTP/1.1\r\nx-vero-relay-write: 1\r\ncontent-length: 0"));
+        assert!(answer.is_some(), "the relay takes it");
     }
 
     /// Makes what waits for a destination due now.
@@ -193,8 +204,13 @@ pub fn free_port() -> SocketAddr {
 }
 
 fn get(address: SocketAddr, path: &str) -> Option<String> {
+    ask(address, &format!("GET {path} HTTP/1.1"))
+}
+
+/// The answer to a request without a body, if it is a 200; `head` is its first lines.
+fn ask(address: SocketAddr, head: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").ok()?;
+    write!(stream, "{head}\r\nhost: localhost\r\nconnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     answer.starts_with("HTTP/1.1 200").then_some(answer)
