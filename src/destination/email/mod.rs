@@ -154,7 +154,7 @@ const HTML: Key<String> = key("html", text())
 const DIGEST_SUBJECT: Key<String> = key("subject", text())
     .seen(Sight::Prose)
     .about("The subject of an email that is a digest, as a template over `digest`.")
-    .example("\"{{ digest.count }} × {{ type }}\"")
+    .example("\"{{ digest.count }} events\"")
     .otherwise("what it is about");
 const DIGEST_TEXT: Key<String> = key("text", text())
     .seen(Sight::Prose)
@@ -164,7 +164,7 @@ const DIGEST_TEXT: Key<String> = key("text", text())
 const DIGEST_HTML: Key<String> = key("html", text())
     .seen(Sight::Prose)
     .about("The same as HTML, for email: a template whose values are escaped.")
-    .example("\"<b>{{ digest.count }}</b> × {{ type }}\"");
+    .example("\"{% for group in digest.groups %}<b>{{ group.count }}</b> × {{ group.name }}<br>{% endfor %}\"");
 
 fn keys() -> Section {
     Section::of(&[

@@ -105,12 +105,14 @@ const BLOCKS: Key<()> = key("blocks", by_hand(Of::Own("list", || json!({ "type":
 const DIGEST_TEXT: Key<String> = key("text", text())
     .seen(Sight::Prose)
     .about("What several events read like as one, as a template over `digest`: `digest.count`, `.since`, `.until`, `.groups` (each with `name`, `count`, `since`, `until` and `parts`), `.events` (the examples), `.left_out` and `.page`; where there is one group, its values stand where the events have them. Slack and email; for http, the body.")
-    .example("\"{{ digest.count }} × {{ type }}: {% for event in digest.events %}{{ event.user.email }} {% endfor %}\"")
+    .example("\"{{ digest.count }} events: {% for group in digest.groups %}{{ group.count }} × {{ group.name }} {% endfor %}\"")
     .otherwise("a good message");
 const DIGEST_BLOCKS: Key<()> = key("blocks", by_hand(Of::Own("list", || json!({ "type": "array" }))))
     .seen(Sight::Prose)
     .about("The same as Slack's blocks.")
-    .example("[{ type: section, text: { type: mrkdwn, text: \"*{{ digest.count }}* × {{ type }}\" } }]");
+    .example(
+        "[{ type: section, text: { type: mrkdwn, text: \"*{{ digest.count }} events* since {{ digest.since }}\" } }]",
+    );
 /// The key of what both an app and some webhooks can choose.
 const CHANNEL: &str = "channel";
 /// The first message of the thread that a message goes into.
