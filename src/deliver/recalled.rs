@@ -25,7 +25,9 @@ pub async fn attempt(
     let mut outcomes = Outcomes::with_capacity(deliveries.len());
     for delivery in deliveries {
         let mut of_none = None;
-        let memo = match memory.key(delivery, is_urgent(delivery)) {
+        // What is urgent is to be seen by all: below others it would be by who follows them.
+        let key = if is_urgent(delivery) { None } else { memory.key(delivery) };
+        let memo = match key {
             Some(key) => {
                 let known = queue.recall(&key);
                 recalled.0.push((key, [known.clone(), known]));

@@ -30,16 +30,14 @@ pub use self::quiet::Quiet;
 pub use self::rehearse::Rehearsal;
 pub use self::sorted::{ShownWindow, Sorted};
 pub use self::windows::{Fold, Windows};
-use crate::destination::{Delivery, Destination, MISSING};
+use crate::destination::digest::seen;
+use crate::destination::{Delivery, Destination};
 use crate::event::{FieldId, FieldSet, Refused, RelayFields};
 use crate::rules::Condition;
 use crate::store::GroupKey;
 
 /// Bytes of a value by which events are told apart, as people see it. By what lies behind them they are told apart as well.
 pub const VALUE_BYTES_MAX: usize = 200;
-
-/// Bytes of a value in which signs that nobody sees are looked for: more are no name, and looking through a mebibyte takes milliseconds.
-const LOOKED_AT_BYTES_MAX: usize = 4096;
 
 /// Events that are shown of a digest where no config says how many.
 pub const EXAMPLES: usize = 50;
@@ -160,20 +158,6 @@ fn key_of(digest: &ring::digest::Digest) -> GroupKey {
     GroupKey(key)
 }
 
-/// A value as it is seen: what looks the same is the same group, and one that shows nothing is one that is missing. It is on one line, with one blank
-/// for several, and for each sign that nobody sees.
-fn seen(value: String) -> String {
-    let is_plain = value.bytes().all(|byte| matches!(byte, b'!'..=b'~'));
-    if is_plain && value != MISSING {
-        return value;
-    }
-    let (looked_at, rest) = value.split_at(value.floor_char_boundary(LOOKED_AT_BYTES_MAX));
-    let line = crate::unseen::written(looked_at, |_, out| out.push(' '));
-    let mut line = line.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.push_str(rest);
-    if line == MISSING { String::new() } else { line }
-}
-
 /// A value as it is told; empty where there is none.
 fn shown(mut value: String) -> String {
     if value.len() > VALUE_BYTES_MAX {
@@ -186,6 +170,7 @@ fn shown(mut value: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::destination::digest::LOOKED_AT_BYTES_MAX;
     use crate::event::{FieldPath, FieldSetBuilder};
 
     const RELAY: RelayFields<'static> = RelayFields { source: "vero", received_ms: 1_764_230_400_000 };

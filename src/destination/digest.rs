@@ -109,6 +109,9 @@ const LOOKED_AT_MAX: usize = 10 * VALUE_MAX;
 /// Parts that are named; there are no more than some twenty, and what is rare says little: the rest is told as a number.
 const PARTS_MAX: usize = 6;
 
+/// Bytes of a value in which signs that nobody sees are looked for: more are no name, and looking through a mebibyte takes milliseconds.
+pub const LOOKED_AT_BYTES_MAX: usize = 4096;
+
 impl Group {
     /// What people call it: its values, each on one line.
     pub fn name(&self) -> String {
@@ -127,6 +130,20 @@ impl Group {
         parts.extend((others > 0).then(|| format!("others {others}")));
         parts.join(JOINT)
     }
+}
+
+/// A value as it is seen: what looks the same is the same group, and one that shows nothing is one that is missing. It is on one line, with one blank
+/// for several, and for each sign that nobody sees.
+pub fn seen(value: String) -> String {
+    let is_plain = value.bytes().all(|byte| matches!(byte, b'!'..=b'~'));
+    if is_plain && value != MISSING {
+        return value;
+    }
+    let (looked_at, rest) = value.split_at(value.floor_char_boundary(LOOKED_AT_BYTES_MAX));
+    let line = crate::unseen::written(looked_at, |_, out| out.push(' '));
+    let mut line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.push_str(rest);
+    if line == MISSING { String::new() } else { line }
 }
 
 /// A value on one line, cut, with a blank for each sign that nobody sees: it would turn the direction of what stands behind it.

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::deliver::sorting::{self, Foreseen, Verdict};
 use crate::deliver::{DestinationConfig, Status};
 use crate::destination::client::Masks;
-use crate::destination::{Delivery, Digest, Group, Preview, Unsent};
+use crate::destination::{self, Delivery, Digest, Group, Preview, Unsent};
 use crate::event::{EventId, Refused, RelayFields};
 use crate::rules::{Got, Meant, NearMiss, Routing, Rule, RuleSet, RuleTrace, TraceNode, nearest};
 use crate::store::{NameId, StoredEvent};
@@ -197,7 +197,7 @@ fn together(
         page: None,
     };
     let together = Delivery { digest: Some(Arc::new(digest)), ..of.clone() };
-    config.destinations[delivery.destination].destination.preview(&together)
+    destination::preview(&*config.destinations[delivery.destination].destination, &together, false)
 }
 
 /// How a delivery goes out, for scripts.
@@ -287,12 +287,13 @@ fn deliveries(
         let address = sorting::address_of(&**kind, &delivery);
         // It has been read by the rules already.
         let verdict = sorting.as_ref().and_then(|sorting| sorting.verdict(body, relay, address).ok());
+        let is_urgent = verdict == Some(Verdict::Urgent);
         let verdict = verdict.map(|verdict| (verdict, address));
         let order = sorting.as_ref().zip(verdict.clone());
         ExplainedDelivery {
             destination: *destination,
             rules: routing.rules.iter().filter(names_it).copied().collect(),
-            sends: kind.preview(&delivery),
+            sends: destination::preview(&**kind, &delivery, is_urgent),
             order: order.map(|(sorting, verdict)| sorting.foresee(verdict, None, now_ms)),
             verdict,
             delivery,

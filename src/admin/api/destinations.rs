@@ -9,7 +9,7 @@ use super::{
 };
 use crate::deliver::sorting::{EXAMPLES, ShownWindow};
 use crate::deliver::{DestinationConfig, Parts, Status, together};
-use crate::destination::{Delivery, Digest, Group};
+use crate::destination::{self, Delivery, Digest, Group};
 use crate::explain::{as_json, shown_fields};
 use crate::relay::{Generation, Relay};
 use crate::store::{AllCounts, Command, Counts, NameId, What};
@@ -231,7 +231,7 @@ async fn next_message(relay: &Relay, config: &DestinationConfig, id: NameId, sta
     let Ok(digest) = digest else { return Value::Null };
     let Some(first) = digest.events.first().cloned() else { return Value::Null };
     let delivery = Delivery { digest: (digest.count > 1).then(|| Arc::new(Digest { page, ..digest })), ..first };
-    config.destination.preview(&delivery).map_or(Value::Null, |preview| as_json(&preview))
+    destination::preview(&*config.destination, &delivery, false).map_or(Value::Null, |preview| as_json(&preview))
 }
 
 async fn pause(relay: &Relay, name: &str, asked: &Asked) -> Outcome {

@@ -3,7 +3,7 @@
 use super::super::digest::{Digest, EXAMPLES_MAX};
 use super::super::template::{Template, slack_escaped};
 use super::super::view::View;
-use super::{TEXT_MAX, cut_outside_entities, fit, messages};
+use super::{TEXT_MAX, cut_outside_entities, fit, mended, messages};
 
 /// A digest that is older tells its day: who reads it would take it for today's.
 const OLD_MS: u64 = 12 * 60 * 60 * 1000;
@@ -30,8 +30,10 @@ pub fn message(digest: &Digest, now_ms: u64) -> Result<String, String> {
         }
         has_room
     };
-    for line in digest.lines() {
-        push(&mut text, &slack_escaped(&line));
+    let lines = digest.lines();
+    let told = lines.iter().take_while(|line| push(&mut text, &slack_escaped(line))).count();
+    if told < lines.len() {
+        text.push_str(&format!("\n… and {} more groups", lines.len() - told));
     }
     let mut shown = 0;
     for example in digest.events.iter().take(EXAMPLES_MAX) {
@@ -66,11 +68,11 @@ fn quoted(message: &str) -> String {
 
 /// Renders a text of a config within a message: the values are cut, and then whole lines are left out at its end.
 pub fn fit_lines(template: &Template, view: &View) -> Result<String, String> {
-    let rendered = template.render(view, None)?;
+    let rendered = mended(template.render(view, None)?);
     if rendered.chars().count() <= TEXT_MAX {
         return Ok(rendered);
     }
-    let rendered = template.render(view, Some(VALUE_MAX))?;
+    let rendered = mended(template.render(view, Some(VALUE_MAX))?);
     if rendered.chars().count() <= TEXT_MAX {
         return Ok(rendered);
     }
@@ -240,11 +242,25 @@ pub(super) mod tests {
         })
     }
 
-    const OWN: [&str; 3] = [
+    const OWN: [&str; 4] = [
         "",
         "{ text: \"{% for g in digest.groups %}*{{ g.name }}* {{ g.count }}\\n{% endfor %}{% for e in digest.events %}{{ e.type }} {{ e.user.email }} {{ e.campaign.name }}\\n{% endfor %}\" }",
         "{ blocks: [ { type: header, text: { type: plain_text, text: \"{{ digest.count }} × {{ digest.groups[0].name }}\" } }, { type: section, text: { type: mrkdwn, text: \"{% for e in digest.events %}{{ e.user.email }} {{ e.bounce_message }}\\n{% endfor %}\" } }, { type: context, elements: [ { type: mrkdwn, text: \"{{ digest.since }} {{ digest.left_out }}\" } ] } ] }",
+        "{ text: \"{% for e in digest.events %}<{{ e.campaign.permalink | url }}|{{ e.campaign.name }}> {% endfor %}.\", blocks: [ { type: header, text: { type: plain_text, text: \"{{ digest.count }} {{ digest.groups[0].name }}{% for e in digest.events %}{{ e.campaign.name }}{% endfor %}\" } }, { type: section, text: { type: mrkdwn, text: \"{% for e in digest.events %}{{ e.campaign.name }} <{{ e.campaign.permalink | url }}|x> <https://example.com/{{ e.user.email | urlencode }}|look> {% endfor %}\" } }, { type: context, elements: [ { type: mrkdwn, text: \"{% for g in digest.groups %}{{ g.name }}{% endfor %}\" } ] } ] }",
     ];
+
+    #[test]
+    fn groups_that_find_no_room_are_counted() {
+        let told = |count: usize| {
+            let groups = (0..count).map(|at| group(&format!("{at}{}", "<".repeat(99)), 4)).collect();
+            let delivery = with_groups(bounces(80, 2), groups);
+            message(of(&delivery), of(&delivery).until_ms).expect("renders")
+        };
+        let text = told(20);
+        let lines = text.lines().filter(|line| line.starts_with("4 × ")).count();
+        assert!(lines > 3 && text.contains(&format!("\n… and {} more groups", 20 - lines)), "{text}");
+        assert!(text.chars().count() <= TEXT_MAX && !told(3).contains("more groups"));
+    }
 
     #[test]
     fn a_value_of_a_mebibyte_is_cut_wherever_it_stands() {

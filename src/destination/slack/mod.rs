@@ -369,7 +369,7 @@ impl Slack {
             (Message::Usual, Some(digest)) => Some(digests::message(digest, crate::time::wall_ms())?),
             (Message::None, _) => None,
         };
-        let text = text.filter(|text| !text.trim().is_empty());
+        let text = text.map(mended).filter(|text| !text.trim().is_empty());
         let blocks = match &form.blocks {
             Some(blocks) => {
                 blocks::tidy(blocks.render(&view, &mut |template, place| fit_place(template, &view, &kinds_of(place)))?)
@@ -504,7 +504,7 @@ fn kinds_of<'s>(place: &[(&'s Structure, &'s str)]) -> Vec<(&'s str, &'s str)> {
 /// Renders a text of a block within the limit of its place. A URL is never cut: half of it leads somewhere else.
 fn fit_place(template: &Template, view: &View, place: &blocks::Place<'_>) -> Result<String, String> {
     let is_url = place.last().is_some_and(|(_, key)| blocks::URL_KEYS.contains(key));
-    if is_url { template.render(view, None) } else { fit(template, view, blocks::limit(place)) }
+    if is_url { template.render(view, None) } else { fit(template, view, blocks::limit(place)).map(mended) }
 }
 
 /// Renders within a limit: the values are cut, ever shorter, before the template's own text is.
@@ -522,13 +522,44 @@ pub fn fit(template: &Template, view: &View, characters_max: usize) -> Result<St
     }
 }
 
-/// Cuts a text, never within an entity like `&amp;`. A `&` that begins none is a character like any other.
+/// How what leads somewhere begins, in a template's own text: values are escaped. The last has lost its address.
+const LINKS: [&str; 5] = ["<http://", "<https://", "<mailto:", "<tel:", "<|"];
+
+/// Where a link ends that begins a text.
+fn link_end(text: &str) -> Option<usize> {
+    LINKS.iter().any(|link| text.starts_with(link)).then(|| text.find('>')).flatten()
+}
+
+/// Links are on one line, whatever their label is; one whose address came out empty is its label.
+fn mended(text: String) -> String {
+    if !LINKS.iter().any(|link| text.contains(link)) {
+        return text;
+    }
+    let mut mended = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find('<') {
+        mended.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let length = link_end(rest).map_or(1, |end| end + 1);
+        let (link, behind) = rest.split_at(length);
+        rest = behind;
+        let label = link.strip_prefix("<|").and_then(|label| label.strip_suffix('>'));
+        mended.push_str(&label.unwrap_or(link).replace(['\n', '\r'], " "));
+    }
+    mended.push_str(rest);
+    mended
+}
+
+/// Cuts a text, never within an entity like `&amp;`, nor within a link: half of it leads nowhere. A `&` or a `<` that begins none is a character
+/// like any other.
 pub fn cut_outside_entities(text: &str, characters_max: usize) -> &str {
     const ENTITIES: [&str; 3] = ["&amp;", "&lt;", "&gt;"];
     let cut = cut(text, characters_max);
     let is_halved =
         |at: usize| ENTITIES.iter().any(|entity| text[at..].starts_with(entity) && at + entity.len() > cut.len());
-    cut.rfind('&').filter(|at| is_halved(*at)).map_or(cut, |at| &cut[..at])
+    let cut = cut.rfind('&').filter(|at| is_halved(*at)).map_or(cut, |at| &cut[..at]);
+    let ends_beyond = |at: &usize| link_end(&text[*at..]).is_some_and(|end| at + end >= cut.len());
+    cut.rfind('<').filter(ends_beyond).map_or(cut, |at| &cut[..at])
 }
 
 impl Destination for Slack {
@@ -538,17 +569,7 @@ impl Destination for Slack {
 
     fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent> {
         let call = self.call(delivery)?;
-        let mut preview = Preview::request(&call, self.shown(&call.url), self.content_masks.clone());
-        if let Some(thread) = self.threads().and_then(|threads| threads.name(delivery)) {
-            let thread = self.content_masks.apply(thread);
-            let (sentence, fact) = match self.app.as_ref().is_some_and(App::updates) {
-                true => ("or an edit of the message that counts", "counter"),
-                false => ("into the thread of", "thread"),
-            };
-            preview.title.push_str(&format!(", {sentence} {thread}"));
-            preview.facts.push((fact, thread));
-        }
-        Ok(preview)
+        Ok(Preview::request(&call, self.shown(&call.url), self.content_masks.clone()))
     }
 
     fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
@@ -599,8 +620,10 @@ impl Destination for Slack {
 
     fn rate_limit_key(&self) -> Option<String> {
         let Some(app) = &self.app else { return Some(self.url.to_string()) };
-        // Slack counts by channel; of one that an event chooses nothing is known before.
-        Some(format!("{} {} {}", self.url, self.token(), app.fixed().unwrap_or_default()))
+        // Slack counts messages by channel; of one that an event chooses nothing is known before.
+        // Edits are counted by app, whatever the channel: https://docs.slack.dev/apis/web-api/rate-limits#overview.
+        let channel = if app.updates() { "" } else { app.fixed().unwrap_or_default() };
+        Some(format!("{} {} {channel}", self.url, self.token()))
     }
 
     fn is_loopback(&self) -> bool {
@@ -724,6 +747,24 @@ mod tests {
         assert_eq!(cut_outside_entities("ab&amp;", 5), "ab");
         assert_eq!(cut_outside_entities("ab&amp;c", 7), "ab&amp;");
         assert_eq!(cut_outside_entities("Tom & Jerry and more", 11), "Tom & Jerry");
+        for (text, most, expected) in [
+            ("a <http://x|y> b", 14, "a <http://x|y>"),
+            ("a <http://x|y> b", 13, "a "),
+            ("a <http://x|y> b", 3, "a "),
+            ("a < b and c", 6, "a < b "),
+            ("a < b\n> c", 4, "a < "),
+        ] {
+            assert_eq!(cut_outside_entities(text, most), expected, "{text} {most}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_on_one_line_and_without_an_address_its_label() {
+        let check = |text: &str, expected: &str| assert_eq!(mended(text.to_owned()), expected);
+        check("a <|x> b <|y> <http://z|z>", "a x b y <http://z|z>");
+        check("<|x", "<|x");
+        check("<|x\ny> < b\n> c <http://z|d\ne>", "x y < b\n> c <http://z|d e>");
+        check("<|>", "");
     }
 
     #[test]

@@ -8,12 +8,22 @@ use super::threads::{self, Thread, Threads};
 use super::updates::{Counter, EDITED_NO_MORE};
 use super::{Outcome, Slack};
 use crate::destination::client::{Answer, NoAnswer};
-use crate::destination::{Delivery, Memo, Memory, Unsent};
+use crate::destination::{Delivery, Memo, Memory, Place, Unsent};
 
 impl Memory for Slack {
-    fn key(&self, delivery: &Delivery, is_urgent: bool) -> Option<String> {
-        let app = self.app.as_ref().filter(|app| !(is_urgent && app.updates()))?;
+    fn key(&self, delivery: &Delivery) -> Option<String> {
+        let app = self.app.as_ref()?;
         app.threads()?.key(delivery, &app.channel(delivery).ok()?)
+    }
+
+    fn place(&self, delivery: &Delivery) -> Option<Place> {
+        let app = self.app.as_ref()?;
+        let name = self.content_masks.apply(app.threads()?.name(delivery)?);
+        let (kind, words) = match app.updates() {
+            true => ("counter", "or an edit of the message that counts"),
+            false => ("thread", "into the thread of"),
+        };
+        Some(Place { kind, sentence: format!("{words} {name}"), name })
     }
 
     fn attempt<'a>(&'a self, delivery: &'a Delivery, memo: &'a mut Memo) -> BoxFuture<'a, Outcome> {
@@ -248,7 +258,7 @@ mod tests {
     #[tokio::test]
     async fn each_thread_has_a_key_of_its_own_and_no_digest_has_two_of_them() {
         let scene = Scene::new();
-        let key = |delivery: &Delivery| scene.slack.memory().expect("threads").key(delivery, false);
+        let key = |delivery: &Delivery| scene.slack.memory().expect("threads").key(delivery);
         let address = |delivery: &Delivery| scene.slack.address_of(delivery);
         let [spring, autumn] = ["Spring", "Autumn"].map(event);
         let none = sample(r#"{"type":"user_created"}"#, 1_700_000_000_000);
@@ -259,7 +269,7 @@ mod tests {
         let chosen = slack(chosen, &scene.watched.client());
         let of =
             |kind: &str| sample(format!(r#"{{"type":"{kind}","campaign":{{"name":"Spring"}}}}"#), 1_700_000_000_000);
-        let key = |kind: &str| chosen.memory().expect("threads").key(&of(kind), false);
+        let key = |kind: &str| chosen.memory().expect("threads").key(&of(kind));
         assert!(key("email").is_some() && key("email") != key("shop"), "a thread lies in one channel");
         assert_eq!(key("nowhere"), None);
         let plain = slack("{ token: @, channel: \"#email\" }", &scene.watched.client());
@@ -267,11 +277,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_preview_says_which_thread_it_goes_into() {
+    async fn a_preview_says_where_it_goes_and_of_what_is_urgent_that_it_stands_by_itself() {
+        let scene = Scene::counting(Strict::hurried());
+        let threads = slack(SECTION, &scene.watched.client());
+        let told = |slack: &dyn Destination, is_urgent| {
+            let preview = crate::destination::preview(slack, &event("Spring"), is_urgent).expect("renders");
+            let fact = |name| preview.fact(name).map(str::to_owned);
+            (preview.title.clone(), fact("thread").or(fact("counter")))
+        };
+        let post = "POST https://slack.com/…";
+        let name = Some("campaign.name Spring".to_owned());
+        let expected = (format!("{post}, into the thread of campaign.name Spring"), name.clone());
+        assert_eq!(told(&*threads, false), expected);
+        let expected = (format!("{post}, or an edit of the message that counts campaign.name Spring"), name);
+        assert_eq!(told(&*scene.slack, false), expected);
+        for slack in [&threads, &scene.slack] {
+            assert_eq!(told(&**slack, true), (post.to_owned(), None));
+        }
+    }
+
+    #[tokio::test]
+    async fn all_counters_of_an_app_share_one_rate_and_threads_have_that_of_their_channel() {
         let scene = Scene::new();
-        let preview = scene.slack.preview(&event("Spring")).expect("renders");
-        assert_eq!(preview.title, "POST https://slack.com/…, into the thread of campaign.name Spring");
-        assert_eq!(preview.fact("thread"), Some("campaign.name Spring"));
+        let key = |section: &str| slack(section, &scene.watched.client()).rate_limit_key();
+        let [email, shop] = ["#email", "#shop"].map(|channel| COUNTS.replace("#email", channel));
+        assert_eq!(key(&email), key(&shop));
+        assert_ne!(key(&email), key(&email.replace('@', "xoxb-another")));
+        assert_ne!(key(SECTION), key(&SECTION.replace("#email", "#shop")));
     }
 
     const COUNTS: &str = "{ token: @, channel: \"#email\", thread_by: [campaign.name], update: true }";
@@ -376,10 +408,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_urgent_has_messages_of_its_own_and_another_day_another_counter() {
+    async fn another_day_has_another_counter() {
         let mut scene = Scene::counting(Strict::hurried());
-        let memory = scene.slack.memory().expect("it counts");
-        assert!(memory.key(&event("Spring"), true).is_none() && memory.key(&event("Spring"), false).is_some());
         assert!(scene.slack.interval_min().is_some_and(|apart| apart.as_millis() * 50 >= 60_000));
         assert_eq!(scene.count(1).await, Outcome::Delivered);
         let memo = scene.memo.clone().expect("known");
@@ -405,7 +435,7 @@ mod tests {
         };
         let key = |digest: &str, delivery: &Delivery| {
             let slack = of(digest).unwrap_or_else(|told| panic!("{told:?}"));
-            slack.memory().expect("it counts").key(delivery, false)
+            slack.memory().expect("it counts").key(delivery)
         };
         let [spring, autumn] = ["Spring", "Autumn"].map(event);
         let other = sample(r#"{"type":"user_created"}"#, 1_700_000_000_000);

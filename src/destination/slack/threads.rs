@@ -9,7 +9,7 @@ use std::time::Duration;
 use ring::digest::{Context, SHA256};
 
 use super::super::Delivery;
-use super::super::digest::shown;
+use super::super::digest::{seen, shown};
 use super::super::memory::Memo;
 use crate::event::{FieldId, FieldPath, FieldSet, FieldSetBuilder, RelayField, RelayFields};
 use crate::yaml::keys::{Key, Of, by_hand, key};
@@ -19,7 +19,7 @@ use crate::yaml::sight::Sight;
 
 pub const THREAD_BY: Key<()> = key("thread_by", by_hand(Of::Texts))
     .seen(Sight::All)
-    .about("With a `token`: fields, at most 8, written as in a match. Messages of events that have the same values there go into one thread, which the first of them begins; a new one begins after 24 hours. What has a value in none of them stands by itself. Attempts are made one after the other.")
+    .about("With a `token`: fields, at most 8, written as in a match. Messages of events that have the same values there go into one thread, which the first of them begins; a new one begins after 24 hours. What has a value in none of them stands by itself, and so does what is urgent. Attempts are made one after the other.")
     .example("[campaign.id]")
     .otherwise("each message stands by itself");
 
@@ -117,10 +117,9 @@ impl Threads {
     pub fn key(&self, delivery: &Delivery, channel: &str) -> Option<String> {
         let values = self.values(delivery)?;
         let mut hash = Context::new(&SHA256);
-        let parts = values.iter().flat_map(|(path, value)| [Some(*path), value.as_deref()]);
-        for part in parts.chain([Some(channel)]) {
-            hash.update(&(part.map_or(u64::MAX, |part| part.len() as u64)).to_le_bytes());
-            hash.update(part.unwrap_or_default().as_bytes());
+        for part in values.iter().flat_map(|(path, value)| [*path, value.as_str()]).chain([channel]) {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part.as_bytes());
         }
         let hash = hash.finish();
         Some(hash.as_ref().iter().take(KEY_BYTES).map(|byte| format!("{byte:02x}")).collect())
@@ -128,18 +127,18 @@ impl Threads {
 
     /// What people call it: `campaign.id 42`.
     pub fn name(&self, delivery: &Delivery) -> Option<String> {
-        let named =
-            |(path, value): &(&str, Option<String>)| format!("{path} {}", shown(value.as_deref().unwrap_or_default()));
-        Some(self.values(delivery)?.iter().map(named).collect::<Vec<_>>().join(", "))
+        let values = self.values(delivery)?;
+        let named = values.iter().map(|(path, value)| format!("{path} {}", shown(value))).collect::<Vec<_>>();
+        Some(if named.is_empty() { "all events".to_owned() } else { named.join(", ") })
     }
 
-    /// Its values, where it has any.
-    pub fn values(&self, delivery: &Delivery) -> Option<Vec<(&str, Option<String>)>> {
+    /// Its values as they are seen, where it has any: what looks the same belongs together, as in a digest.
+    pub fn values(&self, delivery: &Delivery) -> Option<Vec<(&str, String)>> {
         let relay = RelayFields { source: &delivery.source, received_ms: delivery.event.received_ms };
         let event = self.fields.read(&delivery.event.body, relay).ok()?;
-        let values: Vec<_> =
-            self.by.iter().map(|(path, id)| (path.as_str(), event.fields.told(&self.fields, *id))).collect();
-        (self.takes_all || values.iter().any(|(_, value)| value.is_some())).then_some(values)
+        let value = |id| seen(event.fields.told(&self.fields, id).unwrap_or_default());
+        let values: Vec<_> = self.by.iter().map(|(path, id)| (path.as_str(), value(*id))).collect();
+        (self.takes_all || values.iter().any(|(_, value)| !value.is_empty())).then_some(values)
     }
 }
 
@@ -223,6 +222,25 @@ mod tests {
             one,
             threads(&["type", "campaign.id"]).key(&event(r#"{"type":"bounced","campaign":{"id":7}}"#), "#email")
         );
+    }
+
+    #[test]
+    fn what_looks_the_same_belongs_together_and_a_value_that_shows_nothing_is_none() {
+        let by = threads(&["campaign.name", "type"]);
+        let key = |name: &str| by.key(&event(&format!(r#"{{"type":"t","campaign":{{"name":"{name}"}}}}"#)), "#email");
+        let plain = key("Spring newsletter");
+        for name in ["Spring  newsletter", "Spring\\nnewsletter", " Spring newsletter\u{200b}"] {
+            assert_eq!(plain, key(name), "{name:?}");
+        }
+        assert_ne!(plain, key("Springnewsletter"));
+        let missing = by.key(&event(r#"{"type":"t"}"#), "#email");
+        for name in ["", " ", "\u{200b}", "(none)"] {
+            assert_eq!(missing, key(name), "{name:?}");
+        }
+        let by = threads(&["campaign.name"]);
+        for body in [r#"{"type":"t"}"#, r#"{"type":"t","campaign":{"name":" "}}"#] {
+            assert_eq!(by.key(&event(body), "#email"), None, "{body}");
+        }
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl Tally {
         }
         let events = digest.map_or_else(|| vec![delivery.clone()], |digest| digest.events.clone());
         let values = threads.values(delivery).unwrap_or_default().into_iter();
-        let values = values.map(|(path, value)| (path.to_owned(), value.unwrap_or_default())).collect();
+        let values = values.map(|(path, value)| (path.to_owned(), value)).collect();
         let Self { count, since_ms, .. } = *self;
         let until_ms = delivery.received_ms();
         let group = Group { values, count, since: since_ms, until: until_ms, parts: Vec::new(), other_parts: 0 };

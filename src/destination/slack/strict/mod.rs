@@ -27,7 +27,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How long such a burst may be is not documented; two is the least that is one.
 const BURST: u32 = 2;
 
-/// 50 edits a minute by an app, and sporadic bursts: <https://docs.slack.dev/reference/methods/chat.update> is of tier 3.
+/// 50 edits a minute, and sporadic bursts: <https://docs.slack.dev/reference/methods/chat.update> is of tier 3. They are counted by app and workspace,
+/// whatever the channel: <https://docs.slack.dev/apis/web-api/rate-limits#overview>.
 const EDITS_APART: Duration = Duration::from_millis(1200);
 
 /// A request, as it came.
@@ -542,12 +543,14 @@ mod tests {
         assert_eq!((&strict.posts()[0].message["text"], &strict.posts()[0].message["blocks"]), (&json!("2"), &blocks));
         call(&mut strict, 0, "chat.update", json!({ "channel": channel, "ts": ts, "text": "3", "blocks": [] }));
         assert_eq!((&strict.posts()[0].message["blocks"], strict.posts()[0].edits), (&json!([]), 2));
+        let other = call(&mut strict, 0, "chat.postMessage", json!({ "channel": "#shop", "text": "1" }));
         let mut row = |at_ms: u64, body: Value, error: &'static str| {
             strict.ask_for(error);
             assert_eq!(call(&mut strict, at_ms, "chat.update", body.clone())["error"], error, "{body}");
         };
         row(0, json!({ "channel": channel, "ts": ts, "text": "4" }), "ratelimited");
         row(1000, json!({ "channel": channel, "ts": ts, "text": "4" }), "ratelimited");
+        row(1000, json!({ "channel": other["channel"], "ts": other["ts"], "text": "4" }), "ratelimited");
         row(0, json!({ "channel": "#email", "ts": ts, "text": "4" }), "channel_not_found");
         row(0, json!({ "channel": channel, "ts": "1.2", "text": "4" }), "message_not_found");
         row(0, json!({ "channel": channel, "text": "4" }), "invalid_arguments");
