@@ -62,6 +62,32 @@ fn the_first_go_out_by_themselves_and_the_rest_as_one() {
 }
 
 #[test]
+fn two_hundred_groups_that_begin_one_after_the_other_are_as_many_messages_as_show_them() {
+    run(async {
+        let mut scene = Scene::new("12:00", ALL);
+        for number in 0..10 * GROUPS_MAX {
+            scene.send(&format!(r#""type":"t{number}""#));
+            tokio::time::sleep(Duration::from_millis(4)).await;
+            scene.pass_ms(1).await;
+        }
+        scene.pass(12 * MINUTE).await;
+        assert_eq!((scene.numbers().len(), scene.waits()), (10, (0, 0)));
+    });
+}
+
+#[test]
+fn a_shorter_window_holds_after_a_kill_too() {
+    run(async {
+        let mut scene = Scene::new("12:00", ALL);
+        scene.send_some(2, BOUNCED);
+        scene.pass(MINUTE).await;
+        scene.kill_and_start_with("digest: { every: 2m, first: 0, max: 1000 }").await;
+        scene.pass(2 * MINUTE).await;
+        assert_eq!((scene.numbers(), scene.got()[0].at), (vec![vec![1, 2]], 2));
+    });
+}
+
+#[test]
 fn a_reload_in_quiet_hours_keeps_what_is_urgent_among_retries_and_lets_nothing_else_out() {
     run(async {
         let keys = |max: u64| {

@@ -18,6 +18,8 @@ use crate::store::{GroupKey, Lane, WINDOWS_MAX, WindowHead};
 pub const FIRST_OF_ALL: usize = 20;
 /// The values of the field that a group is broken down by, each counted; what has another is counted together.
 pub const PARTS_MAX: usize = 20;
+/// A window that ends so soon after one that is over goes out with it: where groups begin within a second, each would be a message otherwise.
+pub const JOINS_WITHIN_MS: u64 = 1_000;
 /// Groups that one message tells of. What is over besides goes into the next.
 pub const GROUPS_MAX: usize = 20;
 
@@ -213,12 +215,17 @@ impl Windows {
         self.over_by_address(now_ms, most).into_iter().next().map(|over| over.keys).unwrap_or_default()
     }
 
-    /// What is over, by where it goes: at most so many windows for each address, the one that was over first before the others.
+    /// What is over, by where it goes, with what is over within [`JOINS_WITHIN_MS`]: at most so many windows for each address, the one that was
+    /// over first before the others.
     pub fn over_by_address(&self, now_ms: u64, most: usize) -> Vec<Over> {
         let mut all: Vec<Over> = Vec::new();
         let mut known: HashMap<u64, usize> = HashMap::new();
-        for (_, key) in self.by_end.iter().take_while(|(ends_ms, _)| *ends_ms <= now_ms) {
+        let soon_ms = now_ms.saturating_add(JOINS_WITHIN_MS);
+        for (ends_ms, key) in self.by_end.iter().take_while(|(ends_ms, _)| *ends_ms <= soon_ms) {
             let Some(Open { head: WindowHead { address, .. }, .. }) = self.open.get(key) else { continue };
+            if *ends_ms > now_ms && !known.contains_key(address) {
+                continue;
+            }
             let at = *known.entry(*address).or_insert(all.len());
             if at == all.len() {
                 all.push(Over { address: *address, keys: Vec::new() });
@@ -373,7 +380,7 @@ mod tests {
         assert_eq!((head.opened_ms, head.ends_ms, head.passed), (0, 15 * MINUTE_MS, 2));
         assert!(windows.take_changed().is_empty());
         assert_eq!(windows.over(15 * MINUTE_MS - 1, GROUPS_MAX), []);
-        assert_eq!(windows.over(15 * MINUTE_MS, GROUPS_MAX), [key]);
+        assert_eq!(windows.over(15 * MINUTE_MS, GROUPS_MAX), [key, group(2).key], "with the one that ends 5 ms later");
         let ended = windows.end(&[key]);
         assert_eq!(ended.iter().map(|fold| fold.count).collect::<Vec<_>>(), [1]);
         assert_eq!(place(&mut windows, &gathering, (5, 1), 16 * MINUTE_MS), Lane::Ready, "a new window");
@@ -537,6 +544,20 @@ mod tests {
         windows.take_in([there(1, 99_000, 1)]);
         assert_eq!((windows.next_end_ms(), windows.take_changed().len()), (Some(30_000), 1));
         assert_eq!(windows.over(30_000, GROUPS_MAX), [group(1).key]);
+    }
+
+    #[test]
+    fn what_is_over_a_moment_later_goes_with_what_is_over() {
+        let gathering = gathering(0);
+        let mut windows = Windows::default();
+        for (name, opened_ms) in [(1, 0), (2, JOINS_WITHIN_MS), (3, JOINS_WITHIN_MS + 1)] {
+            place(&mut windows, &gathering, (name, name), opened_ms);
+        }
+        let over = |now_ms| windows.over(15 * MINUTE_MS + now_ms, GROUPS_MAX);
+        let key = |name| group(name).key;
+        assert!(windows.over(15 * MINUTE_MS - 1, GROUPS_MAX).is_empty(), "nothing by itself before its end");
+        assert_eq!(over(0), [key(1), key(2)]);
+        assert_eq!(over(1), [key(1), key(2), key(3)]);
     }
 
     #[test]

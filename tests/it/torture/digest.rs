@@ -37,6 +37,8 @@ const GATHERED_MAX: u64 = 150;
 const URGENT: &str = "complained";
 /// Promised is that a window that was opened is written within 100 ms: what is written outlives a process that is killed.
 const WRITTEN_WITHIN: Duration = Duration::from_millis(300);
+/// A window may go out with one that ends so much sooner.
+const JOINS_WITHIN_MS: u64 = 1_000;
 /// How long windows are open, in seconds; the key's least is the first.
 const EVERY: Range<u64> = 10..20;
 const FIRST: Range<u64> = 0..3;
@@ -370,7 +372,7 @@ impl Scene {
         // After a start it is seen one by one what lies in them.
         eventually("windows to be filled again", async || {
             after = windows(up).await;
-            now = rfc3339(wall_ms());
+            now = rfc3339(wall_ms() + JOINS_WITHIN_MS);
             let is_there = |known: &&Window| after.iter().any(|other| other.group == known.group);
             is_shortened || before.iter().filter(|known| known.ends_at > now).all(|known| is_there(&known))
         })

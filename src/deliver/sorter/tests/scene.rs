@@ -20,7 +20,7 @@ use crate::store::journal::model::ModelDisk;
 use crate::store::journal::{Blocking, JournalStore, Options, Untold, Writer};
 use crate::store::{Intake, NameId, NameKind, NewEvent, PlannedDelivery, Queue};
 use crate::telemetry::Metrics;
-use crate::time::Clock;
+use crate::time::{Clock, MINUTE_MS};
 use crate::yaml::values::Surroundings;
 
 /// The writer's turns are no further apart than this.
@@ -201,8 +201,12 @@ impl Scene {
     }
 
     pub(super) async fn pass(&mut self, seconds: u64) {
-        let end = tokio::time::Instant::now() + Duration::from_secs(seconds);
-        let turn = if seconds > 60 { 20 * TURN } else { TURN };
+        self.pass_ms(seconds * 1000).await;
+    }
+
+    pub(super) async fn pass_ms(&mut self, ms: u64) {
+        let end = tokio::time::Instant::now() + Duration::from_millis(ms);
+        let turn = if ms > MINUTE_MS { 20 * TURN } else { TURN };
         while tokio::time::Instant::now() < end {
             let running = self.running.as_mut().expect("it runs");
             if !self.takes_nothing {
