@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 
 use super::Relay;
-use crate::deliver::{HOLD_MAX, Section, Turn};
+use crate::deliver::{HOLD_MAX, RateLimit, Section, Turn};
 use crate::destination::{Notice, Outcome};
 use crate::notify::{Kind, Page};
 use crate::time::Instant;
@@ -112,12 +112,8 @@ impl Relay {
             Ok(teller) => teller,
             Err(why) => return Heard::Never(why.to_owned()),
         };
-        let started = Instant::now();
-        while let Err(later) = section.rate_limit.take(Instant::now(), Turn::Urgent) {
-            if later - started > TURN_WITHIN {
-                return Heard::Never("it is held as its server asks, or its rate has no turn for it".to_owned());
-            }
-            tokio::time::sleep_until(later).await;
+        if !has_turn(&section.rate_limit).await {
+            return Heard::Never("it is held as its server asks, or its rate has no turn for it".to_owned());
         }
         let timeout = section.config.policy.timeout;
         // The call itself may panic as well as what it returns.
@@ -139,5 +135,57 @@ impl Relay {
                 Heard::Never(reason.brief)
             }
         }
+    }
+}
+
+/// Takes the next turn, unless it is too far away. Nothing that is not urgent takes it before.
+async fn has_turn(rate_limit: &RateLimit) -> bool {
+    let started = Instant::now();
+    while let Err(later) = rate_limit.take(Instant::now(), Turn::Urgent) {
+        if later - started > TURN_WITHIN {
+            return false;
+        }
+        rate_limit.want(later);
+        tokio::time::sleep_until(later).await;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_tells_is_not_kept_from_a_turn_by_what_is_not_urgent() {
+        let interval = Duration::from_secs(1);
+        let limit = Arc::new(RateLimit::new(Some(interval)));
+        let others = limit.clone();
+        // A worker with a long backlog, which is there whenever a turn is.
+        let backlog = tokio::spawn(async move {
+            loop {
+                match others.take(Instant::now(), Turn::Usual) {
+                    Ok(()) => tokio::task::yield_now().await,
+                    Err(later) => tokio::time::sleep_until(later).await,
+                }
+            }
+        });
+        tokio::task::yield_now().await;
+        for _ in 0..5 {
+            let started = Instant::now();
+            assert!(has_turn(&limit).await);
+            assert!(started.elapsed() <= interval, "the next turn is its own: {:?}", started.elapsed());
+        }
+        backlog.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_is_too_far_away_is_not_waited_for_and_not_kept() {
+        let limit = RateLimit::new(None);
+        limit.hold(Instant::now() + TURN_WITHIN);
+        assert!(has_turn(&limit).await);
+        limit.hold(Instant::now() + TURN_WITHIN + Duration::from_millis(1));
+        assert!(!has_turn(&limit).await);
+        tokio::time::advance(TURN_WITHIN + Duration::from_millis(1)).await;
+        assert_eq!(limit.take(Instant::now(), Turn::Usual), Ok(()));
     }
 }
