@@ -14,11 +14,12 @@ use crate::admin::without_addresses;
 use crate::config::{Config, Notify, place};
 use crate::deliver::{LOOK_EVERY, Status, Turn};
 use crate::notify::{
-    Candidate, Certificate, Failing, Key, Kind, Ledger, Observed, ObservedDestination, ObservedSource, Page, Paused,
-    Round, State, Telling, notice, shown_now,
+    Candidate, Certificate, Dead, Failing, Key, Kind, Ledger, Observed, ObservedDestination, ObservedSource, Page,
+    Paused, Round, State, Telling, notice, shown_now,
 };
 use crate::relay::{Generation, KnownProblem, Relay, SourceState, TURN_WITHIN};
 use crate::store::{AllCounts, Counts, DeadReasons, Health, MEMO_BYTES_MAX, NameId, StoreError};
+use crate::telemetry::minutes::Totals;
 use crate::time::{Clock, Instant, wall_ms};
 
 /// Where what is known is kept.
@@ -35,6 +36,7 @@ const REASON_CHARACTERS_MAX: usize = 120;
 /// Looks and tells until it is stopped, while the config names somebody.
 pub(super) async fn notify(relay: Arc<Relay>, clock: Clock, stop: CancellationToken) {
     let mut desk = None;
+    let mut is_late = false;
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -47,11 +49,18 @@ pub(super) async fn notify(relay: Arc<Relay>, clock: Clock, stop: CancellationTo
             if desk.is_some() {
                 show(&relay, Vec::new());
             }
+            is_late = true;
             continue;
         };
         let desk = match &mut desk {
             Some(desk) => desk,
-            None => desk.insert(Desk::open(relay.clone(), clock).await),
+            None => {
+                let desk = desk.insert(Desk::open(relay.clone(), clock).await);
+                if is_late {
+                    desk.ledger.begins_late();
+                }
+                desk
+            }
         };
         tokio::select! {
             // What is being told is told again by the next process, under the same id.
@@ -73,8 +82,10 @@ struct Desk {
     /// What was kept last, and when that was tried.
     kept: String,
     kept_at: Instant,
+    /// What waits, and what became of deliveries, as of one moment.
     counts: AllCounts,
-    counting: Asked<Result<AllCounts, StoreError>>,
+    totals: Totals,
+    counting: Asked<(Result<AllCounts, StoreError>, Totals)>,
     keeping: Asked<Result<(), StoreError>>,
     reasoning: Asked<Result<DeadReasons, StoreError>>,
 }
@@ -116,6 +127,7 @@ impl Desk {
             kept: String::new(),
             kept_at: Instant::now(),
             counts: AllCounts::default(),
+            totals: Totals::default(),
             counting: Asked::default(),
             keeping: Asked::default(),
             reasoning: Asked::default(),
@@ -251,19 +263,26 @@ impl Desk {
 
     /// Everything as it is now.
     async fn observe(&mut self, generation: &Generation) -> Observed {
-        let store = self.relay.store.clone();
-        if let Some(Ok(counts)) = self.counting.answer(|| async move { store.counts().await }).await {
-            self.counts = counts;
-        }
         let relay = &self.relay;
         let config = &generation.config;
-        let names = config.destinations.iter().map(|destination| destination.name.as_str());
-        let totals = relay.metrics.totals(names);
+        let counting = || {
+            let names: Vec<String> = config.destinations.iter().map(|destination| destination.name.clone()).collect();
+            let (store, metrics) = (relay.store.clone(), relay.metrics.clone());
+            async move {
+                // In this order: a dead letter is counted before it is kept.
+                let counts = store.counts().await;
+                (counts, metrics.totals(names.iter().map(String::as_str)))
+            }
+        };
+        if let Some((Ok(counts), totals)) = self.counting.answer(counting).await {
+            (self.counts, self.totals) = (counts, totals);
+        }
         let destinations = config.destinations.iter().zip(&generation.destination_ids).map(|(config, id)| {
             let counts = self.counts.of(*id);
             let status = generation.statuses.get(id);
-            let died = totals.destinations.get(config.name.as_str()).map_or(0, |so_far| so_far.dead);
-            observed(&config.name, &counts, status, died, relay.clock.now_ms())
+            let so_far = self.totals.destinations.get(config.name.as_str());
+            let dead = so_far.map(|so_far| Dead { kept: counts.dead, died: so_far.dead });
+            observed(&config.name, &counts, status, dead, relay.clock.now_ms())
         });
         let refused = relay.refused.wrong_tokens();
         let sources = config.sources.iter().zip(&generation.source_ids).zip(&generation.accepted);
@@ -343,7 +362,13 @@ fn show(relay: &Relay, known: Vec<KnownProblem>) {
     relay.problems.set(known);
 }
 
-fn observed(name: &str, counts: &Counts, status: Option<&Arc<Status>>, died: u64, now_ms: u64) -> ObservedDestination {
+fn observed(
+    name: &str,
+    counts: &Counts,
+    status: Option<&Arc<Status>>,
+    dead: Option<Dead>,
+    now_ms: u64,
+) -> ObservedDestination {
     let shown = status.map(|status| status.shown()).unwrap_or_default();
     let why = || shown.last_error.as_ref().map_or("it did before the start", |(why, _)| why.as_str()).to_owned();
     let is_failing =
@@ -362,10 +387,10 @@ fn observed(name: &str, counts: &Counts, status: Option<&Arc<Status>>, died: u64
         name: name.to_owned(),
         failing,
         paused: paused.then_some(Paused { by_relay: shown.has_paused, reason }),
-        backlog: counts.backlog,
+        // After a start all that lay in windows is to be given its lane, which takes it seconds.
+        backlog: counts.backlog.saturating_sub(counts.unplaced),
         oldest_age_ms: counts.oldest_ms.map(|oldest_ms| now_ms.saturating_sub(oldest_ms)),
-        dead: counts.dead,
-        died,
+        dead,
     }
 }
 
@@ -406,12 +431,19 @@ mod tests {
 
     #[test]
     fn where_something_waits_and_nothing_has_arrived_since_the_start_it_is_not_known_whether_it_fails() {
-        let failing = |backlog| observed("crm", &Counts { backlog, ..Counts::default() }, None, 0, 5).failing;
+        let failing = |backlog| observed("crm", &Counts { backlog, ..Counts::default() }, None, None, 5).failing;
         assert_eq!(
             (failing(0), failing(1)),
             (Failing::No, Failing::Unknown),
             "a digest's next attempt is not among what is scheduled"
         );
+    }
+
+    #[test]
+    fn what_is_still_to_be_given_its_lane_is_no_backlog_to_tell_of() {
+        let backlog =
+            |unplaced| observed("crm", &Counts { backlog: 9, unplaced, ..Counts::default() }, None, None, 5).backlog;
+        assert_eq!((backlog(0), backlog(7), backlog(9)), (9, 2, 0), "it lay in windows, or may have to");
     }
 
     #[tokio::test(start_paused = true)]

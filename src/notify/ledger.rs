@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::observed::{Certificate, Failing, Observed, ObservedDestination, ObservedSource};
+use super::observed::{Certificate, Dead, Failing, Observed, ObservedDestination, ObservedSource};
 use super::problem::{Key, Kind, Look};
 use super::words::{day, lasting};
 use crate::units::{numbered, shown_duration};
@@ -30,6 +30,9 @@ pub struct Ledger {
     /// When was looked last: never in this process yet, where there is nothing.
     #[serde(skip)]
     looked_ms: Option<u64>,
+    /// The process had run before anybody looked.
+    #[serde(skip)]
+    is_late: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +46,9 @@ struct Died {
     /// What was counted, in this process.
     #[serde(skip)]
     counted: Option<u64>,
+    /// How many of those were not kept yet when was looked last: what died is counted first, and is among the kept ones a moment later.
+    #[serde(skip)]
+    early: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,14 +61,19 @@ struct Heard {
     #[serde(skip)]
     accepted_counted: Option<u64>,
     #[serde(skip)]
-    refused_counted: u64,
+    refused_counted: Option<u64>,
 }
 
 impl Ledger {
+    /// The process has run for a while with nobody looking: what was counted by now is old.
+    pub fn begins_late(&mut self) {
+        self.is_late = true;
+    }
+
     /// What is wrong, by what is seen now and was seen before.
     pub fn look(&mut self, observed: &Observed, bounds: &Bounds, now_ms: u64) -> Vec<Look> {
         let passed_ms = self.looked_ms.map_or(0, |looked_ms| now_ms.saturating_sub(looked_ms));
-        self.looked_ms = Some(now_ms);
+        let is_at_start = self.looked_ms.replace(now_ms).is_none() && !self.is_late;
         let mut looks = Vec::new();
         if let Some(why) = &observed.full {
             let text = format!("the store has no room, and events are refused with 503: {why}");
@@ -78,7 +89,8 @@ impl Ledger {
             looks.extend(self.of_dead(destination, now_ms));
         }
         for source in &observed.sources {
-            self.of_source(source, passed_ms, now_ms, &mut looks);
+            looks.extend(self.of_silent(source, passed_ms));
+            looks.extend(self.of_refused(source, is_at_start, now_ms));
         }
         let is_there = |name: &String| observed.destinations.iter().any(|there| there.name == *name);
         self.died.retain(|name, _| is_there(name));
@@ -88,15 +100,24 @@ impl Ledger {
     }
 
     fn of_dead(&mut self, destination: &ObservedDestination, now_ms: u64) -> Option<Look> {
-        let ObservedDestination { name, dead, died, .. } = destination;
-        // Of one that was never seen, what it has is old.
-        let first = || Died { kept: *dead, ..Died::default() };
-        let known = self.died.entry(name.clone()).or_insert_with(first);
+        let name = &destination.name;
+        let known = match (destination.dead, self.died.get_mut(name)) {
+            (_, Some(known)) => known,
+            // Of one that was never seen, what it has is old.
+            (Some(dead), None) => self.died.entry(name.clone()).or_insert(Died { kept: dead.kept, ..Died::default() }),
+            (None, None) => return None,
+        };
+        let Dead { kept: dead, died } =
+            destination.dead.unwrap_or(Dead { kept: known.kept, died: known.counted.unwrap_or(0) });
         let counted = known.counted.map_or(0, |counted| died.saturating_sub(counted));
         // What limits give up is not counted, and what was given up before this process is not either.
-        let more = counted.max(dead.saturating_sub(known.kept));
-        known.counted = Some(*died);
-        known.kept = *dead;
+        let kept = dead.saturating_sub(known.kept);
+        let due = counted + known.early;
+        let more = counted + kept.saturating_sub(due);
+        // What was replayed meanwhile is never seen among them, and is not waited for.
+        known.early = due.saturating_sub(kept).min(counted);
+        known.counted = destination.dead.map(|dead| dead.died).or(known.counted);
+        known.kept = dead;
         known.last_ms = known.last_ms.min(now_ms);
         if more > 0 {
             known.count += more;
@@ -117,7 +138,7 @@ impl Ledger {
         Some(certain(Kind::DeadLetters, name, true, text, &over))
     }
 
-    fn of_source(&mut self, source: &ObservedSource, passed_ms: u64, now_ms: u64, looks: &mut Vec<Look>) {
+    fn of_silent(&mut self, source: &ObservedSource, passed_ms: u64) -> Option<Look> {
         let name = &source.name;
         let heard = self.heard.entry(name.clone()).or_default();
         match heard.accepted_counted.replace(source.accepted) {
@@ -128,22 +149,20 @@ impl Ledger {
             }
             None | Some(_) => heard.silent_ms = 0,
         }
-        if let Some(expected_ms) = source.expect_every_ms.filter(|expected_ms| heard.silent_ms > *expected_ms) {
-            let expected = shown_duration(Duration::from_millis(expected_ms));
-            let text = format!(
-                "no event came from the source {name} for {}, and `expect_every` is {expected}",
-                lasting(heard.silent_ms)
-            );
-            looks.push(certain(
-                Kind::SourceSilent,
-                name,
-                true,
-                text,
-                &format!("the source {name} is not silent any more"),
-            ));
-        }
-        let more = source.refused.saturating_sub(heard.refused_counted);
-        heard.refused_counted = source.refused;
+        let expected_ms = source.expect_every_ms.filter(|expected_ms| heard.silent_ms > *expected_ms)?;
+        let expected = shown_duration(Duration::from_millis(expected_ms));
+        let silent = lasting(heard.silent_ms);
+        let text = format!("no event came from the source {name} for {silent}, and `expect_every` is {expected}");
+        let over = format!("the source {name} is not silent any more");
+        Some(certain(Kind::SourceSilent, name, true, text, &over))
+    }
+
+    fn of_refused(&mut self, source: &ObservedSource, is_at_start: bool, now_ms: u64) -> Option<Look> {
+        let name = &source.name;
+        let heard = self.heard.entry(name.clone()).or_default();
+        // Of one that was not looked at in this process before, what was refused is old, but for what came at its start.
+        let before = heard.refused_counted.replace(source.refused);
+        let more = source.refused.saturating_sub(before.unwrap_or(if is_at_start { 0 } else { source.refused }));
         heard.refused_ms = heard.refused_ms.min(now_ms);
         if more > 0 {
             heard.refused += more;
@@ -152,15 +171,16 @@ impl Ledger {
         if heard.refused > 0 && now_ms.saturating_sub(heard.refused_ms) > as_ms(LASTING) {
             heard.refused = 0;
         }
-        if heard.refused > 0 {
-            let text = format!(
-                "{} to the source {name} {} refused for a wrong token: what was sent is lost unless it is sent again",
-                numbered(heard.refused, "request"),
-                if heard.refused == 1 { "was" } else { "were" }
-            );
-            let over = format!("no request to the source {name} was refused for a wrong token within an hour");
-            looks.push(certain(Kind::SourceRefused, name, true, text, &over));
+        if heard.refused == 0 {
+            return None;
         }
+        let text = format!(
+            "{} to the source {name} {} refused for a wrong token: what was sent is lost unless it is sent again",
+            numbered(heard.refused, "request"),
+            if heard.refused == 1 { "was" } else { "were" }
+        );
+        let over = format!("no request to the source {name} was refused for a wrong token within an hour");
+        Some(certain(Kind::SourceRefused, name, true, text, &over))
     }
 
     /// A destination is called something else.
@@ -252,6 +272,10 @@ mod tests {
         Observed { destinations: vec![destination], ..Observed::default() }
     }
 
+    fn dead_letters(kept: u64, died: u64) -> Observed {
+        of(ObservedDestination { dead: Some(Dead { kept, died }), ..destination("crm") })
+    }
+
     fn heard(accepted: u64, refused: u64) -> Observed {
         let source = ObservedSource {
             name: "vero".to_owned(),
@@ -288,8 +312,7 @@ mod tests {
     fn dead_letters_are_counted_from_what_was_there_and_also_over_a_restart() {
         let mut ledger = Ledger::default();
         let look = |ledger: &mut Ledger, dead, died, at_ms| {
-            let looks =
-                ledger.look(&of(ObservedDestination { dead, died, ..destination("crm") }), &Bounds::default(), at_ms);
+            let looks = ledger.look(&dead_letters(dead, died), &Bounds::default(), at_ms);
             looks.into_iter().next().map(|look| look.text)
         };
         assert_eq!(look(&mut ledger, 40, 7, NOW_MS), None, "what was there before is old");
@@ -305,6 +328,64 @@ mod tests {
             look(&mut next, 3, 0, NOW_MS + 2 * HOUR_MS).as_deref(),
             Some("1 delivery to crm became a dead letter")
         );
+    }
+
+    #[test]
+    fn a_dead_letter_is_counted_once_whichever_of_the_two_numbers_is_ahead() {
+        // Looks at so many kept and so many counted since the start, and how many are told in the end.
+        let check = |looks: &[(u64, u64)], expected: u64| {
+            let mut ledger = Ledger::default();
+            let mut told = Vec::new();
+            for (nth, (kept, died)) in (1..).zip(looks) {
+                told = ledger.look(&dead_letters(*kept, *died), &Bounds::default(), NOW_MS + nth);
+            }
+            let texts: Vec<_> = told.into_iter().map(|look| look.text).collect();
+            let expected = match expected {
+                0 => Vec::new(),
+                1 => vec!["1 delivery to crm became a dead letter".to_owned()],
+                more => vec![format!("{more} deliveries to crm became dead letters")],
+            };
+            assert_eq!(texts, expected, "{looks:?}");
+        };
+        check(&[(40, 7), (40, 7)], 0);
+        check(&[(0, 0), (0, 3), (3, 3)], 3);
+        check(&[(0, 0), (1, 3), (3, 3), (3, 3)], 3);
+        check(&[(0, 0), (0, 3), (3, 5), (5, 5)], 5);
+        check(&[(0, 0), (4, 0), (4, 0)], 4);
+        check(&[(0, 0), (6, 2), (6, 2)], 6);
+        check(&[(9, 0), (0, 2), (0, 2), (4, 2)], 6);
+    }
+
+    #[test]
+    fn what_is_not_known_of_dead_letters_changes_nothing() {
+        let mut ledger = Ledger::default();
+        let unknown = of(destination("crm"));
+        let mut look = |observed: &Observed, at_ms| ledger.look(observed, &Bounds::default(), at_ms).len();
+        assert_eq!(look(&unknown, NOW_MS), 0);
+        assert_eq!(look(&dead_letters(40, 0), NOW_MS + 1), 0, "they are old");
+        assert_eq!(look(&unknown, NOW_MS + 2), 0);
+        assert_eq!(look(&dead_letters(40, 0), NOW_MS + 3), 0);
+        assert_eq!(look(&dead_letters(41, 1), NOW_MS + 4), 1);
+        assert_eq!(look(&unknown, NOW_MS + 5), 1, "it lasts");
+    }
+
+    #[test]
+    fn what_was_refused_before_anybody_looked_is_old_but_at_the_start() {
+        let refused = |ledger: &mut Ledger, count, at_ms| {
+            let looks = ledger.look(&heard(1, count), &Bounds::default(), at_ms);
+            looks.into_iter().next().map(|look| look.text.chars().take_while(char::is_ascii_digit).collect::<String>())
+        };
+        let mut at_start = Ledger::default();
+        assert_eq!(refused(&mut at_start, 2, NOW_MS).as_deref(), Some("2"));
+        let mut late = Ledger::default();
+        late.begins_late();
+        assert_eq!(refused(&mut late, 2, NOW_MS), None, "nobody was to be told then");
+        assert_eq!(refused(&mut late, 3, NOW_MS + 1).as_deref(), Some("1"));
+        let mut ledger = Ledger::default();
+        assert_eq!(refused(&mut ledger, 0, NOW_MS), None);
+        assert_eq!(refused(&mut ledger, 5, NOW_MS + 1).as_deref(), Some("5"));
+        ledger.look(&Observed::default(), &Bounds::default(), NOW_MS + 2);
+        assert_eq!(refused(&mut ledger, 5, NOW_MS + 3), None, "a source that comes back brings nothing old");
     }
 
     #[test]

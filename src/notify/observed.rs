@@ -24,8 +24,14 @@ pub struct ObservedDestination {
     pub backlog: u64,
     /// How old the oldest of them is.
     pub oldest_age_ms: Option<u64>,
-    /// Dead letters that are kept.
-    pub dead: u64,
+    /// What is known of its dead letters, if anything is.
+    pub dead: Option<Dead>,
+}
+
+/// Dead letters of one destination, at one moment: what is counted is so before it is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dead {
+    pub kept: u64,
     /// Deliveries that became dead letters since the process began, as far as they were counted.
     pub died: u64,
 }

@@ -428,7 +428,12 @@ async fn a_reload_changes_who_is_told() {
         drill.reload(&format!("notify: {{ to: [{name}] }}\n{quiet}")).await;
         assert_eq!(drill.relay.admin("/api/problems").await.json()["to"], serde_json::json!([name]));
         if name == "ops" {
-            drill.until_seen("source_refused").await;
+            // What was refused before anybody was to be told is not news.
+            drill.until_looked().await;
+            assert_eq!(drill.problems().await, Vec::<Value>::new());
+            drill.send_by_a_wrong_token().await;
+            let text = drill.until_seen("source_refused").await["text"].to_string();
+            assert!(text.contains("1 request to the source vero was refused"), "{text}");
             drill.pass(SOON);
         } else {
             drill.until("source_refused", |problem| problem["told"].is_object()).await;
