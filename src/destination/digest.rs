@@ -193,6 +193,13 @@ impl Digest {
         self.groups.iter().map(line).collect()
     }
 
+    /// The examples that a message shows which nobody has written.
+    pub(super) fn shown_events(&self) -> Vec<&Delivery> {
+        let mut events: Vec<_> = self.events.iter().collect();
+        leave_out(&mut events, |events| events.len() <= EXAMPLES_MAX);
+        events
+    }
+
     /// It and its examples as JSON, where a section says nothing else.
     pub(super) fn as_json(&self) -> Json {
         let text = |text: &str| Json::String(text.to_owned());
@@ -255,6 +262,13 @@ impl Digest {
 
 /// Examples that are shown where a section does not say how: as many as one takes in at a look.
 pub(super) const EXAMPLES_MAX: usize = 10;
+
+/// Leaves some out until the rest fits, from the middle: the first and the last say most. One stays, whether it fits or not.
+pub fn leave_out<T>(all: &mut Vec<T>, fits: impl Fn(&[T]) -> bool) {
+    while all.len() > 1 && !fits(all) {
+        all.remove(all.len() / 2);
+    }
+}
 
 /// When the samples came.
 const SAMPLE_MS: u64 = 1_435_016_238_000;
@@ -345,6 +359,23 @@ pub(super) mod tests {
         let digest = delivery.digest.as_deref().expect("a digest").clone();
         let count = groups.iter().map(|group| group.count).sum();
         Delivery { digest: Some(Arc::new(Digest { groups, count, ..digest })), ..delivery }
+    }
+
+    #[test]
+    fn the_first_and_the_last_are_shown_and_what_is_left_out_lay_between_them() {
+        let left = |count: usize, most: usize| {
+            let mut all: Vec<_> = (0..count).collect();
+            leave_out(&mut all, |all| all.len() <= most);
+            all
+        };
+        assert_eq!(left(50, 4), [0, 1, 48, 49]);
+        assert_eq!(left(9, 3), [0, 1, 8]);
+        assert_eq!(left(3, 3), [0, 1, 2]);
+        assert_eq!((left(5, 0), left(0, 0)), (vec![0], vec![]), "one stays");
+        let of = bounces(1997, EXAMPLES_MAX + 3);
+        let shown = of.digest.as_deref().expect("a digest").shown_events();
+        let numbers: Vec<_> = shown.iter().map(|delivery| delivery.event.id.sequence()).collect();
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 8, 9, 10, 11, 12]);
     }
 
     #[test]

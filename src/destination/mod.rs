@@ -70,7 +70,7 @@ use smallvec::SmallVec;
 
 pub use self::answer::Answers;
 pub use self::client::Client;
-pub use self::digest::{Digest, DigestKeys, Group, MISSING, digest_keys};
+pub use self::digest::{Digest, DigestKeys, Group, MISSING, digest_keys, leave_out};
 pub use self::memory::{Memo, Memory, Place, preview};
 pub use self::notice::{Notice, Teller, Told};
 pub use self::preview::Preview;

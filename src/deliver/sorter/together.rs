@@ -1,14 +1,13 @@
 //! Deliveries that go out together, as the destination gets them.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
 
 use crate::deliver::sorting::Fold;
 use crate::deliver::sorting::windows::GROUPS_MAX;
 use crate::deliver::worker::delivery;
-use crate::destination::{Delivery, Digest, Group};
+use crate::destination::{Delivery, Digest, Group, leave_out};
 use crate::event::EventId;
-use crate::store::{NameId, Store, StoreError, StoredEvent};
+use crate::store::{NameId, Store, StoreError};
 
 /// Bodies of the examples of one digest: with more of them nobody reads the message.
 const EXAMPLE_BYTES_MAX: usize = 256 << 10;
@@ -25,7 +24,8 @@ pub struct Parts {
     pub at_ms: u64,
 }
 
-/// Puts a digest together: the largest group first, each with its share of the examples. Fails where those cannot be read now.
+/// Puts a digest together: the largest group first, each with its share of the examples, which are in the order in which they came. Fails where
+/// those cannot be read now.
 pub async fn together(store: &dyn Store, to: NameId, parts: Parts) -> Result<Digest, StoreError> {
     let Parts { id, mut folds, examples, at_ms } = parts;
     folds.sort_by_key(|fold| (Reverse(fold.count), fold.since_ms));
@@ -35,18 +35,13 @@ pub async fn together(store: &dyn Store, to: NameId, parts: Parts) -> Result<Dig
         *last = rest.into_iter().fold(std::mem::take(last), Fold::with);
     }
     let each = (examples / folds.len().max(1)).max(1);
-    let ids: Vec<EventId> = folds.iter().flat_map(|fold| fold.examples(each)).take(examples).collect();
-    let (read, _) = store.events_of(ids).await?;
+    let mut ids: Vec<EventId> = folds.iter().flat_map(|fold| fold.examples(each)).take(examples).collect();
+    // By group they would be told out of order, with the latest of one before the first of the next.
+    ids.sort_unstable_by_key(|id| id.sequence());
+    let (mut read, _) = store.events_of(ids).await?;
+    leave_out(&mut read, |events| events.iter().map(|event| event.body.len()).sum::<usize>() <= EXAMPLE_BYTES_MAX);
     let names = store.names();
-    let mut bytes = 0;
-    let fits = |event: &&Arc<StoredEvent>| {
-        let length = event.body.len();
-        // One at least, however large.
-        let fits = bytes == 0 || bytes + length <= EXAMPLE_BYTES_MAX;
-        bytes += if fits { length.max(1) } else { 0 };
-        fits
-    };
-    let events: Vec<Delivery> = read.iter().filter(fits).map(|event| delivery(&names, event, Some(to))).collect();
+    let events: Vec<Delivery> = read.iter().map(|event| delivery(&names, event, Some(to))).collect();
     let count = folds.iter().map(|fold| fold.count).sum();
     let groups = folds.into_iter().map(|fold| Group {
         values: fold.values,

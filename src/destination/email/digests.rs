@@ -1,7 +1,7 @@
 //! What several events read like as one email, if a config has no text of its own.
 
 use crate::destination::Delivery;
-use crate::destination::digest::{Digest, EXAMPLES_MAX, JOINT, MISSING, shown};
+use crate::destination::digest::{Digest, JOINT, MISSING, shown};
 use crate::destination::view::View;
 use crate::event::Json;
 
@@ -10,7 +10,7 @@ pub fn text(digest: &Digest) -> String {
     let mut lines = vec![format!("{}, {}", digest.title(), digest.span(true))];
     lines.extend(digest.lines());
     lines.push(String::new());
-    let examples: Vec<_> = digest.events.iter().take(EXAMPLES_MAX).map(example_line).collect();
+    let examples: Vec<_> = digest.shown_events().into_iter().map(example_line).collect();
     let more = digest.count.saturating_sub(examples.len() as u64);
     lines.extend(examples);
     if more > 0 {
@@ -38,7 +38,27 @@ fn example_line(delivery: &Delivery) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::destination::client::Client;
     use crate::destination::digest::tests::{bounces, group, with_groups};
+    use crate::destination::sample::built;
+
+    #[test]
+    fn a_digest_that_its_own_text_makes_nothing_of_is_told_in_the_usual_words() {
+        let shown = |digest: &str| {
+            let section =
+                "{ server: localhost, from: relay@example.com, to: ops@example.com, subject: s, text: \"{{ type }}\" }";
+            let email = built("email", section, digest, &Client::direct()).expect("builds");
+            let parts = email.preview(&bounces(1997, 3)).expect("a message").shown_parts();
+            parts.into_iter().filter(|(name, _)| matches!(*name, "text" | "html")).collect::<Vec<_>>()
+        };
+        let usual = shown("{ every: 15m }");
+        assert!(usual[0].1.contains("1997 × bounced"), "{usual:?}");
+        for nothing in ["{ text: \"{{ digest.groups.name }}\" }", "{ text: \" \", html: \"{{ nothing }}\" }"] {
+            assert_eq!(shown(nothing), usual, "{nothing}");
+        }
+        let of_two = shown("{ text: \"{{ nothing }}\", html: \"<b>{{ digest.count }}</b>\" }");
+        assert!(of_two.iter().any(|(_, text)| text.contains("<b>1997</b>")), "{of_two:?}");
+    }
 
     #[test]
     fn the_usual_text_of_a_digest_reads_well() {

@@ -79,7 +79,12 @@ impl Email {
             // What an event says is not repeated: it may be a person's.
             return Err("a recipient is not an address of email".to_owned().into());
         }
-        let [subject, text, html] = self.parts(delivery, &view)?;
+        let [subject, mut text, mut html] = self.parts(delivery, &view)?;
+        let is_nothing = |form: &Option<String>| form.as_ref().is_none_or(|form| form.trim().is_empty());
+        if let (Some(digest), true) = (&delivery.digest, is_nothing(&text) && is_nothing(&html)) {
+            // Nobody says by an `if` that there is no message for thousands.
+            (text, html) = (Some(digests::text(digest)), None);
+        }
         let subject = subject_of(&subject.unwrap_or_default());
         let text = plain_lines(&text.unwrap_or_default());
         let html = html.as_deref().map(plain_lines);

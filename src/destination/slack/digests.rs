@@ -1,6 +1,6 @@
 //! What several events read like as one message, if a config has no text of its own; and how a text of its own keeps within a message.
 
-use super::super::digest::{Digest, EXAMPLES_MAX};
+use super::super::digest::{Digest, leave_out};
 use super::super::template::{Template, slack_escaped};
 use super::super::view::View;
 use super::{TEXT_MAX, cut_outside_entities, fit, mended, messages};
@@ -35,13 +35,15 @@ pub fn message(digest: &Digest, now_ms: u64) -> Result<String, String> {
     if told < lines.len() {
         text.push_str(&format!("\n… and {} more groups", lines.len() - told));
     }
-    let mut shown = 0;
-    for example in digest.events.iter().take(EXAMPLES_MAX) {
+    let mut examples = Vec::new();
+    for example in digest.shown_events() {
         let view = View::of_event(example);
         // The digest has told the time.
-        let message = messages::message(&view, view.occurred_ms())?;
-        shown += u64::from(push(&mut text, &quoted(&message)));
+        examples.push(quoted(&messages::message(&view, view.occurred_ms())?));
     }
+    let room = TEXT_MAX.saturating_sub(text.chars().count() + TAIL_MAX);
+    leave_out(&mut examples, |examples| examples.iter().map(|line| line.chars().count() + 1).sum::<usize>() <= room);
+    let shown = examples.iter().filter(|line| push(&mut text, line)).count() as u64;
     let more = digest.count.saturating_sub(shown);
     if more > 0 && shown > 0 {
         text.push_str(&format!("\n… and {more} more"));
