@@ -279,10 +279,20 @@ fn read_expect(known: &Known<'_>, mut entries: Entries<'_, '_>) -> Option<Expect
     let reader = known.reader;
     let names = [TO, URGENT, GATHERED].map(|key| entries.node(&key.info));
     let contents = [CONTENT, DIGEST].map(|key| (key.info.name, entries.node(&key.info)));
-    let is_empty = names.iter().chain(contents.iter().map(|(_, node)| node)).all(Option::is_none);
-    if is_empty && !entries.has_unknown() {
-        let help = "`to: [archive]` is the exact set of destinations, and `to: []` is none".to_owned();
-        reader.error_with(entries.at(), "a test without `to` or `content` expects nothing", help);
+    let is_empty = |node: &Node| matches!(&node.value, Value::Map(entries) if entries.is_empty());
+    let nodes = names.iter().chain(contents.iter().map(|(_, node)| node));
+    if nodes.copied().flatten().all(is_empty) && !entries.has_unknown() {
+        let (at, message, help) = match contents.iter().find_map(|(of, node)| node.map(|node| (*of, node.id))) {
+            Some((of, at)) => {
+                let help = format!("write {of}: {{ chat: {{ contains: … }} }}, with the name of a destination");
+                (at, format!("an empty `{of}` expects nothing"), help)
+            }
+            None => {
+                let help = "`to: [archive]` is the exact set of destinations, and `to: []` is none".to_owned();
+                (entries.at(), "a test without `to` or `content` expects nothing".to_owned(), help)
+            }
+        };
+        reader.error_with(at, message, help);
     }
     entries.finish();
     let read = |node: Option<&Node>| match node {

@@ -67,7 +67,7 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 201] = [
+const UNSEEN: [&str; 202] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
@@ -146,6 +146,7 @@ const UNSEEN: [&str; 201] = [
     "a_test_whose_event_has_a_number_that_json_cannot_hold",
     "a_test_whose_event_has_no_type",
     "a_test_with_a_bad_regex",
+    "a_test_with_an_empty_digest_or_content",
     "a_time_zone_that_there_is_not",
     "a_url_with_a_password",
     "a_variable_that_is_empty",

@@ -132,7 +132,7 @@ fn fault_of(path: &str, span: Range<usize>, source: &str, by: &[&str]) -> Option
     let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
     let (message, help) = match (first, rest) {
         ("loop" | "self" | "debug", _) | (DIGEST | "relay", None) => return None,
-        (DIGEST, Some(rest)) => unknown(DIGEST, rest, &DIGEST_FIELDS)?,
+        (DIGEST, Some(rest)) => unknown(DIGEST, rest, &DIGEST_FIELDS).or_else(|| of_a_list(rest))?,
         _ if by.iter().any(|by| is_within(path, by)) => return None,
         ("relay", Some(rest)) => unknown("relay", rest, &DIGEST_RELAY_FIELDS)?,
         _ => (
@@ -142,6 +142,20 @@ fn fault_of(path: &str, span: Range<usize>, source: &str, by: &[&str]) -> Option
     };
     Some(Fault { message, help: Some(help), within })
 }
+
+/// What stands below a list, which has nothing but its members.
+fn of_a_list(rest: &str) -> Option<(String, String)> {
+    let (list, below) = rest.split_once('.')?;
+    let (_, one) = LISTS.into_iter().find(|(name, _)| *name == list)?;
+    let message = format!("`{DIGEST}.{list}` is a list, and has no `{below}`");
+    Some((
+        message,
+        format!("go through it: {{% for {one} in {DIGEST}.{list} %}}{{{{ {one}.{below} }}}} {{% endfor %}}"),
+    ))
+}
+
+/// The lists of a digest, and what people call a member.
+const LISTS: [(&str, &str); 2] = [("groups", "group"), ("events", "event")];
 
 /// What there is not below a name.
 fn unknown(of: &str, rest: &str, known: &[&'static str]) -> Option<(String, String)> {
@@ -192,6 +206,16 @@ mod tests {
             "{{ digest.everything_there_is }}",
             &[],
             "a digest has no `digest.everything_there_is`: it has digest.count, digest.since, digest.until, digest.groups, digest.events, digest.left_out, digest.page",
+        );
+        check(
+            "{{ digest.groups.name }}",
+            &[],
+            "`digest.groups` is a list, and has no `name`: go through it: {% for group in digest.groups %}{{ group.name }} {% endfor %}",
+        );
+        check(
+            "{{ digest.count }} {{ digest.events.user.email }}",
+            &[],
+            "`digest.events` is a list, and has no `user.email`: go through it: {% for event in digest.events %}{{ event.user.email }} {% endfor %}",
         );
         let one = "`user.email` is of one event, and a digest has several: go through them: {% for event in digest.events %}{{ event.user.email }} {% endfor %}";
         check("{{ digest.count }} {{ user.email }}", &["type"], one);
