@@ -223,7 +223,8 @@ fn digest(relay: &Relay, generation: &Generation, config: &DestinationConfig, co
 
 /// The next digest as it would go out now.
 async fn next_message(relay: &Relay, config: &DestinationConfig, id: NameId, status: &Status) -> Value {
-    let (Some((at_ms, folds)), Some(sorting)) = (status.sorted().next(), &config.sorting) else { return Value::Null };
+    let Some(sorting) = &config.sorting else { return Value::Null };
+    let Some((at_ms, folds)) = status.sorted().next(sorting, relay.clock.arrival_ms()) else { return Value::Null };
     let examples = sorting.gathering.as_ref().map_or(EXAMPLES, |gathering| gathering.examples);
     let page = relay.page().map(|page| page.of_destination(&config.name));
     let digest = together(&*relay.store, id, Parts { id: String::new(), folds, examples, at_ms }).await;

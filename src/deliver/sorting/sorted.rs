@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::windows::GROUPS_MAX;
-use super::{Fold, Windows};
+use super::{Fold, Sorting, Windows};
 use crate::destination::Digest;
 use crate::store::{DigestId, GroupKey};
 
@@ -102,13 +102,15 @@ impl Sorted {
         self.lock().windows.iter().map(|(_, fold)| fold.count).sum()
     }
 
-    /// What the next digest will tell of, as far as it is known, and when its first window is over; `None`: nothing waits.
-    pub fn next(&self) -> Option<(u64, Vec<Fold>)> {
+    /// What the next digest will tell of, as far as it is known, and when it goes out by the clock on the wall, where nothing else keeps it;
+    /// `None`: nothing waits. What is over by then is one message, as far as it goes to one place: in quiet hours that is all.
+    pub fn next(&self, sorting: &Sorting, wall_ms: u64) -> Option<(u64, Vec<Fold>)> {
         let inner = self.lock();
         let first_ms = inner.windows.iter().filter(|(_, fold)| fold.count > 0).map(|(head, _)| head.ends_ms).min()?;
-        let over = inner.windows.over(first_ms, GROUPS_MAX);
-        let folds = over.iter().filter_map(|key| inner.windows.get(key)).map(|(_, fold)| fold.clone());
-        Some((first_ms, folds.filter(|fold| fold.count > 0).collect()))
+        let at_ms = sorting.goes_out_ms(first_ms.max(wall_ms));
+        let over = inner.windows.over_by_address(at_ms, GROUPS_MAX).into_iter().find(|over| over.told > 0)?;
+        let folds = over.keys.iter().filter_map(|key| inner.windows.get(key)).map(|(_, fold)| fold.clone());
+        Some((at_ms, folds.filter(|fold| fold.count > 0).collect()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -124,5 +126,59 @@ fn shown(head: &crate::store::WindowHead, fold: &Fold) -> ShownWindow {
         count: fold.count,
         passed: head.passed,
         since_ms: fold.since_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::windows::Arrival;
+    use super::super::{Gathering, Group, Quiet};
+    use super::*;
+    use crate::event::{EventId, FieldSetBuilder};
+
+    const MINUTE_MS: u64 = 60_000;
+
+    /// The groups of the next digest, by their first letter, and when it goes out, in minutes. Events are of a group and an address, and came at a
+    /// minute; quiet hours begin at one o'clock and end at two.
+    #[track_caller]
+    fn check(first: u32, events: &[(u8, u64, u64)], minute: u64, expected: Option<(u64, &[u64])>) {
+        let every = Some(Duration::from_secs(15 * 60));
+        let gathering = Gathering { every, by: Vec::new(), breakdown: None, first, examples: 5 };
+        let quiet = Quiet { from: 60, to: 120, zone: jiff::tz::TimeZone::UTC, days: [true; 7] };
+        let sorting = Sorting::new(FieldSetBuilder::default().build(), None, Some(gathering.clone()), Some(quiet));
+        let sorted = Sorted::default();
+        for (number, (name, address, minute)) in (0..).zip(events) {
+            let group = Group { key: GroupKey([*name; 16]), values: Vec::new(), part: None };
+            let now_ms = minute * MINUTE_MS;
+            let event = EventId::mint(now_ms, 0, number);
+            let arrival = Arrival { event, received_ms: now_ms, group: &group, address: *address };
+            let is_quiet = sorting.goes_out_ms(now_ms) != now_ms;
+            sorted.windows(|windows| windows.place(&gathering, arrival, now_ms, is_quiet));
+        }
+        let next = sorted.next(&sorting, minute * MINUTE_MS);
+        let told =
+            next.map(|(at_ms, folds)| (at_ms / MINUTE_MS, folds.iter().map(|fold| fold.count).collect::<Vec<_>>()));
+        assert_eq!(told.as_ref().map(|(at, counts)| (*at, counts.as_slice())), expected, "{events:?}");
+    }
+
+    #[test]
+    fn the_next_digest_is_what_ends_together() {
+        check(0, &[], 1, None);
+        check(1, &[(1, 0, 0)], 1, None);
+        check(0, &[(1, 0, 0), (1, 0, 1), (2, 0, 5)], 6, Some((15, &[2])));
+        check(0, &[(1, 0, 0), (2, 0, 5)], 30, Some((30, &[1, 1])));
+        check(0, &[(1, 0, 0), (2, 9, 0), (3, 0, 0)], 30, Some((30, &[1, 1])));
+        let mut many: Vec<_> = (0..20).map(|name| (name, 9, 0)).collect();
+        many.extend([(100, 0, 1), (100, 0, 2), (101, 0, 1), (101, 0, 2)]);
+        check(1, &many, 3, Some((16, &[2, 2])));
+    }
+
+    #[test]
+    fn in_quiet_hours_the_next_digest_is_all_that_waits_for_their_end() {
+        let late = [(1, 0, 50), (1, 0, 51), (2, 0, 52), (3, 0, 61), (4, 0, 90)];
+        check(0, &late[..3], 53, Some((120, &[2, 1])));
+        check(0, &late, 91, Some((120, &[1, 2, 1, 1])));
     }
 }

@@ -66,6 +66,8 @@ pub struct Fold {
 pub struct Over {
     pub address: u64,
     pub keys: Vec<GroupKey>,
+    /// In so many of them something waits.
+    pub told: usize,
 }
 
 /// An event that is to be given a lane.
@@ -210,28 +212,32 @@ impl Windows {
         later.map(|(ends_ms, _)| *ends_ms).next()
     }
 
-    /// At most so many windows that are over and go to one place, the one that was over first before the others.
+    /// What is over and goes to one place, as [`Self::over_by_address`] has it: the place of the window that was over first.
     pub fn over(&self, now_ms: u64, most: usize) -> Vec<GroupKey> {
         self.over_by_address(now_ms, most).into_iter().next().map(|over| over.keys).unwrap_or_default()
     }
 
-    /// What is over, by where it goes, with what is over within [`JOINS_WITHIN_MS`]: at most so many windows for each address, the one that was
-    /// over first before the others.
+    /// What is over, by where it goes, with what is over within [`JOINS_WITHIN_MS`]: for each address at most so many windows in which something
+    /// waits, the one that was over first before the others, and every one in which nothing waits, of which nobody is told.
     pub fn over_by_address(&self, now_ms: u64, most: usize) -> Vec<Over> {
         let mut all: Vec<Over> = Vec::new();
         let mut known: HashMap<u64, usize> = HashMap::new();
         let soon_ms = now_ms.saturating_add(JOINS_WITHIN_MS);
         for (ends_ms, key) in self.by_end.iter().take_while(|(ends_ms, _)| *ends_ms <= soon_ms) {
-            let Some(Open { head: WindowHead { address, .. }, .. }) = self.open.get(key) else { continue };
+            let Some(Open { head: WindowHead { address, .. }, fold }) = self.open.get(key) else { continue };
             if *ends_ms > now_ms && !known.contains_key(address) {
                 continue;
             }
             let at = *known.entry(*address).or_insert(all.len());
             if at == all.len() {
-                all.push(Over { address: *address, keys: Vec::new() });
+                all.push(Over { address: *address, keys: Vec::new(), told: 0 });
             }
-            if all[at].keys.len() < most {
-                all[at].keys.push(*key);
+            let place = &mut all[at];
+            if fold.count == 0 {
+                place.keys.push(*key);
+            } else if place.told < most {
+                place.keys.push(*key);
+                place.told += 1;
             }
         }
         all
@@ -485,6 +491,24 @@ mod tests {
             place_at(&mut windows, &gathering, (name, name, 0), 29, false);
         }
         assert_eq!(windows.over(15 * MINUTE_MS + 29, GROUPS_MAX).len(), GROUPS_MAX);
+    }
+
+    #[test]
+    fn a_window_in_which_nothing_waits_takes_no_groups_place_in_a_message() {
+        let gathering = gathering(1);
+        let mut windows = Windows::default();
+        let empty = FIRST_OF_ALL as u64;
+        for name in 0..empty {
+            let lane = place(&mut windows, &gathering, (name, name), name);
+            assert_eq!(lane, Lane::Ready, "it goes out by itself, and nothing waits in its window");
+        }
+        for name in empty..empty + GROUPS_MAX as u64 + 1 {
+            place(&mut windows, &gathering, (name, name), 99);
+        }
+        let over = windows.over(15 * MINUTE_MS + 99, GROUPS_MAX);
+        assert_eq!(over.len(), FIRST_OF_ALL + GROUPS_MAX, "with all in which nothing waits");
+        assert_eq!(windows.end(&over).len(), GROUPS_MAX);
+        assert_eq!(windows.over(15 * MINUTE_MS + 99, GROUPS_MAX), [group(empty + GROUPS_MAX as u64).key]);
     }
 
     #[test]
