@@ -303,7 +303,8 @@ pub struct Counts {
     pub urgent: u64,
     /// Of the backlog, what is still to be given a lane.
     pub unplaced: u64,
-    /// When the oldest event arrived that waits and lies in no window, unix milliseconds.
+    /// Since when the oldest waits of the backlog that has a lane, unix milliseconds: when its event arrived, or when it left its window or
+    /// was held no more.
     pub oldest_ms: Option<u64>,
     /// Bytes of journal from the oldest that waits for a first attempt, or to go out again: what its backlog keeps from being trimmed.
     pub backlog_bytes: u64,

@@ -59,10 +59,17 @@ impl Journal {
         };
         drop(queue);
         let bytes_from = |sequence| self.segments.bytes_from(sequence);
+        let now_ms = self.clock.now_ms();
+        let let_go = oldest.let_go_ms.map(|then_ms| self.lived.passed_ms().saturating_sub(then_ms));
+        let since_ms = [
+            oldest.event.and_then(|sequence| self.arrived_ms(&destination, sequence)),
+            oldest.closed_ms,
+            let_go.map(|ago_ms| now_ms.saturating_sub(ago_ms)),
+        ];
         Counts {
             backlog_bytes: pinning.map_or(0, bytes_from),
             limited_bytes: limited.map_or(0, bytes_from),
-            oldest_ms: oldest.and_then(|sequence| self.arrived_ms(&destination, sequence)),
+            oldest_ms: since_ms.into_iter().flatten().min(),
             ..counts
         }
     }

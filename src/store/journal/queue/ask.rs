@@ -114,15 +114,6 @@ impl Queue {
         &self.dead
     }
 
-    /// The oldest event that is not settled and not kept in a window.
-    pub fn oldest(&self) -> Option<u64> {
-        let scheduled = self.due.keys().next().copied();
-        let claimed = self.claimed.keys().next().copied();
-        let gathered: Vec<&Bitmap> = self.lanes.iter().map(|lanes| lanes.gathered()).collect();
-        let first = |set: &Bitmap| set.iter_outside(&gathered).next();
-        [first(&self.unsettled), first(&self.redeliveries), scheduled, claimed].into_iter().flatten().min()
-    }
-
     /// Whether something waits in a range of the history, which can therefore not go yet.
     pub fn waits_in(&self, range: &Range<u64>) -> bool {
         let first = [self.unsettled.next(range.start), self.redeliveries.next(range.start)];

@@ -1,10 +1,11 @@
 //! Lanes over what waits: who is urgent, who is ready, who lies in which window or digest.
 //!
-//! [`place`]: giving and taking them. [`sorted`]: claiming by them. [`windows`]: what is collected, and what becomes of it.
+//! [`age`]: since when what waits has waited. [`place`]: giving and taking them. [`sorted`]: claiming by them. [`windows`]: what is collected, and what becomes of it.
 //!
 //! They lie over `unsettled` and `redeliveries`: what has a lane is in one of the two, but for what is urgent and scheduled. Whatever
 //! leaves its set, by whichever way, leaves its lane. No record says a lane again: heads of windows and digests are said.
 
+mod age;
 mod place;
 mod sorted;
 mod windows;

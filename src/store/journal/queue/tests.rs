@@ -38,7 +38,7 @@ fn what_is_delivered_or_dead_is_gone_and_what_is_scheduled_returns_when_due() {
     assert_eq!((claim.key.sequence, claim.attempts, claim.first_attempt_ms, claim.due_ms), (2, 1, Some(1), Some(100)));
     assert_eq!(queue.backlog(), 1);
     queue.settle(2, 2, &OutcomeState::Delivered);
-    assert_eq!((queue.backlog(), queue.oldest()), (0, None));
+    assert_eq!((queue.backlog(), queue.oldest().event), (0, None));
 }
 
 #[test]

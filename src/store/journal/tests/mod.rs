@@ -6,8 +6,9 @@
 //! * `index`: lost, damaged, strange, old; checkpoints; copies. `clock`: processes whose clocks do not agree.
 //! * `ends`: how deliveries ended, and for how long that is known. `retention`: what goes, what stays, what is relocated.
 //! * `names`: how many, and when they go. `limits`: at each and just beyond it.
-//! * `hold`: a source that is held. `lanes`: windows and digests. `lease`: who has lost one.
+//! * `age`: since when what waits has waited. `hold`: a source that is held. `lanes`: windows and digests. `lease`: who has lost one.
 
+mod age;
 mod clock;
 mod ends;
 mod hold;

@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 
 use proptest::prelude::*;
 
+use super::age::Oldest;
 use super::*;
 use crate::store::journal::format::{DigestAct, DigestRecord};
 use crate::store::{DIGESTS_MAX, Lane, WINDOWS_MAX};
@@ -322,19 +323,23 @@ fn what_waited_in_a_window_before_a_start_is_not_given_up_because_the_section_so
 #[test]
 fn time_in_a_window_ages_nothing_and_neither_does_time_before_a_lane() {
     let mut queue = sorting(4);
-    assert_eq!((numbers(&queue.unattempted_below(9, 0)), queue.oldest()), (vec![], Some(0)));
+    assert_eq!((numbers(&queue.unattempted_below(9, 0)), queue.oldest()), (vec![], Oldest::default()));
     queue.place(vec![head(A, 100)], [(0, Lane::Window(A)), (1, Lane::Ready), (2, Lane::Urgent)]);
     assert_eq!(numbers(&queue.unattempted_below(9, 0)), [1, 2]);
     assert_eq!(
         (numbers(&queue.never_held()), queue.oldest_never_held(), queue.oldest()),
-        (vec![1, 2], Some(1), Some(1))
+        (vec![1, 2], Some(1), Oldest { event: Some(1), ..Oldest::default() })
     );
     assert_eq!(queue.oldest_pinning(), Some(0), "it keeps the journal from being trimmed all the same");
     queue.end(&[A], id(7), 100, 30);
     assert_eq!(numbers(&queue.unattempted_below(9, 29)), [1, 2]);
     assert_eq!(numbers(&queue.unattempted_below(9, 30)), [1, 2], "a digest is given up by the age of its attempts");
-    assert_eq!((numbers(&queue.never_held()), queue.oldest()), (vec![1, 2], Some(0)));
+    assert_eq!(
+        (numbers(&queue.never_held()), queue.oldest()),
+        (vec![1, 2], Oldest { event: Some(1), closed_ms: Some(100), let_go_ms: None })
+    );
     queue.dissolve(id(7));
+    assert_eq!(queue.oldest(), Oldest { event: Some(1), closed_ms: None, let_go_ms: Some(30) });
     assert_eq!(numbers(&queue.unattempted_below(9, 29)), [1, 2]);
     assert_eq!(numbers(&queue.unattempted_below(9, 30)), [0, 1, 2]);
 }
