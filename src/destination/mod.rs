@@ -15,7 +15,7 @@
 //! * [`memory`], [`Memory`]: what an attempt leaves behind for those that follow.
 //! * [`notice`], [`Teller`]: what an operator is told by way of a destination, which is no event.
 //! * [`answer`], [`chat`]: what an HTTP or a chat server's answer means; [`retry_after`]: how long it asks to wait.
-//! * [`preview`], [`unsent`]: what would be sent, and why nothing is. `sample`: a delivery for tests.
+//! * [`mod@preview`], [`unsent`]: what would be sent, and why nothing is. `sample`: a delivery for tests.
 
 mod answer;
 mod bounds;
