@@ -57,7 +57,7 @@ pub fn built(kind: &str, section: &str, digest: &str, client: &Client) -> Result
 pub type Wrong = (String, Option<String>);
 
 /// There is nothing around it.
-struct Nothing;
+pub struct Nothing;
 
 impl Surroundings for Nothing {
     fn variable(&self, _: &str) -> Option<String> {

@@ -13,6 +13,14 @@ fn chat(slack: &Fake, more: &str) -> String {
     )
 }
 
+/// A destination with messages of its own, and these keys.
+fn crm(fake: &Fake, retry: &str, digest: &str) -> String {
+    format!(
+        "rules: [ {{ to: crm }} ]\ndestinations:\n  crm:\n    http: {{ url: \"{}/hook\", json: {{ one: \"{{{{ type }}}}\" }} }}\n    {retry}\n    digest: {digest}\n",
+        fake.url()
+    )
+}
+
 const DIGEST: &str =
     "    digest: { every: 1h, by: [type, campaign.name], first: 1 }\n    urgent: { type: complained }\n";
 
@@ -82,10 +90,7 @@ async fn one_that_waits_alone_goes_out_as_the_usual_message() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_digest_that_fails_is_tried_again_as_one_under_one_id() {
     let fake = Fake::start([Act::status(503), Act::status(503)]).await;
-    let config = format!(
-        "rules: [ {{ to: crm }} ]\ndestinations:\n  crm:\n    http: {{ url: \"{}/hook\", json: {{ one: \"{{{{ type }}}}\" }} }}\n    {QUICK}\n    digest: {{ every: 1h, first: 0 }}\n",
-        fake.url()
-    );
+    let config = crm(&fake, QUICK, "{ every: 1h, first: 0 }");
     let relay = TestRelay::start(&config).await;
     let mut ids = Vec::new();
     for number in 0..3 {
@@ -107,9 +112,10 @@ async fn a_digest_that_fails_is_tried_again_as_one_under_one_id() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_examples_of_several_groups_are_in_the_order_in_which_they_came() {
     let fake = Fake::start([]).await;
-    let config = format!(
-        "rules: [ {{ to: crm }} ]\ndestinations:\n  crm:\n    http: {{ url: \"{}/hook\", json: {{ one: \"{{{{ type }}}}\" }} }}\n    {QUICK}\n    digest: {{ every: 1h, first: 0, text: \"{{% for event in digest.events %}}{{{{ event.user.id }}}}{{% endfor %}}\" }}\n",
-        fake.url()
+    let config = crm(
+        &fake,
+        QUICK,
+        "{ every: 1h, first: 0, text: \"{% for event in digest.events %}{{ event.user.id }}{% endfor %}\" }",
     );
     let relay = TestRelay::start(&config).await;
     let types = ["sent", "bounced", "bounced", "sent", "opened", "bounced"];
@@ -125,10 +131,7 @@ async fn the_examples_of_several_groups_are_in_the_order_in_which_they_came() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_digest_that_is_given_up_makes_a_dead_letter_of_each_and_they_can_be_replayed() {
     let fake = Fake::start([Act::status(400)]).await;
-    let config = format!(
-        "rules: [ {{ to: crm }} ]\ndestinations:\n  crm:\n    http: {{ url: \"{}/hook\", json: {{ one: \"{{{{ type }}}}\" }} }}\n    {QUICK}\n    digest: {{ every: 1h, first: 0 }}\n",
-        fake.url()
-    );
+    let config = crm(&fake, QUICK, "{ every: 1h, first: 0 }");
     let relay = TestRelay::start(&config).await;
     let ids = [relay.accept(&bounced(0)).await, relay.accept(&bounced(1)).await];
     eventually("they wait", async || relay.destination("crm").await["digest"]["events"] == 2).await;
@@ -260,10 +263,7 @@ async fn explain_tells_how_an_event_would_go_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_leaves_and_comes_back_sends_the_digest_that_it_had() {
     let fake = Fake::start([Act::status(503)]).await;
-    let config = format!(
-        "rules: [ {{ to: crm }} ]\ndestinations:\n  crm:\n    http: {{ url: \"{}/hook\", json: {{ one: \"{{{{ type }}}}\" }} }}\n    retry: {{ initial: 1h, max: 1h }}\n    digest: {{ every: 1h, first: 0 }}\n",
-        fake.url()
-    );
+    let config = crm(&fake, "retry: { initial: 1h, max: 1h }", "{ every: 1h, first: 0 }");
     let relay = TestRelay::start(&config).await;
     let ids = [relay.accept(&bounced(0)).await, relay.accept(&bounced(1)).await, relay.accept(&bounced(2)).await];
     eventually("they wait", async || relay.destination("crm").await["digest"]["events"] == 3).await;
@@ -308,10 +308,7 @@ async fn a_reload_that_changes_nothing_here_leaves_what_waits_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_digest_that_fails_and_whose_destination_is_a_file_by_now_is_written_line_by_line() {
     let fake = Fake::start(std::iter::repeat_n(Act::status(500), 50)).await;
-    let config = format!(
-        "rules: [ {{ to: crm }} ]\ndestinations:\n  crm:\n    http: {{ url: \"{}/hook\", json: {{ one: \"{{{{ type }}}}\" }} }}\n    {QUICK}\n    digest: {{ every: 1h, first: 0 }}\n",
-        fake.url()
-    );
+    let config = crm(&fake, QUICK, "{ every: 1h, first: 0 }");
     let relay = TestRelay::start(&config).await;
     let mut ids = Vec::new();
     for number in 0..5 {

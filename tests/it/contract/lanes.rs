@@ -199,17 +199,23 @@ fn of_a_digest_that_is_given_up_each_member_is_a_dead_letter() {
     });
 }
 
+/// A worker to which a digest of `a1` and `a2` has been closed.
+fn with_a_digest_of_two(store: &dyn Store) -> (Worker, DigestId) {
+    let worker = sorting(store, "chat");
+    for body in ["a1", "a2"] {
+        append(store, body, &["chat"]);
+    }
+    worker.queue().place(vec![head(A, 0)], Vec::new());
+    worker.place_all(by_letter);
+    let id = worker.end(&[A]).expect("something lay in it");
+    (worker, id)
+}
+
 #[test]
 fn a_digest_that_is_dissolved_leaves_its_members_to_go_out_by_themselves() {
     each(|backend| {
         let store = backend.open();
-        let worker = sorting(&*store, "chat");
-        for body in ["a1", "a2"] {
-            append(&*store, body, &["chat"]);
-        }
-        worker.queue().place(vec![head(A, 0)], Vec::new());
-        worker.place_all(by_letter);
-        let id = worker.end(&[A]).expect("something lay in it");
+        let (worker, id) = with_a_digest_of_two(&*store);
         worker.queue().sort(false);
         assert_eq!(worker.bodies(9), [""; 0]);
         worker.queue().dissolve(id);
@@ -221,13 +227,7 @@ fn a_digest_that_is_dissolved_leaves_its_members_to_go_out_by_themselves() {
 fn no_window_puts_together_again_what_a_digest_was_dissolved_into() {
     each(|backend| {
         let store = backend.open();
-        let worker = sorting(&*store, "chat");
-        for body in ["a1", "a2"] {
-            append(&*store, body, &["chat"]);
-        }
-        worker.queue().place(vec![head(A, 0)], Vec::new());
-        worker.place_all(by_letter);
-        let id = worker.end(&[A]).expect("something lay in it");
+        let (worker, id) = with_a_digest_of_two(&*store);
         worker.queue().dissolve(id);
         assert_eq!(worker.place_all(by_letter), 0, "they are ready");
         assert_eq!(worker.bodies(9), ["a1", "a2"]);

@@ -16,12 +16,12 @@ use super::faulty::{Faulty, QueueFaults};
 use crate::config::Config;
 use crate::deliver::sorting::Sorting;
 use crate::deliver::{Bodies, RateLimit, Section, Sorter, Worker, WorkerParts};
+use crate::destination::sample::Nothing;
 use crate::store::journal::model::ModelDisk;
 use crate::store::journal::{Blocking, JournalStore, Options, Untold, Writer};
 use crate::store::{Intake, NameId, NameKind, NewEvent, PlannedDelivery, Queue};
 use crate::telemetry::Metrics;
 use crate::time::{Clock, MINUTE_MS};
-use crate::yaml::values::Surroundings;
 
 /// The writer's turns are no further apart than this.
 const TURN: Duration = Duration::from_millis(50);
@@ -57,19 +57,6 @@ struct Leased {
     queue: Arc<dyn Queue>,
     lost: CancellationToken,
     tasks: JoinSet<()>,
-}
-
-/// Nothing stands in the surroundings.
-struct Nothing;
-
-impl Surroundings for Nothing {
-    fn variable(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn file(&self, _: &Path) -> std::io::Result<String> {
-        Err(std::io::ErrorKind::NotFound.into())
-    }
 }
 
 impl Scene {
