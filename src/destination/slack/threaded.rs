@@ -52,6 +52,10 @@ impl Slack {
             // It was told, and the end of the process came before that was known.
             return Ok(Outcome::Delivered);
         }
+        if delivery.digest.is_none() {
+            // What is not sent by itself is not counted either.
+            self.body(delivery, None)?;
+        }
         let tally = known.as_ref().map(|known| known.tally.clone()).unwrap_or_default().with(delivery);
         let told = self.threads().map_or_else(|| delivery.clone(), |threads| tally.told(threads, delivery));
         if let Some(known) = known {
@@ -387,6 +391,40 @@ mod tests {
             assert_eq!(scene.count(3).await, Outcome::Delivered);
             assert_eq!(scene.counts(), [(2, 1), (3, 0)], "{word}");
         }
+    }
+
+    #[tokio::test]
+    async fn where_its_channel_was_made_anew_the_message_goes_on_there() {
+        let mut scene = Scene::counting(Strict::hurried());
+        assert_eq!(scene.count(1).await, Outcome::Delivered);
+        scene.watched.lock().ask_for("channel_not_found");
+        let memo = scene.memo.take().expect("known");
+        let gone = memo.split(' ').map(|part| if part.starts_with('C') { "CGONE" } else { part });
+        scene.memo = Some(gone.collect::<Vec<_>>().join(" "));
+        assert_eq!(scene.count(2).await, Outcome::Delivered);
+        assert_eq!(scene.count(3).await, Outcome::Delivered);
+        assert_eq!(scene.counts(), [(1, 0), (3, 1)]);
+        let slack = slack(&COUNTS.replace("#email", "#none"), &scene.watched.client());
+        scene.memo = scene.memo.map(|memo| memo.replace(" C", " CGONE"));
+        let gone = scene.memo.clone();
+        let outcome = slack.memory().expect("it counts").attempt(&numbered("Spring", 4), &mut scene.memo).await;
+        assert_eq!((outcome.name(), &scene.memo), ("pause", &gone), "there is none of that name");
+    }
+
+    #[tokio::test]
+    async fn what_its_own_text_leaves_out_is_not_counted() {
+        let scene = Scene::new();
+        let section = COUNTS.replace("update", "text: \"{% if bounce_type == 'hard' %}{{ type }}{% endif %}\", update");
+        let slack = slack(&section, &scene.watched.client());
+        let mut memo = None;
+        for (number, bounce_type) in [(1, "soft"), (2, "hard"), (3, "soft"), (4, "hard")] {
+            let mut delivery = numbered("Spring", number);
+            let body = format!(r#"{{"type":"bounced","bounce_type":"{bounce_type}","campaign":{{"name":"Spring"}}}}"#);
+            Arc::make_mut(&mut delivery.event).body = body.into();
+            let outcome = slack.memory().expect("it counts").attempt(&delivery, &mut memo).await;
+            assert_eq!(outcome.name(), if bounce_type == "hard" { "delivered" } else { "skipped" }, "{number}");
+        }
+        assert_eq!(scene.counts(), [(2, 1)]);
     }
 
     #[tokio::test(start_paused = true)]

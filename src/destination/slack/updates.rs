@@ -19,8 +19,17 @@ const COUNTED_MAX: usize = 16;
 /// Bytes of the id of a channel, and of a delivery: the longest are half of it.
 const ID_BYTES_MAX: usize = 64;
 
-/// Slack's words for a message that is edited no more: <https://docs.slack.dev/reference/methods/chat.update#errors>.
-pub const EDITED_NO_MORE: [&str; 3] = ["message_not_found", "cant_update_message", "edit_window_closed"];
+/// Slack's words for a message that is edited no more: <https://docs.slack.dev/reference/methods/chat.update#errors>. Where it is its channel that is
+/// gone or closed, there may be another one of that name; if there is none, that is heard by posting.
+pub const EDITED_NO_MORE: [&str; 7] = [
+    "message_not_found",
+    "cant_update_message",
+    "edit_window_closed",
+    "channel_not_found",
+    "not_in_channel",
+    "is_archived",
+    "channel_is_archived",
+];
 
 /// A message that counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +46,9 @@ pub struct Counter {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub count: u64,
-    /// When the first of its events came, unix milliseconds.
+    /// When the first and the last of its events came, unix milliseconds.
     pub since_ms: u64,
+    pub until_ms: u64,
     /// The last deliveries that are counted.
     counted: Vec<String>,
 }
@@ -49,17 +59,19 @@ impl Counter {
         let mut parts = memo.as_deref()?.split(' ');
         let (thread, channel) = (format!("{} {}", parts.next()?, parts.next()?), parts.next()?);
         let Thread { ts, began_ms } = Thread::known(&Some(thread), now_ms)?;
-        let (count, since_ms) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let count = parts.next()?.parse().ok()?;
+        let (since_ms, until_ms) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
         let counted = parts.map(str::to_owned).collect();
         let channel = Some(channel.to_owned()).filter(|channel| is_id(channel))?;
-        Some(Self { channel, ts, began_ms, tally: Tally { count, since_ms, counted } })
+        Some(Self { channel, ts, began_ms, tally: Tally { count, since_ms, until_ms, counted } })
     }
 
     /// The same to be left behind.
     pub fn memo(&self) -> Memo {
-        let Self { channel, ts, began_ms, tally: Tally { count, since_ms, counted } } = self;
+        let Self { channel, ts, began_ms, tally } = self;
+        let Tally { count, since_ms, until_ms, counted } = tally;
         let counted = counted.iter().map(|id| format!(" {id}")).collect::<String>();
-        Some(format!("{ts} {began_ms} {channel} {count} {since_ms}{counted}"))
+        Some(format!("{ts} {began_ms} {channel} {count} {since_ms} {until_ms}{counted}"))
     }
 
     /// The message that an answer says to have posted, with what it says.
@@ -85,11 +97,12 @@ impl Tally {
     pub fn with(&self, delivery: &Delivery) -> Self {
         let digest = delivery.digest.as_deref();
         let since_ms = digest.map_or(delivery.event.received_ms, |digest| digest.since_ms);
+        let until_ms = delivery.received_ms().max(self.until_ms);
         let mut counted = self.counted.clone();
         counted.push(delivery.id().to_string());
         counted.drain(..counted.len().saturating_sub(COUNTED_MAX));
         let since_ms = if self.count == 0 { since_ms } else { since_ms.min(self.since_ms) };
-        Self { count: self.count + digest.map_or(1, |digest| digest.count), since_ms, counted }
+        Self { count: self.count + digest.map_or(1, |digest| digest.count), since_ms, until_ms, counted }
     }
 
     /// What the message says with that delivery counted: of the first by itself what it would say by itself, else a digest of all, with the examples
@@ -102,8 +115,7 @@ impl Tally {
         let events = digest.map_or_else(|| vec![delivery.clone()], |digest| digest.events.clone());
         let values = threads.values(delivery).unwrap_or_default().into_iter();
         let values = values.map(|(path, value)| (path.to_owned(), value)).collect();
-        let Self { count, since_ms, .. } = *self;
-        let until_ms = delivery.received_ms();
+        let Self { count, since_ms, until_ms, .. } = *self;
         let group = Group { values, count, since: since_ms, until: until_ms, parts: Vec::new(), other_parts: 0 };
         let together = Digest {
             id: delivery.id().to_string(),
@@ -147,6 +159,12 @@ mod tests {
         let with = tally.with(&digest);
         assert_eq!((with.count, with.has(&digest)), (tally.count + 20, true));
         assert_eq!(with.since_ms, digest.digest.as_deref().expect("a digest").since_ms, "the earlier one");
+        let late = tally.with(&numbered(3));
+        assert_eq!(
+            (late.since_ms, late.until_ms),
+            (NOW_MS, tally.until_ms),
+            "one that comes late makes no span shorter"
+        );
     }
 
     #[test]
@@ -163,12 +181,13 @@ mod tests {
         assert_eq!(Counter::known(&memo, NOW_MS + DAY_MS - 1), Some(counter));
         assert_eq!(Counter::known(&memo, NOW_MS + DAY_MS), None);
         for memo in
-            ["", "1.2 1700000000000", "1.2 1700000000000 C1", "1.2 1700000000000 C1 7", "1.2 1700000000000 #a 7 8"]
+            ["", "1.2 1700000000000", "1.2 1700000000000 C1", "1.2 1700000000000 C1 7 8", "1.2 1700000000000 #a 7 8 9"]
         {
             assert_eq!(Counter::known(&Some(memo.to_owned()), NOW_MS), None, "{memo}");
         }
-        let one = Counter::known(&Some("1.2 1700000000000 C1 7 8".to_owned()), NOW_MS).expect("a counter");
-        assert_eq!((one.channel.as_str(), one.tally.count, one.tally.since_ms), ("C1", 7, 8));
+        let one = Counter::known(&Some("1.2 1700000000000 C1 7 8 9".to_owned()), NOW_MS).expect("a counter");
+        let Tally { count, since_ms, until_ms, .. } = one.tally;
+        assert_eq!((one.channel.as_str(), count, since_ms, until_ms), ("C1", 7, 8, 9));
         assert_eq!(super::super::threads::Thread::known(&one.memo(), NOW_MS), None, "a counter is no thread");
     }
 }
