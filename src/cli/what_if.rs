@@ -256,7 +256,7 @@ fn shown((change, rule, destination): &Key, alike: &Alike) -> String {
     let mut out = format!("\n{what}: → {}, by the rule {rule}\n", paint("1", &destination));
     if change == "moves" {
         out.push_str(
-            "  the same content with another URL, method, header, key, mail server, sender, recipient or file\n",
+            "  the same content with another URL, method, header, key, mail server, sender, recipient, file, thread or message that counts\n",
         );
     }
     if let Some(why) = &alike.not_compared {

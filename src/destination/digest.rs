@@ -6,6 +6,8 @@
 
 use std::sync::{Arc, LazyLock};
 
+use icu_normalizer::ComposingNormalizerBorrowed;
+
 use super::cut::cut;
 use super::{Context, Delivery, Kind, Language, TemplateKey};
 use crate::event::{EventId, Json, vero};
@@ -107,7 +109,7 @@ const VALUE_MAX: usize = 100;
 /// Characters of a value that are looked at for it.
 const LOOKED_AT_MAX: usize = 10 * VALUE_MAX;
 /// Parts that are named; there are no more than some twenty, and what is rare says little: the rest is told as a number.
-const PARTS_MAX: usize = 6;
+const PARTS_SHOWN_MAX: usize = 6;
 
 /// Bytes of a value in which signs that nobody sees are looked for: more are no name, and looking through a mebibyte takes milliseconds.
 pub const LOOKED_AT_BYTES_MAX: usize = 4096;
@@ -121,7 +123,7 @@ impl Group {
 
     /// How often what stood at the path of the breakdown, all together as often as there are events; nothing where it says no more than the count.
     pub fn shown_parts(&self) -> String {
-        let (named, rest) = self.parts.split_at(self.parts.len().min(PARTS_MAX));
+        let (named, rest) = self.parts.split_at(self.parts.len().min(PARTS_SHOWN_MAX));
         let others = rest.iter().map(|(_, count)| count).sum::<u64>() + self.other_parts;
         if named.len() < 2 && others == 0 {
             return String::new();
@@ -133,7 +135,7 @@ impl Group {
 }
 
 /// A value as it is seen: what looks the same is the same group, and one that shows nothing is one that is missing. It is on one line, with one blank
-/// for several, and for each sign that nobody sees.
+/// for several, and for each sign that nobody sees, and each accent is a part of its letter, however it was sent (NFC).
 pub fn seen(value: String) -> String {
     let is_plain = value.bytes().all(|byte| matches!(byte, b'!'..=b'~'));
     if is_plain && value != MISSING {
@@ -141,7 +143,8 @@ pub fn seen(value: String) -> String {
     }
     let (looked_at, rest) = value.split_at(value.floor_char_boundary(LOOKED_AT_BYTES_MAX));
     let line = crate::unseen::written(looked_at, |_, out| out.push(' '));
-    let mut line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut line = ComposingNormalizerBorrowed::new_nfc().normalize(&line).into_owned();
     line.push_str(rest);
     if line == MISSING { String::new() } else { line }
 }
@@ -162,6 +165,8 @@ impl Digest {
     /// What it is about, on one line: `1997 × bounced · Spring newsletter`.
     pub fn title(&self) -> String {
         match self.groups.as_slice() {
+            // What has no values is all there is.
+            [one] if one.values.is_empty() => format!("{} events", self.count),
             [one] => format!("{} × {}", self.count, one.name()),
             groups => format!("{} events in {} groups", self.count, groups.len()),
         }
@@ -410,12 +415,16 @@ pub(super) mod tests {
         assert_eq!(of_parts(&[5], 2), "p0 5 · others 2");
         assert_eq!(of_parts(&[6, 5, 4, 3, 2, 1], 0), "p0 6 · p1 5 · p2 4 · p3 3 · p4 2 · p5 1");
         assert_eq!(of_parts(&[6, 5, 4, 3, 2, 1, 1, 1], 7), "p0 6 · p1 5 · p2 4 · p3 3 · p4 2 · p5 1 · others 9");
+        let composed = seen("caf\u{e9}".to_owned());
+        assert_eq!((seen("cafe\u{301}".to_owned()), composed.as_str()), (composed.clone(), "café"));
         assert_eq!(shown(&"x".repeat(VALUE_MAX)), "x".repeat(VALUE_MAX));
         assert_eq!(shown(&"x".repeat(VALUE_MAX + 1)), format!("{}…", "x".repeat(VALUE_MAX - 1)));
         let digest = one.digest.as_deref().expect("a digest");
         let span = |since_ms, until_ms| Digest { since_ms, until_ms, ..digest.clone() }.span(true);
         assert_eq!(span(SAMPLE_MS, SAMPLE_MS), "2015-06-22 23:37 UTC");
         assert_eq!(span(SAMPLE_MS, SAMPLE_MS + 3_600_000), "2015-06-22 23:37 – 2015-06-23 00:37 UTC");
-        assert_eq!(Group { values: Vec::new(), ..group("", 1) }.name(), "events");
+        let all = Group { values: Vec::new(), ..group("", 4) };
+        assert_eq!(all.name(), "events");
+        assert_eq!(of(&with_groups(one.clone(), vec![all])).0, "4 events");
     }
 }

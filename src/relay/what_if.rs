@@ -38,8 +38,8 @@ pub enum Change {
     Vanishes,
     /// Something else is sent.
     Changes,
-    /// The same is sent by another way: to another URL, file, mail server or recipient, or with another method, header, key
-    /// or sender.
+    /// The same is sent by another way: to another URL, file, mail server or recipient, with another method, header, key
+    /// or sender, or into another thread or message that counts.
     Moves,
     /// The same is sent, at another time or in another form: with others where it went by itself, before all that waits, or the other way
     /// round.
@@ -262,7 +262,10 @@ impl<'c> Comparison<'c> {
         if old != new {
             let is_shown = now.shows_content && then.shows_content && self.then.config.has_text(then_rule);
             self.add(key(Change::Changes), || Example::of(event, is_shown.then(|| excerpts(&old, &new))));
-        } else if !is_same_section && now.destination.way(&was) != then.destination.way(&would_be) {
+        } else if !is_same_section
+            && (now.destination.way(&was) != then.destination.way(&would_be)
+                || place(now, &was) != place(then, &would_be))
+        {
             self.add(key(Change::Moves), || Example::of(event, None));
         } else {
             let manners = [manner(now, &was), manner(then, &would_be)];
@@ -311,6 +314,14 @@ fn verdict(config: &DestinationConfig, delivery: &Delivery) -> Option<(Verdict, 
     let address = sorting::address_of(&*config.destination, delivery);
     let relay = RelayFields { source: &delivery.source, received_ms: delivery.event.received_ms };
     Some((sorting.verdict(&delivery.event.body, relay, address).ok()?, address))
+}
+
+/// Which others it stands with, and how: to be compared, and never shown. What is urgent stands by itself.
+fn place(config: &DestinationConfig, delivery: &Delivery) -> Option<(&'static str, String)> {
+    let memory = config.destination.memory()?;
+    let is_urgent = matches!(verdict(config, delivery), Some((Verdict::Urgent, _)));
+    let place = if is_urgent { None } else { memory.place(delivery) };
+    place.map(|place| (place.kind, place.name))
 }
 
 /// How a delivery goes out, in words that hold nothing of it.

@@ -180,6 +180,28 @@ async fn what_would_go_out_together_is_told_with_the_messages_that_it_comes_to()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn messages_that_would_stand_in_another_thread_or_be_counted_go_another_way() {
+    let trying = Trying::with_events().await;
+    let app = |more: &str| {
+        let app = format!("crm: {{ slack: {{ token: xoxb-canary, channel: \"#email\"{more} }} }}");
+        let rest: Vec<_> = NOW
+            .lines()
+            .map(|line| if line.trim().starts_with("crm:") { format!("  {app}") } else { line.to_owned() })
+            .collect();
+        rest.join("\n")
+    };
+    trying.put_in_force(&app(", thread_by: [campaign.name]")).await;
+    for (more, expected) in [
+        (", thread_by: [campaign.name]", vec![]),
+        (", thread_by: [type]", vec!["moves everything crm 4"]),
+        (", thread_by: [campaign.name], update: true", vec!["moves everything crm 4"]),
+        ("", vec!["moves everything crm 4"]),
+    ] {
+        assert_eq!(groups(&trying.told(&app(more)).await), expected, "{more}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_renamed_destination_is_one_and_a_new_name_alone_is_another() {
     let trying = Trying::with_events().await;
     let renamed = NOW.replace("crm: { http", "hubspot: { renamed_from: crm, http").replace("[crm,", "[hubspot,");

@@ -198,7 +198,7 @@ function effect(group) {
     h(`span.badge.${kind}`, null, label),
     h("span", null, h("b", null, count(group.deliveries)), " → ", h("b.foreign", null, group.destination), group.rule && h("span.dim", null, " by the rule ", h("span.foreign", null, group.rule))),
     example && h("span.excerpt", null, h("code.foreign.old", null, example.now), h("code.foreign.new", null, example.then)),
-    group.change === "moves" && h("span.dim", null, "the same content with another URL, method, header, key, mail server, sender, recipient or file"),
+    group.change === "moves" && h("span.dim", null, "the same content with another URL, method, header, key, mail server, sender, recipient, file, thread or message that counts"),
     group.not_compared && h("span.dim", null, `not compared: ${group.not_compared}`),
     group.examples[0] && h("a", { href: link("events", [group.examples[0].id]) }, "an example"),
   );

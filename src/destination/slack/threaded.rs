@@ -19,11 +19,11 @@ impl Memory for Slack {
     fn place(&self, delivery: &Delivery) -> Option<Place> {
         let app = self.app.as_ref()?;
         let name = self.content_masks.apply(app.threads()?.name(delivery)?);
-        let (kind, words) = match app.updates() {
-            true => ("counter", "or an edit of the message that counts"),
-            false => ("thread", "into the thread of"),
+        let (kind, sentence) = match app.updates() {
+            true => ("counter", format!("or an edit of the message that counts {name}: its number goes up by one")),
+            false => ("thread", format!("into the thread of {name}")),
         };
-        Some(Place { kind, sentence: format!("{words} {name}"), name })
+        Some(Place { kind, sentence, name })
     }
 
     fn attempt<'a>(&'a self, delivery: &'a Delivery, memo: &'a mut Memo) -> BoxFuture<'a, Outcome> {
@@ -293,7 +293,10 @@ mod tests {
         let name = Some("campaign.name Spring".to_owned());
         let expected = (format!("{post}, into the thread of campaign.name Spring"), name.clone());
         assert_eq!(told(&*threads, false), expected);
-        let expected = (format!("{post}, or an edit of the message that counts campaign.name Spring"), name);
+        let expected = (
+            format!("{post}, or an edit of the message that counts campaign.name Spring: its number goes up by one"),
+            name,
+        );
         assert_eq!(told(&*scene.slack, false), expected);
         for slack in [&threads, &scene.slack] {
             assert_eq!(told(&**slack, true), (post.to_owned(), None));
