@@ -119,7 +119,7 @@ fn content_schema() -> serde_json::Value {
     let parts = KINDS.iter().flat_map(|kind| kind.tested_parts).map(|part| ((*part).to_owned(), test.clone()));
     let parts: serde_json::Map<_, _> = parts.collect();
     let parts = json!({ "type": "object", "properties": parts, "additionalProperties": false, "minProperties": 1 });
-    json!({ "type": "object", "additionalProperties": { "anyOf": [test, parts] } })
+    json!({ "type": "object", "additionalProperties": { "anyOf": [test, parts] }, "minProperties": 1 })
 }
 
 /// What tests can speak of.
@@ -189,7 +189,9 @@ fn read_test(known: &Known<'_>, node: &Node) -> Option<ConfigTest> {
         }),
         _ => None,
     };
-    let expected = expect.and_then(|node| reader.map(node, "`expect`")).and_then(|entries| read_expect(known, entries));
+    let expected = expect.inspect(|node| reader.refuse_nothing(node, &expect_keys().keys));
+    let expected = expected.and_then(|node| reader.map(node, "`expect`"));
+    let expected = expected.and_then(|entries| read_expect(known, entries));
     let Expected { to, urgent, gathered, content } = expected?;
     Some(ConfigTest { name: name?, event: event?, source: source?, to, urgent, gathered, content })
 }
@@ -277,22 +279,19 @@ struct Expected {
 
 fn read_expect(known: &Known<'_>, mut entries: Entries<'_, '_>) -> Option<Expected> {
     let reader = known.reader;
+    let keys = expect_keys().keys;
+    let has_told = keys.iter().any(|info| entries.nothing(info).is_some());
     let names = [TO, URGENT, GATHERED].map(|key| entries.node(&key.info));
     let contents = [CONTENT, DIGEST].map(|key| (key.info.name, entries.node(&key.info)));
     let is_empty = |node: &Node| matches!(&node.value, Value::Map(entries) if entries.is_empty());
-    let nodes = names.iter().chain(contents.iter().map(|(_, node)| node));
-    if nodes.copied().flatten().all(is_empty) && !entries.has_unknown() {
-        let (at, message, help) = match contents.iter().find_map(|(of, node)| node.map(|node| (*of, node.id))) {
-            Some((of, at)) => {
-                let help = format!("write {of}: {{ chat: {{ contains: … }} }}, with the name of a destination");
-                (at, format!("an empty `{of}` expects nothing"), help)
-            }
-            None => {
-                let help = "`to: [archive]` is the exact set of destinations, and `to: []` is none".to_owned();
-                (entries.at(), "a test without `to` or `content` expects nothing".to_owned(), help)
-            }
-        };
-        reader.error_with(at, message, help);
+    for (of, node) in contents.iter().filter_map(|(of, node)| Some((*of, node.filter(|node| is_empty(node))?))) {
+        let help = format!("write {of}: {{ chat: {{ contains: … }} }}, with the name of a destination");
+        reader.error_with(node.id, format!("an empty `{of}` expects nothing"), help);
+    }
+    let is_silent = names.iter().chain(contents.iter().map(|(_, node)| node)).all(Option::is_none);
+    if is_silent && !has_told && !entries.has_unknown() {
+        let help = "`to: [archive]` is the exact set of destinations, and `to: []` is none".to_owned();
+        reader.error_with(entries.at(), "a test without `to` or `content` expects nothing", help);
     }
     entries.finish();
     let read = |node: Option<&Node>| match node {

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 
 use super::policy::{ANSWERS, COMMON};
-use super::sorting::{DIGEST, QUIET};
+use super::sorting::{DIGEST, QUIET, URGENT};
 use crate::destination::{KINDS, Kind};
 use crate::yaml::keys::{Absent, Info, Key, Of, Section, Words, key, text};
 use crate::yaml::sight::Sight;
@@ -61,7 +61,16 @@ pub(super) fn defaults_of(kind: &Kind) -> Section {
     let common = COMMON.into_iter().filter(|key| kind.has_answers || key.name != ANSWERS.info.name);
     let is_needed = |key: &Info| matches!(key.absent, Absent::RefusedWithoutDefault);
     let free = |key: Info| if is_needed(&key) { Info { absent: Absent::Nothing, ..key } } else { key };
-    Section { keys: common.chain(own.keys).map(free).collect(), besides: own.besides, alone: Vec::new() }
+    let section = Section { keys: common.chain(own.keys).map(free).collect(), besides: own.besides, alone: Vec::new() };
+    section.besides(not_nothing())
+}
+
+/// What may not stand there as nothing, where nothing is taken out by that.
+fn not_nothing() -> Value {
+    let not_null = json!({ "not": { "type": "null" } });
+    let keys: serde_json::Map<_, _> =
+        [DIGEST.info, URGENT.info, QUIET.info].iter().map(|key| (key.name.to_owned(), not_null.clone())).collect();
+    json!({ "properties": keys })
 }
 
 /// What a destination needs for itself if its kind has no defaults, as JSON Schemas of the whole file.
@@ -73,9 +82,14 @@ pub(super) fn without_defaults() -> Vec<Value> {
         let besides = if section.alone.is_empty() { vec![json!(true)] } else { section.alone };
         let own = json!({ "required": needed, "allOf": besides });
         let kind = kind.name;
+        let destination = json!({
+            "properties": { kind: own },
+            "if": { "required": [kind] },
+            "then": not_nothing(),
+        });
         json!({
             "if": { "not": { "required": ["defaults"], "properties": { "defaults": { "required": [kind] } } } },
-            "then": { "properties": { "destinations": { "additionalProperties": { "properties": { kind: own } } } } },
+            "then": { "properties": { "destinations": { "additionalProperties": destination } } },
         })
     };
     KINDS.iter().map(condition).collect()

@@ -162,7 +162,7 @@ pub(super) fn read(
         advice::templates::advise(reader, nodes, defaults, sent);
     }
     if let (Some(nodes), true) = (destination_nodes, destinations.is_some()) {
-        advice::digests::advise(reader, nodes, defaults);
+        advice::digests::advise(reader, nodes, defaults, sent.as_ref());
     }
     if notify_node.is_none() {
         notify::advise_of_silence(reader, sources_node);
@@ -197,6 +197,7 @@ pub(super) fn read(
         advice::ways::refuse_itself(&looked, &own);
         advice::ways::advise_of_empty_values(&looked);
         advice::ways::advise_of_empty_messages(&looked, defaults);
+        advice::channels::advise(&looked, defaults);
     }
     Some(Config {
         path: PathBuf::new(),

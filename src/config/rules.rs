@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::json;
 
+use super::advice::fields::Place;
 use super::advice::templates::Sent;
 use super::combinator::combinator;
 use super::names::Names;
@@ -141,7 +142,7 @@ fn read_rule(
     }
     let condition = match matches {
         Some(node) => {
-            advice::fields::advise(reader, node);
+            advice::fields::advise(reader, node, Place::Match);
             read_match(reader, node, fields)
         }
         None => Some(Condition::All(Vec::new())),
@@ -260,14 +261,19 @@ pub(super) fn read_single(reader: &Reader, node: &Node) -> Option<RuleSet> {
         return None;
     }
     let mut fields = FieldSetBuilder::default();
-    let condition = read_condition(reader, node, &mut fields)?;
+    let condition = read_condition(reader, node, &mut fields, Place::Alone)?;
     let rule = Rule { name: "match".to_owned(), condition, to: Vec::new(), stop: false };
     Some(RuleSet::new(fields.build(), vec![rule]))
 }
 
 /// Reads a match map that stands by itself, for fields that others read as well.
-pub(super) fn read_condition(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Option<Condition> {
-    advice::fields::advise(reader, node);
+pub(super) fn read_condition(
+    reader: &Reader,
+    node: &Node,
+    fields: &mut FieldSetBuilder,
+    place: Place,
+) -> Option<Condition> {
+    advice::fields::advise(reader, node, place);
     read_match(reader, node, fields)
 }
 

@@ -54,7 +54,7 @@ const DIGEST_FIRST: Defaulted<u64> = key("first", whole(0..=100))
     .example("3")
     .default(3);
 const DIGEST_MAX: Defaulted<u64> = key("max", whole(*EXAMPLES.start()..=*EXAMPLES.end()))
-    .about("So many events are shown as examples, half of them the first and half the last. All are counted.")
+    .about("So many events are examples, half of them the first and half the last: for templates of your own, and for http. The message that is there without any shows ten of them at most. All are counted.")
     .example("10")
     .default(50);
 const DIGEST_BREAKDOWN: Key<String> = key("breakdown", text())
@@ -340,7 +340,7 @@ fn read_urgent(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Op
         reader.error_with(node.id, message, help);
         return None;
     }
-    rules::read_condition(reader, node, fields)
+    rules::read_condition(reader, node, fields, advice::fields::Place::Urgent)
 }
 
 /// Tells where everything would be urgent, or nothing.

@@ -38,6 +38,10 @@ impl Hints for Known {
         })
     }
 
+    fn places(&self, key: &str) -> Vec<Vec<&'static str>> {
+        find::homes(key).into_iter().filter(|home| home.key == key).map(|home| home.above).collect()
+    }
+
     fn holds_secrets(&self, key: &str) -> bool {
         KINDS.iter().any(|kind| kind.name == key || kind.secret_keys.contains(&key))
             || SOURCE_SECRET_KEYS.contains(&key)
@@ -58,6 +62,7 @@ fn key(text: &str, node: &Node, what: &str, known: &[&'static str]) -> String {
         })
         .or_else(|| own_spelling(text, known))
         .or_else(|| of_another_program(text, node, what))
+        .or_else(|| of_several(text, known))
         .or_else(|| elsewhere(text, known))
         .or_else(|| meant(text, known.iter().copied()).map(|near| format!("did you mean `{near}`?")))
         .or_else(|| far_away(text, known))
@@ -130,6 +135,28 @@ fn elsewhere(text: &str, known: &[&'static str]) -> Option<String> {
     Some(standing(homes.iter().find(is_near)?, here.as_deref()))
 }
 
+/// A key at the top of the file that stands at several places, none of which is more likely than the others.
+fn of_several(text: &str, known: &[&'static str]) -> Option<String> {
+    let is_at_the_top = find::place_of(known).is_some_and(|here| here.is_empty());
+    let homes = if is_at_the_top { find::homes(text) } else { Vec::new() };
+    let mut places: Vec<String> = Vec::new();
+    for home in &homes {
+        let place = match home.above.as_slice() {
+            [] => return None,
+            ["sources"] => "below the name of a source".to_owned(),
+            ["rules"] => "in a rule".to_owned(),
+            ["tests"] => "in a test".to_owned(),
+            ["destinations"] => "in a destination".to_owned(),
+            [.., parent] => format!("in `{parent}`"),
+        };
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    let (last, others) = places.split_last()?;
+    (!others.is_empty()).then(|| format!("`{text}` stands {} or {last}", others.join(", ")))
+}
+
 /// A key that stands at one place, whatever that has to do with this one.
 fn far_away(text: &str, known: &[&'static str]) -> Option<String> {
     let here = find::place_of(known)?;
@@ -176,6 +203,10 @@ fn missing(what: &str, key: &str, known: &[&'static str]) -> Option<String> {
         (None, None) => Vec::new(),
     };
     let of_its_own = find::homes(key);
+    if let Some(choice) = find::told_without(&above, key) {
+        let example = find::example(&[above.last().copied()?, key])?;
+        return Some(format!("write {choice}, like {key}: {example}"));
+    }
     let home = of_its_own.iter().find(|home| home.above.ends_with(&above)).or(of_its_own.first())?;
     Some(format!("write {key}: {}", home.example))
 }

@@ -18,6 +18,7 @@ use super::digest::{DigestKeys, own_node, template};
 use super::signature::{SigningKey, sign};
 use super::structure::{Options, Structure};
 use super::template::{Escape, Subject, Template, is_template};
+use super::unsent::says_nothing;
 use super::view::View;
 use super::{
     Answers, Context, Defaults, Delivery, Destination, Digest, Kind, Language, Outcome, Outcomes, Preview, Teller,
@@ -258,7 +259,12 @@ fn digest_body(context: &Context<'_>, body: &Option<Body>, says_content_type: bo
     let node = own_node(context, &KIND);
     let part = |key: &str| node.and_then(|node| node.get(key)).filter(|node| !node.is_null());
     let is_usual = matches!(body, Some(Body::Json(_)));
-    let own = match [part(DIGEST_JSON.info.name), part(DIGEST_TEXT.info.name)] {
+    let parts = [part(DIGEST_JSON.info.name), part(DIGEST_TEXT.info.name)];
+    if let Some(body) = parts.into_iter().flatten().find(|body| says_nothing(body)) {
+        let help = format!("say what they are, like json: {}", DIGEST_JSON.info.example);
+        reader.warning(body.id, "this body is the same for every digest, and says nothing of its events", help);
+    }
+    let own = match parts {
         [Some(_), Some(text)] => {
             let help = "take one of them out".to_owned();
             reader.error_with(text.id, "the body of a digest is either `json` or `text`, not both", help);

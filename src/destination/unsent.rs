@@ -3,7 +3,7 @@
 use super::client::Masks;
 use super::{Outcome, Reason};
 use crate::tags;
-use crate::yaml::raw::{Node, Style};
+use crate::yaml::raw::{Node, Style, Value};
 use crate::yaml::reader::Reader;
 
 /// Why nothing can be sent for a delivery.
@@ -62,13 +62,31 @@ impl From<Unsent> for Outcome {
 
 /// Tells of a message all of whose forms are nothing but blanks and comments, at the first: it is never sent.
 pub(super) fn advise_of_an_empty_message(reader: &Reader, forms: &[&Node], help: &str) {
-    let is_blank = |node: &&Node| {
-        node.scalar().is_some_and(|scalar| scalar.style == Style::String && tags::is_blank(&scalar.text))
-    };
-    if let Some(first) = forms.first().filter(|_| forms.iter().all(is_blank)) {
+    if let Some(first) = forms.first().filter(|_| forms.iter().all(|node| is_blank(node))) {
         let message = "this message is always empty, and an empty message is not sent";
         reader.warning(first.id, message, help.to_owned());
     }
+}
+
+/// Tells of a part of a digest's message that is nothing but blanks and comments, or an empty list or map: the digest goes out as if it were not there.
+pub(super) fn advise_of_an_empty_part(reader: &Reader, key: &str, node: &Node) {
+    if says_nothing(node) {
+        let message = format!("this `{key}` is always empty, so a digest goes out as if it were not there");
+        reader.warning(node.id, message, format!("take `{key}` out, or write what it says of several events"));
+    }
+}
+
+/// Whether it is nothing but blanks and comments, or an empty list or map.
+pub(super) fn says_nothing(node: &Node) -> bool {
+    match &node.value {
+        Value::List(items) => items.is_empty(),
+        Value::Map(entries) => entries.is_empty(),
+        Value::Scalar(_) => is_blank(node),
+    }
+}
+
+fn is_blank(node: &Node) -> bool {
+    node.scalar().is_some_and(|scalar| scalar.style == Style::String && tags::is_blank(&scalar.text))
 }
 
 #[cfg(test)]

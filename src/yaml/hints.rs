@@ -16,6 +16,9 @@ pub trait Hints {
     /// What somebody meant who wrote `${name}` without a variable of that name.
     fn unset_variable(&self, name: &str) -> Option<String>;
 
+    /// The places of a key, each as the keys that lead there from the top; the outermost first.
+    fn places(&self, key: &str) -> Vec<Vec<&'static str>>;
+
     /// Whether a secret may stand on the line of a key.
     fn holds_secrets(&self, key: &str) -> bool;
 }

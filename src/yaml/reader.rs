@@ -401,6 +401,11 @@ impl Reader {
         self.hints.not_a_map(what, node)
     }
 
+    /// The places of a key, each as the keys that lead there from the top; the outermost first.
+    pub fn places_of(&self, key: &str) -> Vec<Vec<&'static str>> {
+        self.hints.places(key)
+    }
+
     /// The items of a list; a single value counts as a list of one.
     pub fn list<'n>(&self, node: &'n Node) -> Vec<&'n Node> {
         match &node.value {

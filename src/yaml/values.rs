@@ -360,6 +360,10 @@ mod tests {
             None
         }
 
+        fn places(&self, _: &str) -> Vec<Vec<&'static str>> {
+            Vec::new()
+        }
+
         fn holds_secrets(&self, _: &str) -> bool {
             false
         }

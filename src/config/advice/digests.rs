@@ -1,19 +1,19 @@
-//! Templates of digests that read what a digest does not have: an error, since what one event has is nothing for several. And groups and addresses
-//! that put nothing together.
+//! Templates of digests that read what a digest does not have: an error, since what one event has is nothing for several. What its events do not have
+//! is a warning, as everywhere, and so is what only a digest of one group has. And groups and addresses that put nothing together.
 //!
-//! Nothing is told where a template provides for the absence, nor of a loop's own names.
+//! Nothing is told where a template provides for the absence.
 
 use std::collections::HashSet;
 use std::ops::Range;
 
 use minijinja::machinery::parse;
 
-use super::reads::Reads;
-use super::templates::collect;
+use super::reads::{MEMBER, Reads};
+use super::templates::{Sent, collect, meant_field, slip_of_an_event, vero_sends};
 use super::texts;
 use crate::destination::digest::digest_template;
 use crate::destination::kind_named;
-use crate::destination::view::{DIGEST, DIGEST_FIELDS, DIGEST_RELAY_FIELDS, View};
+use crate::destination::view::{DIGEST, DIGEST_FIELDS, DIGEST_RELAY_FIELDS, GROUP_FIELDS, View};
 use crate::event::{Json, vero};
 use crate::fault::Fault;
 use crate::yaml::raw::{Node, NodeId, Value};
@@ -25,11 +25,21 @@ const TEMPLATES_MAX: usize = 1000;
 /// What a digest is gathered by, where it does not say.
 const BY_DEFAULT: &str = "type";
 
-/// Tells what is wrong with the templates of all digests.
-pub(in crate::config) fn advise(reader: &Reader, destinations: &Node, defaults: Option<&Node>) {
+/// What the templates of a digest are looked at with.
+struct Around<'a> {
+    /// The paths whose values all events of a group have.
+    by: Vec<&'a str>,
+    /// Those of them that may differ within one digest.
+    apart: Vec<&'a str>,
+    /// Vero's types that come there.
+    types: Vec<&'static str>,
+}
+
+/// Tells what is wrong with the templates of all digests. `sent`: what the rules send to each destination, where that is known.
+pub(in crate::config) fn advise(reader: &Reader, destinations: &Node, defaults: Option<&Node>, sent: Option<&Sent>) {
     let mut seen = HashSet::new();
     let mut left = TEMPLATES_MAX;
-    for (_, node) in destinations.entries() {
+    for (at, (_, node)) in destinations.entries().iter().enumerate() {
         let Some(kind) = node.entries().iter().find_map(|(key, _)| kind_named(&key.text)) else { continue };
         let usual = defaults.and_then(|defaults| defaults.get(kind.name));
         // One that stands there as nothing takes the usual one out.
@@ -42,7 +52,11 @@ pub(in crate::config) fn advise(reader: &Reader, destinations: &Node, defaults: 
                 advise_of_own_addresses(reader, key, node);
             }
         }
+        let types = sent.map(|sent| sent.types(at)).unwrap_or_default();
         let by = gathered_by(digest);
+        let part = |key: &str| node.get(kind.name).and_then(|section| section.get(key)).or_else(|| usual?.get(key));
+        let apart = apart(&by, &types, part);
+        let around = Around { by, apart, types };
         for (key, node) in digest.entries() {
             let Some(template) = digest_template(kind, &key.text).filter(|_| seen.insert(node.id)) else { continue };
             texts::advise(reader, template.language, &key.text, node);
@@ -54,15 +68,118 @@ pub(in crate::config) fn advise(reader: &Reader, destinations: &Node, defaults: 
                 }
                 let mut reads = Reads::default();
                 reads.statement(&parsed);
-                let mut told = HashSet::new();
-                for (path, span) in reads.paths {
-                    if let Some(fault) = fault_of(&path, span, source, &by).filter(|_| told.insert(path)) {
-                        reader.fault(at, fault);
-                    }
-                }
+                look_at(reader, at, source, reads, &around);
             });
         }
     }
+}
+
+/// Tells of what one template reads.
+fn look_at(reader: &Reader, at: NodeId, source: &str, reads: Reads<'_>, around: &Around<'_>) {
+    let mut told = HashSet::new();
+    for (path, span) in reads.paths {
+        let is_outright = reads.outright.contains(&span.start);
+        if let Some(fault) = fault_of(&path, span.clone(), source, &around.by) {
+            if told.insert(path) {
+                reader.fault(at, fault);
+            }
+        } else if let Some(fault) = several(&path, span, source, &around.apart).filter(|_| is_outright)
+            && told.insert(path)
+        {
+            reader.warning_within(at, fault);
+        }
+    }
+    for (path, span) in reads.members {
+        let below = path.strip_prefix("digest.events.*.");
+        let slip = match below {
+            Some(field) if field.split('.').any(|step| step == MEMBER) => None,
+            Some(field) => slip_of_an_event(reader, &around.types, field).map(|(message, near)| {
+                let written = source.get(span.clone()).unwrap_or_default();
+                let event = written.strip_suffix(field).unwrap_or_default();
+                let help = near.map_or_else(
+                    || format!("where your events have it: {{{{ {written} | default('') }}}}"),
+                    |near| format!("did you mean `{event}{near}`?"),
+                );
+                (message, help)
+            }),
+            None => fault_of_a_group(&path, &around.by),
+        };
+        let Some((message, help)) = slip.filter(|_| told.insert(path.clone())) else { continue };
+        let within = source.get(span.clone()).map(|_| span);
+        let fault = Fault { message, help: Some(help), within };
+        match below {
+            Some(_) => reader.warning_within(at, fault),
+            None => reader.fault(at, fault),
+        }
+    }
+}
+
+/// The fields of `by` that may differ within one digest: not those by which each goes to a place of its own, nor the only type that comes.
+fn apart<'b, 'n>(by: &[&'b str], types: &[&str], part: impl Fn(&str) -> Option<&'n Node>) -> Vec<&'b str> {
+    let is_true = |key: &str| part(key).and_then(Node::scalar).is_some_and(|scalar| scalar.text == "true");
+    let threads = part("thread_by").filter(|node| !node.is_null());
+    // Who counts has one message for each group, or for each thread.
+    if is_true("update") && threads.is_none() {
+        return Vec::new();
+    }
+    let threads = threads.map(texts_of).unwrap_or_default();
+    let mut of_place = HashSet::new();
+    for node in ADDRESSES.into_iter().filter_map(&part) {
+        collect(node, &mut |_, source| {
+            let Ok(parsed) = parse(source, "template", Default::default()) else { return };
+            let mut reads = Reads::default();
+            reads.statement(&parsed);
+            of_place.extend(reads.all);
+        });
+    }
+    let varies = |path: &&&str| {
+        let is_of_place = threads.contains(path) || of_place.iter().any(|place| is_within(place, path));
+        let is_the_only_type = **path == BY_DEFAULT && types.len() == 1;
+        !is_of_place && !is_the_only_type
+    };
+    let apart: Vec<&str> = by.iter().filter(varies).copied().collect();
+    // One group has them all, whichever are the same in all groups.
+    if apart.is_empty() { apart } else { by.to_vec() }
+}
+
+/// A field of `by` outside of the groups, where there may be several.
+fn several(path: &str, span: Range<usize>, source: &str, apart: &[&str]) -> Option<Fault> {
+    if matches!(path.split('.').next(), Some(DIGEST)) || !apart.iter().any(|by| is_within(path, by)) {
+        return None;
+    }
+    let within = source.get(span.clone()).map(|_| span);
+    let message = format!("`{path}` is nothing where a digest has several groups");
+    let help = format!(
+        "write {{% for group in digest.groups %}}{{{{ group.{path} }}}} {{% endfor %}}, or what stands in its place: {{{{ {path} | default('several') }}}}"
+    );
+    Some(Fault { message, help: Some(help), within })
+}
+
+/// What is wrong with a path through a digest's groups, if it is certain.
+fn fault_of_a_group(path: &str, by: &[&str]) -> Option<(String, String)> {
+    let below = path.strip_prefix(DIGEST)?.strip_prefix('.')?;
+    let Some(of_group) = below.strip_prefix("groups.*.") else {
+        let list = below.split('.').next().unwrap_or_default();
+        return (list != MEMBER).then(|| unknown(DIGEST, below, &DIGEST_FIELDS)).flatten();
+    };
+    let (field, rest) = of_group.split_once('.').map_or((of_group, None), |(field, rest)| (field, Some(rest)));
+    if field == "parts" {
+        return match rest?.strip_prefix("*.") {
+            Some(of_part) => unknown("part", of_part, &["value", "count"]),
+            None => Some((
+                format!("`group.parts` is a list, and has no `{}`", rest?),
+                "go through it: {% for part in group.parts %}{{ part.value }} {{ part.count }} {% endfor %}".to_owned(),
+            ))
+            .filter(|_| rest.is_some_and(|rest| rest != MEMBER)),
+        };
+    }
+    if field == MEMBER || by.iter().any(|by| is_within(of_group, by)) {
+        return None;
+    }
+    unknown("group", of_group, &GROUP_FIELDS).map(|(message, help)| match help.starts_with("did you mean") {
+        true => (message, help),
+        false => (message, format!("{help}, and the fields of `by`")),
+    })
 }
 
 /// The keys that say where a message goes.
@@ -118,10 +235,14 @@ pub(in crate::config) fn advise_of_an_object(reader: &Reader, at: NodeId, path: 
 
 /// The paths whose values all events of a group have.
 fn gathered_by(digest: &Node) -> Vec<&str> {
-    let Some(by) = digest.get("by").filter(|by| !by.is_null()) else { return vec![BY_DEFAULT] };
-    let items = match &by.value {
+    digest.get("by").filter(|by| !by.is_null()).map_or_else(|| vec![BY_DEFAULT], texts_of)
+}
+
+/// The texts of a list, or of one that stands in its place.
+fn texts_of(node: &Node) -> Vec<&str> {
+    let items = match &node.value {
         Value::List(items) => items.as_slice(),
-        _ => std::slice::from_ref(by),
+        _ => std::slice::from_ref(node),
     };
     items.iter().filter_map(|item| item.scalar().map(|scalar| scalar.text.as_str())).collect()
 }
@@ -135,12 +256,42 @@ fn fault_of(path: &str, span: Range<usize>, source: &str, by: &[&str]) -> Option
         (DIGEST, Some(rest)) => unknown(DIGEST, rest, &DIGEST_FIELDS).or_else(|| of_a_list(rest))?,
         _ if by.iter().any(|by| is_within(path, by)) => return None,
         ("relay", Some(rest)) => unknown("relay", rest, &DIGEST_RELAY_FIELDS)?,
-        _ => (
-            format!("`{path}` is of one event, and a digest has several"),
-            format!("go through them: {{% for event in digest.events %}}{{{{ event.{path} }}}} {{% endfor %}}"),
-        ),
+        _ => of_one_event(path),
     };
     Some(Fault { message, help: Some(help), within })
+}
+
+/// What stands at the top for one event, or for nothing.
+fn of_one_event(path: &str) -> (String, String) {
+    let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+    let through = |list: &str, one: &str, of_one: &str| {
+        format!("go through them: {{% for {one} in digest.{list} %}}{{{{ {of_one} }}}} {{% endfor %}}")
+    };
+    let several = |of_one: &str| {
+        (format!("`{path}` is of one event, and a digest has several"), through("events", "event", of_one))
+    };
+    let nothing = format!("a digest has no `{first}`");
+    match first {
+        "group" => (nothing, through("groups", "group", if rest.is_empty() { "group.name" } else { path })),
+        // Vero has an `event` too.
+        "event" if !vero_sends(path) && (vero_sends(rest) || rest.starts_with("relay.")) => several(path),
+        _ if vero_sends(path) => several(&format!("event.{path}")),
+        _ if DIGEST_FIELDS.contains(&first) => match LISTS.into_iter().find(|(list, _)| *list == first) {
+            Some((list, one)) => {
+                let of_one = [one, if one == "group" { "name" } else { "user.email" }].join(".");
+                (nothing, through(list, one, &of_one))
+            }
+            None => (nothing, format!("write {{{{ digest.{first} }}}}")),
+        },
+        _ => match meant_field(path) {
+            Some(field) => several(&format!("event.{field}")),
+            None if first == "user" => several(&format!("event.{path}")),
+            None => {
+                let fields = DIGEST_FIELDS.join(&format!(", {DIGEST}."));
+                (format!("a digest has no `{path}`"), format!("it has {DIGEST}.{fields}, and the fields of `by`"))
+            }
+        },
+    }
 }
 
 /// What stands below a list, which has nothing but its members.
@@ -165,7 +316,8 @@ fn unknown(of: &str, rest: &str, known: &[&'static str]) -> Option<(String, Stri
     }
     let near = words::nearest(name, known.iter().copied()).map(|near| format!("did you mean `{of}.{near}`?"));
     let help = near.unwrap_or_else(|| format!("it has {of}.{}", known.join(&format!(", {of}."))));
-    Some((format!("a digest has no `{of}.{name}`"), help))
+    let whose = if matches!(of, DIGEST | "relay") { "digest" } else { of };
+    Some((format!("a {whose} has no `{of}.{name}`"), help))
 }
 
 /// Whether one path leads to the other, or through it. In templates a hyphen is an underscore.
@@ -225,5 +377,64 @@ mod tests {
             "a digest has no `relay.rule`: it has relay.id, relay.received_at, relay.occurred_at",
         );
         check("{{ relay.rule }}", &["relay.rule"], "");
+        for (source, expected) in [
+            (
+                "{{ group.name }}",
+                "a digest has no `group`: go through them: {% for group in digest.groups %}{{ group.name }} {% endfor %}",
+            ),
+            ("{{ count }}", "a digest has no `count`: write {{ digest.count }}"),
+            (
+                "{{ events }}",
+                "a digest has no `events`: go through them: {% for event in digest.events %}{{ event.user.email }} {% endfor %}",
+            ),
+            (
+                "{{ event.user.email }}",
+                "`event.user.email` is of one event, and a digest has several: go through them: {% for event in digest.events %}{{ event.user.email }} {% endfor %}",
+            ),
+            (
+                "{{ event.name }}",
+                "`event.name` is of one event, and a digest has several: go through them: {% for event in digest.events %}{{ event.event.name }} {% endfor %}",
+            ),
+            (
+                "{{ user.emial }}",
+                "`user.emial` is of one event, and a digest has several: go through them: {% for event in digest.events %}{{ event.user.email }} {% endfor %}",
+            ),
+            (
+                "{{ user.plan }}",
+                "`user.plan` is of one event, and a digest has several: go through them: {% for event in digest.events %}{{ event.user.plan }} {% endfor %}",
+            ),
+            (
+                "{{ wibble }}",
+                "a digest has no `wibble`: it has digest.count, digest.since, digest.until, digest.groups, digest.events, digest.left_out, digest.page, and the fields of `by`",
+            ),
+        ] {
+            check(source, &["type"], expected);
+        }
+    }
+
+    #[test]
+    fn what_is_read_of_a_group_is_one_of_its_fields_or_of_those_that_made_it() {
+        let check = |path: &str, expected: &str| {
+            let told = fault_of_a_group(path, &["type", "campaign.name"]);
+            assert_eq!(
+                told.map(|(message, help)| format!("{message}: {help}")).unwrap_or_default(),
+                expected,
+                "{path}"
+            );
+        };
+        for good in ["name", "campaign", "campaign.name", "type", "parts", "parts.*", "parts.*.value", "*.x"] {
+            check(&format!("digest.groups.*.{good}"), "");
+        }
+        check("digest.groups.*.nmae", "a group has no `group.nmae`: did you mean `group.name`?");
+        check(
+            "digest.groups.*.title",
+            "a group has no `group.title`: it has group.name, group.count, group.since, group.until, group.parts, group.other_parts, and the fields of `by`",
+        );
+        check("digest.groups.*.parts.*.vlaue", "a part has no `part.vlaue`: did you mean `part.value`?");
+        check(
+            "digest.groups.*.parts.name",
+            "`group.parts` is a list, and has no `name`: go through it: {% for part in group.parts %}{{ part.value }} {{ part.count }} {% endfor %}",
+        );
+        check("digest.gruops.*.name", "a digest has no `digest.gruops`: did you mean `digest.groups`?");
     }
 }

@@ -9,9 +9,21 @@ use crate::yaml::raw::{Key, Node, NodeId, Style, Value};
 use crate::yaml::reader::Reader;
 use crate::yaml::words::{self, meant_type};
 
+/// Where a match map stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::config) enum Place {
+    /// In a rule.
+    Match,
+    /// In a destination.
+    Urgent,
+    /// By itself.
+    Alone,
+}
+
 /// What is known where a match map stands.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Around {
+    place: Place,
     /// The types that the rule selects by name; `None` where it does not.
     types: Option<Vec<String>>,
     /// It lies below a `none:`.
@@ -19,8 +31,8 @@ struct Around {
 }
 
 /// Tells of names and values in a match map that Vero does not use.
-pub(in crate::config) fn advise(reader: &Reader, matches: &Node) {
-    walk(reader, matches, &Around::default());
+pub(in crate::config) fn advise(reader: &Reader, matches: &Node, place: Place) {
+    walk(reader, matches, &Around { place, types: None, is_denied: false });
 }
 
 fn walk(reader: &Reader, matches: &Node, around: &Around) {
@@ -72,7 +84,10 @@ fn advise_of_field(reader: &Reader, key: &Key, node: &Node, around: &Around) {
         return;
     }
     if !vero::sends(&path) {
-        tell_of_unsent(reader, key.id, &path);
+        match belongs_elsewhere(reader, around.place, &path, node) {
+            Some(help) => reader.warning(key.id, not_sent(&path), help),
+            None => tell_of_unsent(reader, key.id, &path),
+        }
         return;
     }
     if path == "type" {
@@ -105,6 +120,40 @@ pub(in crate::config) fn advise_of_path(reader: &Reader, at: NodeId, path: &Fiel
     }
 }
 
+fn not_sent(path: &str) -> String {
+    format!("Vero sends no field `{path}` today")
+}
+
+/// What to do about a key of the config that stands among fields.
+fn belongs_elsewhere(reader: &Reader, place: Place, key: &str, node: &Node) -> Option<String> {
+    let holds_address = |node: &Node| node.scalar().is_some_and(|scalar| scalar.text.contains('@'));
+    let is_recipient = match &node.value {
+        Value::List(items) => items.iter().any(holds_address),
+        Value::Map(_) => true,
+        Value::Scalar(_) => holds_address(node),
+    };
+    let is_of_a_rule = key == "stop" || (key == "to" && !is_recipient);
+    match place {
+        Place::Match if is_of_a_rule => Some(format!("`{key}` stands in the rule, beside `match`")),
+        Place::Urgent if is_of_a_rule => {
+            Some(format!("rules say what comes here, and have `{key}`; `urgent` says what of that does not wait"))
+        }
+        Place::Urgent if vero::meant(key).is_none() => {
+            let places = reader.places_of(key);
+            let parent = places.iter().find_map(|above| match above.as_slice() {
+                ["destinations"] => Some(None),
+                ["destinations", parent @ ("digest" | "quiet")] => Some(Some(*parent)),
+                _ => None,
+            })?;
+            Some(match parent {
+                Some(parent) => format!("`{key}` stands in `{parent}`, beside `urgent`"),
+                None => format!("`{key}` stands in the destination, beside `urgent`"),
+            })
+        }
+        _ => None,
+    }
+}
+
 fn tell_of_unsent(reader: &Reader, at: NodeId, path: &str) {
     let hyphened = path.replace('_', "-");
     // Two letters are near to any other two: `if` is no `id`.
@@ -113,7 +162,7 @@ fn tell_of_unsent(reader: &Reader, at: NodeId, path: &str) {
     let meant = || if vero::sends(&hyphened) { Some(hyphened) } else { near() };
     let look = || words::oddity(path).or_else(|| meant().map(|field| format!("did you mean `{field}`?")));
     let help = if reader.may_look(Severity::Warning) { look() } else { None };
-    reader.warning(at, format!("Vero sends no field `{path}` today"), help);
+    reader.warning(at, not_sent(path), help);
 }
 
 /// A field that Vero does not send with the types that the rule selects.

@@ -11,12 +11,13 @@
 //! * [`digests`]: what templates of digests read and a digest does not have, which is refused; groups and addresses by which nothing is put together.
 //! * `reads`: what a template reads.
 //! * `texts`: what is sent as it is, and was written for another program.
-//! * `blocks`: Slack's blocks.
+//! * `blocks`: Slack's blocks. [`channels`]: those that events choose and nobody has named.
 //! * [`files`]: destinations that may write to one file.
 //! * [`exposure`]: what strangers could read.
 //! * [`ways`]: destinations that are the relay [`itself`], which are refused, and URLs without a value for some events.
 
 mod blocks;
+pub(super) mod channels;
 pub(super) mod digests;
 pub(crate) mod exposure;
 pub(super) mod fields;

@@ -322,6 +322,33 @@ impl Of<'_> {
     }
 }
 
+/// What is wrong with a path that is read of an event of these types, with the field that was meant, if it is certain.
+pub(super) fn slip_of_an_event(
+    reader: &Reader,
+    types: &[&'static str],
+    path: &str,
+) -> Option<(String, Option<String>)> {
+    let of = Of { reader, language: Language::Text, key: "", types, omitted_by: None };
+    if let Some(name) = path.strip_prefix("relay.") {
+        let near = words::nearest(name, RELAY_FIELDS.map(|(name, _)| name)).map(|near| format!("relay.{near}"));
+        return unknown_of_the_relay(name).map(|(message, _)| (message, near));
+    }
+    let (message, _) = match path {
+        "relay" => return None,
+        _ if vero_sends(path) => of.not_with_these_types(path, "")?,
+        _ => of.sent_by_nobody(path, path, "")?,
+    };
+    // Vero has them below `user`.
+    let near = if matches!(path, "email" | "id") { Some(format!("user.{path}")) } else { meant_field(path) };
+    Some((message, near))
+}
+
+/// The field of Vero's that is meant by a path that it does not send, as templates write it.
+pub(super) fn meant_field(path: &str) -> Option<String> {
+    let near = vero::meant(path).or_else(|| words::nearest(path, vero::FIELDS))?;
+    Some(near.replace('-', "_")).filter(|near| near != path)
+}
+
 /// A field of the relay's that there is not, if it is not one.
 fn unknown_of_the_relay(name: &str) -> Option<(String, String)> {
     let known = RELAY_FIELDS.map(|(name, _)| name);
@@ -375,13 +402,14 @@ fn meant(path: &str, source: &str) -> Option<String> {
 }
 
 /// Whether a path is one of Vero's, written as templates write it: a hyphen is an underscore there.
-fn vero_sends(path: &str) -> bool {
+pub(super) fn vero_sends(path: &str) -> bool {
     let field = vero_name(path);
     let is_free = ["event.data.", "changes."].iter().any(|start| path.starts_with(start));
     is_free || vero::FIELDS.contains(&field.as_str())
 }
 
-fn vero_name(path: &str) -> String {
+/// The path with Vero's own signs.
+pub(super) fn vero_name(path: &str) -> String {
     let is_it = |field: &&&str| field.replace('-', "_") == path;
     vero::FIELDS.iter().find(is_it).map_or_else(|| path.to_owned(), |field| (*field).to_owned())
 }

@@ -22,7 +22,7 @@ pub(in crate::config) struct Looked<'c> {
 }
 
 /// The sections of the destinations, by name.
-fn sections<'c>(looked: &Looked<'c>) -> HashMap<&'c str, &'c Node> {
+pub(super) fn sections<'c>(looked: &Looked<'c>) -> HashMap<&'c str, &'c Node> {
     let entries = looked.node.map(Node::entries).unwrap_or_default();
     // Of a name that stands twice the first is meant.
     entries.iter().rev().map(|(key, node)| (key.text.as_str(), node)).collect()
@@ -174,7 +174,7 @@ struct Message<'c> {
     types: Vec<&'static str>,
 }
 
-fn delivery(body: &str) -> Delivery {
+pub(super) fn delivery(body: &str) -> Delivery {
     let event = StoredEvent {
         id: EventId::mint(0, 0, 0),
         received_ms: 0,

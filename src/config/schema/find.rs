@@ -1,7 +1,7 @@
 //! Where a key stands, for messages: the schema asked backwards.
 
 use super::super::root;
-use crate::yaml::keys::Section;
+use crate::yaml::keys::{Absent, Info, Section};
 use crate::yaml::words::letters;
 
 /// Where a key may stand.
@@ -35,6 +35,19 @@ pub(in crate::config) fn place_of(names: &[&str]) -> Option<Vec<&'static str>> {
         let is_it = section.keys.len() == names.len() && section.keys.iter().all(|key| names.contains(&key.name));
         if is_it && found.is_none() && above.first() != Some(&"defaults") {
             found = Some(above.to_vec());
+        }
+    });
+    found
+}
+
+/// What is said to hold where a key is missing that must be there, in the map to which these keys lead: one of several will do.
+pub(in crate::config) fn told_without(above: &[&str], key: &str) -> Option<String> {
+    let mut found = None;
+    walk(&root::keys(), &mut Vec::new(), &mut |section, place| {
+        let is_it = place.ends_with(above) && place.first() != Some(&"defaults");
+        let own = section.keys.iter().find(|known| known.name == key && is_it);
+        if let Some(Info { absent: Absent::Told(words), .. }) = own {
+            found = Some(words.text());
         }
     });
     found

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
     use crate::destination::client::Client;
     use crate::destination::digest::tests::{bounces, group, with_groups};
-    use crate::destination::sample::built;
+    use crate::destination::sample::{built, sample};
 
     #[test]
     fn a_digest_that_its_own_text_makes_nothing_of_is_told_in_the_usual_words() {
@@ -58,6 +58,42 @@ mod tests {
         }
         let of_two = shown("{ text: \"{{ nothing }}\", html: \"<b>{{ digest.count }}</b>\" }");
         assert!(of_two.iter().any(|(_, text)| text.contains("<b>1997</b>")), "{of_two:?}");
+        assert_eq!(of_two[0], usual[0], "the text beside it");
+    }
+
+    #[test]
+    fn a_digest_has_a_subject_whatever_its_own_comes_to_and_an_empty_html_is_left_out() {
+        let section = "{ server: localhost, from: relay@example.com, to: ops@example.com, subject: s, text: \"{{ type }}\", html: \"{{ html }}\" }";
+        let parts = |digest: &str, delivery: &Delivery| {
+            let email = built("email", section, digest, &Client::direct()).expect("builds");
+            email.preview(delivery).expect("a message").shown_parts()
+        };
+        let part = |parts: &[(&'static str, String)], of: &str| {
+            parts.iter().find(|(name, _)| *name == of).map(|(_, text)| text.clone())
+        };
+        let usual = part(&parts("{ every: 15m }", &bounces(1997, 3)), "subject");
+        assert_eq!(usual.as_deref(), Some("1997 × bounced · Spring <newsletter>"));
+        for nothing in ["{% if digest.count > 9999 %}many{% endif %}", " ", "\\n\\u0007"] {
+            let parts = parts(&format!("{{ subject: \"{nothing}\", html: \"{{# #}}\" }}"), &bounces(1997, 3));
+            assert_eq!((part(&parts, "subject"), part(&parts, "html")), (usual.clone(), None), "{nothing}");
+        }
+        let of_one = parts("{ every: 15m }", &bounces(2, 2).first());
+        assert_eq!((part(&of_one, "subject").as_deref(), part(&of_one, "html")), (Some("s"), None));
+    }
+
+    #[test]
+    fn what_nobody_sees_is_in_no_line_of_a_digest() {
+        let sign = "\u{202e}";
+        let delivery = with_groups(bounces(3, 1), vec![group(&format!("A{sign}B"), 2), group(sign, 1)]);
+        let body = serde_json::json!({
+            "type": format!("bou{sign}nced"), "user": { "email": format!("a{sign}b@example.com") },
+            "campaign": { "name": sign }, "bounce_message": format!("no{sign}user"),
+        });
+        let events = vec![sample(body.to_string(), 1_700_000_000_000)];
+        let digest = Digest { events, ..delivery.digest.as_deref().expect("a digest").clone() };
+        let one = Digest { groups: digest.groups[..1].to_vec(), ..digest.clone() };
+        let text = [one.title(), text(&one), text(&digest)].concat();
+        assert!(!text.contains(sign) && text.contains("A B") && text.contains("a b@example.com"), "{text:?}");
     }
 
     #[test]

@@ -79,15 +79,11 @@ impl Email {
             // What an event says is not repeated: it may be a person's.
             return Err("a recipient is not an address of email".to_owned().into());
         }
-        let [subject, mut text, mut html] = self.parts(delivery, &view)?;
-        let is_nothing = |form: &Option<String>| form.as_ref().is_none_or(|form| form.trim().is_empty());
-        if let (Some(digest), true) = (&delivery.digest, is_nothing(&text) && is_nothing(&html)) {
-            // Nobody says by an `if` that there is no message for thousands.
-            (text, html) = (Some(digests::text(digest)), None);
-        }
+        let [subject, text, html] = self.parts(delivery, &view)?;
         let subject = subject_of(&subject.unwrap_or_default());
         let text = plain_lines(&text.unwrap_or_default());
-        let html = html.as_deref().map(plain_lines);
+        // A reader that shows HTML would show an empty one, and not the text beside it.
+        let html = html.as_deref().map(plain_lines).filter(|html| !html.trim().is_empty());
         // As for a chat: a template says by an `if` for which events there is a message.
         if [Some(&text), html.as_ref()].into_iter().flatten().all(|form| form.trim().is_empty()) {
             return Err(Unsent::Skipped("the message is empty".to_owned()));
@@ -105,12 +101,12 @@ impl Email {
             return Ok([subject, render(Some(&self.text))?, render(self.html.as_ref())?]);
         };
         let own = &self.digest;
-        let subject = render(own.subject.as_ref())?.unwrap_or_else(|| digest.title());
+        let subject = render(own.subject.as_ref())?.filter(|subject| !subject_of(subject).is_empty());
+        let subject = subject.unwrap_or_else(|| digest.title());
         let html = render(own.html.as_ref())?;
-        let text = match &own.text {
-            Some(text) => text.render(view, None)?,
-            None => digests::text(digest),
-        };
+        // Nobody says by an `if` that there is no message for thousands.
+        let text = render(own.text.as_ref())?.filter(|text| !text.trim().is_empty());
+        let text = text.unwrap_or_else(|| digests::text(digest));
         Ok([Some(subject), Some(text), html])
     }
 

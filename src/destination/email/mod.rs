@@ -42,7 +42,7 @@ use self::settings::{STARTTLS_WORDS, Server, read_hello, read_login, read_server
 use super::client::{Client, Masks};
 use super::digest::{DigestKeys, own_node, template};
 use super::template::{Escape, Subject, Template};
-use super::unsent::advise_of_an_empty_message;
+use super::unsent::{advise_of_an_empty_message, advise_of_an_empty_part};
 use super::view::View;
 use super::way::{self, CA};
 use super::{
@@ -274,6 +274,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Email> {
     let digest_part = |key: &str, escape| {
         let node = of_digest.and_then(|of_digest| of_digest.get(key)).filter(|node| !node.is_null());
         let compiled = node.map(|node| {
+            advise_of_an_empty_part(reader, key, node);
             let compiled = Template::compile_for(reader.text(node)?, escape, Subject::Digest);
             compiled.map_err(|fault| reader.fault(node.id, fault)).ok()
         });

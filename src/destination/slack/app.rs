@@ -203,9 +203,14 @@ fn read_groups(reader: &Reader, Groups { thread_by, update, digest }: Groups<'_>
 
 fn api_url(reader: &Reader, node: Option<&Node>) -> Option<Url> {
     let text = node.map_or(Some(API_DEFAULT), |node| reader.text(node))?;
-    let parsed = client::parse_url(&format!("{}/{METHOD}", text.trim_end_matches('/')));
-    let Some(node) = node else { return parsed.ok() };
-    let url = parsed.map_err(|message| reader.url_error(node, message)).ok()?;
+    let parsed = client::parse_url(text);
+    let method = |api: &Url| client::parse_url(&format!("{}/{METHOD}", api.as_str().trim_end_matches('/'))).ok();
+    let Some(node) = node else { return method(&parsed.ok()?) };
+    let api = parsed.map_err(|message| reader.url_error(node, message)).ok()?;
+    if !slips::may_be_api(reader, node, &api) {
+        return None;
+    }
+    let url = method(&api)?;
     if url.scheme() != "https" && !is_loopback(&url) {
         let help = format!("write {API_DEFAULT}, or its https address");
         reader.error_with(node.id, "the token would go there in the clear", help);

@@ -37,7 +37,7 @@ use super::cut::cut;
 use super::digest::{DigestKeys, own_node, template};
 use super::structure::{Options, Structure};
 use super::template::{Escape, Subject, Template, is_template};
-use super::unsent::advise_of_an_empty_message;
+use super::unsent::{advise_of_an_empty_message, advise_of_an_empty_part};
 use super::view::View;
 use super::{
     Answers, Context, Defaults, Delivery, Destination, Kind, Language, Memory, Outcome, Outcomes, Preview, Reason,
@@ -129,11 +129,11 @@ const EXTRAS: [Key<String>; 4] = [
         .example("Vero")
         .otherwise("the webhook's"),
     key(slips::EMOJI, text())
-        .seen(Sight::Prose).about("The icon of the message, an emoji, where the server lets a message choose it.")
+        .seen(Sight::Prose).about("The icon of the message, an emoji between its colons, where the server lets a message choose it.")
         .example("\":email:\"")
         .otherwise("the webhook's"),
-    key("icon_url", text())
-        .seen(Sight::Url).about("The same, a picture.")
+    key(slips::PICTURE, text())
+        .seen(Sight::Url).about("The same, a picture. `icon_emoji` comes before it.")
         .example("\"https://example.com/icon.png\"")
         .otherwise("the webhook's"),
 ];
@@ -142,7 +142,9 @@ const UNFURL_LINKS: Defaulted<bool> =
 
 fn keys() -> Section {
     let url = Info { absent: Absent::Told(Words::Plain("one of `url` and `token`")), ..URL.info };
-    let one_of = json!({ "anyOf": [{ "required": [URL.info.name] }, { "required": [TOKEN.info.name] }] });
+    let token = json!({ TOKEN.info.name: { "not": { "type": "null" } } });
+    let one_of =
+        json!({ "anyOf": [{ "required": [URL.info.name] }, { "required": [TOKEN.info.name], "properties": token }] });
     Section::of(&[url, TOKEN.info, TEXT.info, BLOCKS.info])
         .and(&EXTRAS.map(|key| key.info))
         .and(&[CHANNELS.info, THREAD_BY.info, UPDATE.info, API.info, UNFURL_LINKS.info])
@@ -218,11 +220,16 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
             reader.url_error(node, message);
             return None;
         }
+        if !slips::is_no_token(reader, node, text) {
+            return None;
+        }
         let url = client::parse_url(text).map_err(|message| reader.url_error(node, message)).ok()?;
         reader.note_secret(node);
         exposure::advise_of_plain_http(reader, node.id, &url);
-        Some(url)
+        slips::may_be_webhook(reader, node, &url).then_some(url)
     });
+    let [emoji, picture] = [slips::EMOJI, slips::PICTURE].map(|key| extra_nodes.iter().find(|(name, _)| *name == key));
+    slips::advise_of_two_icons(reader, emoji.map(|(_, node)| *node), picture.map(|(_, node)| *node));
     let form = read_form(reader, [entries.node(&TEXT.info), entries.node(&BLOCKS.info)], Subject::Event);
     let digest = own_node(context, &KIND);
     let part = |key: &str| digest.and_then(|digest| digest.get(key)).filter(|node| !node.is_null());
@@ -259,6 +266,9 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Slack> {
 
 /// Reads the `text` and the `blocks` of a message.
 fn read_form(reader: &Reader, [text, blocks]: [Option<&Node>; 2], subject: Subject) -> Option<Form> {
+    if let (Some(node), None, Subject::Digest) = (blocks, text, subject) {
+        advise_of_an_empty_part(reader, BLOCKS.info.name, node);
+    }
     let compiled_blocks = blocks.map(|node| {
         if !matches!(node.value, crate::yaml::raw::Value::List(_)) {
             let help = "each block begins with `-`: - { type: section, text: { type: mrkdwn, text: \"{{ type }}\" } }";
@@ -271,11 +281,13 @@ fn read_form(reader: &Reader, [text, blocks]: [Option<&Node>; 2], subject: Subje
     });
     let message = match text {
         Some(node) => {
-            let help = match subject {
-                Subject::Event => "leave `text` out: each type of event has a message of its own",
-                Subject::Digest => "leave `text` out: a digest has a message of its own",
-            };
-            advise_of_an_empty_message(reader, &[node], help);
+            let help = "leave `text` out: each type of event has a message of its own";
+            match subject {
+                Subject::Event => advise_of_an_empty_message(reader, &[node], help),
+                // Beside blocks nothing else is sent in its place.
+                Subject::Digest if blocks.is_some() => {}
+                Subject::Digest => advise_of_an_empty_part(reader, TEXT.info.name, node),
+            }
             let compiled = reader.text(node).map(|text| Template::compile_for(text, Escape::Slack, subject));
             compiled.and_then(|compiled| compiled.map_err(|fault| reader.fault(node.id, fault)).ok()).map(Message::Own)
         }

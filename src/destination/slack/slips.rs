@@ -2,11 +2,89 @@
 //!
 //! Nothing is said of a value from outside to who may not know it.
 
+use super::Url;
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
 
 /// The key of an emoji.
 pub const EMOJI: &str = "icon_emoji";
+/// The key of a picture in its place.
+pub const PICTURE: &str = "icon_url";
+/// What the tokens of Slack begin with: <https://docs.slack.dev/authentication/tokens>.
+const TOKENS: [&str; 4] = ["xoxb-", "xoxp-", "xoxe", "xapp-"];
+/// Slack's hosts, beside that of each team: <https://docs.slack.dev/govslack>.
+const HOSTS: [&str; 2] = ["slack.com", "slack-gov.com"];
+
+/// Tells of a token where a webhook's URL belongs; says whether it may be one.
+pub fn is_no_token(reader: &Reader, node: &Node, text: &str) -> bool {
+    if reader.would_tell(node) || !TOKENS.iter().any(|start| text.trim().starts_with(start)) {
+        return true;
+    }
+    let help = "write `token` in place of `url`, and a `channel` beside it";
+    reader.fixed_error(node.id, "this is a token and no address", help);
+    false
+}
+
+/// Tells of an address of Slack's that is none of a webhook; says whether it may be one.
+pub fn may_be_webhook(reader: &Reader, node: &Node, url: &Url) -> bool {
+    let Some(host) = url.host_str().filter(|host| !reader.would_tell(node) && is_slacks(host)) else { return true };
+    let path = url.path();
+    let is_of_hooks = host.starts_with("hooks.");
+    let (message, help) = if is_of_hooks && path == "/" {
+        (
+            "this is where webhooks are, and it does not say which",
+            "take the whole address, as Slack shows it: it ends with three codes",
+        )
+    } else if !is_of_hooks && path.starts_with("/api/") {
+        ("this is a method of Slack's API and no webhook", "write `token` in place of `url`, and a `channel` beside it")
+    } else if !is_of_hooks && ["/archives/", "/client/", "/messages/"].iter().any(|start| path.starts_with(start)) {
+        (
+            "this is the address of a channel and no webhook",
+            "\"Incoming Webhooks\" in the app's settings has one for each channel",
+        )
+    } else {
+        return true;
+    };
+    reader.fixed_error(node.id, message, help);
+    false
+}
+
+/// Tells of an address that is not where Slack's methods are; says whether it may be.
+pub fn may_be_api(reader: &Reader, node: &Node, url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let path = url.path().trim_end_matches('/');
+    let method = path.rsplit('/').next().filter(|last| last.contains('.'));
+    let root = |path: &str| format!("{}{path}/", url.origin().ascii_serialization());
+    let (message, help) = if is_slacks(host) && host.starts_with("hooks.") {
+        ("this is a webhook, which has no `token`", "take `api` out; or write `url` in place of `token`".to_owned())
+    } else if let Some(method) = method {
+        let above = path.strip_suffix(method).unwrap_or_default().trim_end_matches('/');
+        ("`api` is where Slack's methods are, and this is one of them", format!("write api: \"{}\"", root(above)))
+    } else if is_slacks(host) && path != "/api" {
+        ("this is not where Slack's methods are", format!("write api: \"{}\"", root("/api")))
+    } else if url.query().is_some() || url.fragment().is_some() {
+        ("the name of a method follows behind this, so it ends with its path", format!("write api: \"{}\"", root(path)))
+    } else {
+        return true;
+    };
+    if reader.would_tell(node) {
+        return true;
+    }
+    reader.error_with(node.id, message, help);
+    false
+}
+
+fn is_slacks(host: &str) -> bool {
+    HOSTS.iter().any(|own| host.strip_suffix(own).is_some_and(|team| team.is_empty() || team.ends_with('.')))
+}
+
+/// Tells of a picture that nobody sees: <https://docs.slack.dev/reference/methods/chat.postMessage>.
+pub fn advise_of_two_icons(reader: &Reader, emoji: Option<&Node>, picture: Option<&Node>) {
+    if let (Some(_), Some(picture)) = (emoji, picture) {
+        let help = format!("take one of them out, `{EMOJI}` or `{PICTURE}`");
+        reader.warning(picture.id, "a message has one icon, and the emoji comes before the picture", help);
+    }
+}
 
 /// Tells of a token that is another thing; says whether it may be one.
 pub fn may_be_token(reader: &Reader, node: &Node, token: &str) -> bool {
