@@ -23,7 +23,7 @@ pub use self::together::{Parts, together};
 use super::section::Section;
 use super::sorting::{Fold, Gathering, Leftover, Sorting, Windows};
 use super::worker::WorkerParts;
-use crate::store::{self, DigestId, NameId, QueueState, StoreError, WindowHead};
+use crate::store::{self, DigestId, NameId, QueueWatch, StoreError, WindowHead};
 use crate::time::{Instant, sleep_until};
 
 /// How soon a sorter looks again whether a digest that could not go out can.
@@ -39,7 +39,7 @@ const LOOK_AT_WALL: Duration = Duration::from_secs(60);
 /// One destination's sorter.
 pub struct Sorter {
     parts: WorkerParts,
-    state: tokio::sync::watch::Receiver<QueueState>,
+    state: QueueWatch,
     section: Arc<Section>,
     /// The section gathers nothing, and something was gathered before: until that has gone out it is sorted by this.
     leftover: Option<Leftover>,
@@ -110,7 +110,7 @@ impl Sorter {
                     self.take_in_windows();
                     has_more = true;
                 }
-                Ok(()) = self.state.changed() => {}
+                () = self.state.changed() => {}
                 Some(prepared) = self.preparing.join_next() => self.prepared(prepared),
                 () = status.sorted().told() => self.say_changed(),
                 () = sleep_until(again) => {}

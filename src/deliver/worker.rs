@@ -27,7 +27,9 @@ use super::sorting::{Sorted, Verdict};
 use super::status::Status;
 use crate::destination::{Delivery, Digest, Outcome, Outcomes, Reason};
 use crate::event::RelayFields;
-use crate::store::{Change, Claimed, NameId, Names, Queue, QueueState, Room, Store, StoreError, StoredEvent};
+use crate::store::{
+    Change, Claimed, NameId, Names, Queue, QueueState, QueueWatch, Room, Store, StoreError, StoredEvent,
+};
 use crate::time::{Clock, Instant, sleep_until};
 
 /// What a worker works with.
@@ -49,7 +51,7 @@ pub struct WorkerParts {
 pub struct Worker {
     parts: WorkerParts,
     /// How the destination stands.
-    state: watch::Receiver<QueueState>,
+    state: QueueWatch,
     /// How often it had been let go on when it was looked at last.
     ramp_ups: u64,
     /// The section that new attempts are made by.
@@ -135,7 +137,7 @@ impl Worker {
     /// A worker that has not begun.
     pub fn new(parts: WorkerParts) -> Self {
         let mut state = parts.queue.state();
-        let QueueState { state: found, ramp_ups } = state.borrow_and_update().clone();
+        let QueueState { state: found, ramp_ups } = state.see();
         let section = parts.section.borrow().clone();
         let concurrency = section.config.policy.concurrency;
         let breaker = match found.open_since_ms {
@@ -211,11 +213,10 @@ impl Worker {
         let mut state = self.state.clone();
         let mut section = self.parts.section.clone();
         Box::pin(async move {
-            // An error means that the other end is gone: the process is ending.
             tokio::select! {
-                Ok(()) = state.changed() => {}
+                () = state.changed() => {}
+                // An error means that the other end is gone: the process is ending.
                 Ok(()) = section.changed() => {}
-                else => std::future::pending().await,
             }
         })
     }
@@ -233,10 +234,10 @@ impl Worker {
             self.breaker.set_concurrency(self.section.config.policy.concurrency);
             self.show_section();
         }
-        if !self.state.has_changed().unwrap_or(false) {
+        if !self.state.is_new() {
             return;
         }
-        let ramp_ups = self.state.borrow_and_update().ramp_ups;
+        let ramp_ups = self.state.see().ramp_ups;
         if std::mem::replace(&mut self.ramp_ups, ramp_ups) != ramp_ups {
             self.breaker.ramp_up(Instant::now());
             self.section.rate_limit.release();

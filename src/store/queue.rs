@@ -28,7 +28,7 @@ pub trait Queue: Lanes {
     fn change(&self, change: Change);
 
     /// How the destination stands, now and from now on.
-    fn state(&self) -> watch::Receiver<QueueState>;
+    fn state(&self) -> QueueWatch;
 
     /// What an attempt has left behind under a key for those that follow; nothing where nothing was, or where it was lost.
     fn recall(&self, key: &str) -> Option<String>;
@@ -84,4 +84,38 @@ pub struct QueueState {
     /// Counts how often somebody has let it go on: what waits is to go out, a few deliveries at first, whatever the other side had asked
     /// for.
     pub ramp_ups: u64,
+}
+
+/// How a destination stands, now and from now on. Looked at by copy alone: it is written while the queue is locked, so that whoever kept looking
+/// while they ask the queue would wait for a writer who waits for them.
+#[derive(Clone, Debug)]
+pub struct QueueWatch(watch::Receiver<QueueState>);
+
+impl QueueWatch {
+    /// Sees what is sent there.
+    pub fn new(receiver: watch::Receiver<QueueState>) -> Self {
+        Self(receiver)
+    }
+
+    /// How it stands now.
+    pub fn now(&self) -> QueueState {
+        self.0.borrow().clone()
+    }
+
+    /// The same, which is not new from here on.
+    pub fn see(&mut self) -> QueueState {
+        self.0.borrow_and_update().clone()
+    }
+
+    /// Whether that is new.
+    pub fn is_new(&self) -> bool {
+        self.0.has_changed().unwrap_or(false)
+    }
+
+    /// Resolves when it is; never where the store has ended.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
 }

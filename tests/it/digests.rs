@@ -73,6 +73,22 @@ async fn the_first_goes_by_itself_the_rest_together_and_what_is_urgent_before_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn paused_and_let_go_on_again_and_again_while_windows_end_it_answers() {
+    let slack = SlackServer::hurried([]).await;
+    let relay = TestRelay::start(&chat(&slack, &DIGEST.replace("first: 1", "first: 0"))).await;
+    for round in 1..=60 {
+        relay.act("/api/destinations/chat/pause").await;
+        for number in 0..3 {
+            relay.accept(&bounced(number)).await;
+        }
+        held(&relay, 3).await;
+        relay.act("/api/destinations/chat/digest-now").await;
+        relay.act("/api/destinations/chat/resume").await;
+        eventually("the digest", async || slack.seen().len() == round).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_that_waits_alone_goes_out_as_the_usual_message() {
     let slack = SlackServer::hurried([]).await;
     let relay = TestRelay::start(&chat(&slack, &DIGEST.replace("first: 1", "first: 0"))).await;

@@ -54,11 +54,7 @@ impl Sorter {
     }
 
     fn beside(&mut self) -> Beside {
-        Beside {
-            state: self.state.borrow_and_update().clone(),
-            windows: self.parts.queue.windows(),
-            digests: self.parts.queue.digests(),
-        }
+        Beside { state: self.state.see(), windows: self.parts.queue.windows(), digests: self.parts.queue.digests() }
     }
 
     /// Whether what waits in some windows could go out at once, or when to ask again.

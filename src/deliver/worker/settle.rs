@@ -239,7 +239,7 @@ impl Worker {
     fn pause(&self, reason: &str, brief: &str) {
         let name = &self.section.config.name;
         // What was in flight beside it says the same.
-        if self.state.borrow().state.paused.is_none() {
+        if self.state.now().state.paused.is_none() {
             tracing::error!(destination = %name, reason = brief, "the destination is paused; its queue is kept until somebody resumes it");
         }
         self.parts.status.show(|shown| shown.has_paused = true);

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::destination::Destination;
@@ -17,7 +16,7 @@ use super::{Journal, lock, reading};
 use crate::event::EventId;
 use crate::store::changes::told_of;
 use crate::store::{
-    Answer, AttemptNote, Change, Claimed, DeliveryState, NameId, Queue, QueueState, REMEMBERED_BYTES_MAX, Room,
+    Answer, AttemptNote, Change, Claimed, DeliveryState, NameId, Queue, QueueWatch, REMEMBERED_BYTES_MAX, Room,
     Settled, Settlement, StoreError,
 };
 use crate::time::{Instant, sleep_until};
@@ -182,8 +181,8 @@ impl Queue for JournalQueue {
         }
     }
 
-    fn state(&self) -> watch::Receiver<QueueState> {
-        self.destination.state.subscribe()
+    fn state(&self) -> QueueWatch {
+        QueueWatch::new(self.destination.state.subscribe())
     }
 
     fn recall(&self, key: &str) -> Option<String> {

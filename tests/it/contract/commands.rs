@@ -218,7 +218,7 @@ fn who_stops_waiting_for_a_command_that_was_begun_does_not_undo_it() {
             let _ = futures_util::poll!(&mut asked);
         });
         let worker = worker(&*store, a);
-        until(&mut worker.queue().state(), |now| now.state.paused.is_some());
+        until_state(&mut worker.queue().state(), |now| now.state.paused.is_some());
         let again = wait(async || store.ask(command()).await).expect("done");
         assert_eq!((again.deliveries, again.was_done_before), (1, true));
     });

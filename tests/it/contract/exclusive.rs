@@ -103,7 +103,7 @@ impl Queue for HeldQueue {
         self.queue.change(change);
     }
 
-    fn state(&self) -> watch::Receiver<QueueState> {
+    fn state(&self) -> QueueWatch {
         self.queue.state()
     }
 

@@ -27,8 +27,9 @@ use vero_relay::store::journal::{JournalStore, Location, Options};
 use vero_relay::store::{
     AppendError, AttemptNote, Change, Claim, Claimed, Command, Counts, Cursor, DeadQuery, DeadReasons, DeliveryState,
     Done, Duty, EventQuery, Health, Lease, MEMO_BYTES_MAX, MEMOS_MAX, NameId, NameKind, NameState, Named, NewEvent,
-    Order, Page, PlannedDelivery, Queue, QueueState, REASONS_MAX, REMEMBERED_BYTES_MAX, REMEMBERED_MAX, ReplayProgress,
-    Retention, Room, SearchLimit, Settled, Settlement, Store, StoreError, TakenFrom, TakenOver, What, Which, Why,
+    Order, Page, PlannedDelivery, Queue, QueueState, QueueWatch, REASONS_MAX, REMEMBERED_BYTES_MAX, REMEMBERED_MAX,
+    ReplayProgress, Retention, Room, SearchLimit, Settled, Settlement, Store, StoreError, TakenFrom, TakenOver, What,
+    Which, Why,
 };
 use vero_relay::time::Clock;
 
@@ -171,6 +172,21 @@ fn until<T: Clone + std::fmt::Debug>(shown: &mut watch::Receiver<T>, is_right: i
     came.unwrap_or_else(|| panic!("it did not come, but {:?}", *shown.borrow()))
 }
 
+/// The same of how a destination stands.
+#[track_caller]
+fn until_state(shown: &mut QueueWatch, is_right: impl Fn(&QueueState) -> bool) -> QueueState {
+    let came = wait(async || {
+        let came = async {
+            while !is_right(&shown.see()) {
+                shown.changed().await;
+            }
+        };
+        tokio::time::timeout(LIMIT / 2, came).await.ok()
+    });
+    assert!(came.is_some(), "it did not come, but {:?}", shown.now());
+    shown.now()
+}
+
 /// Who has the lease of a destination, and does what its worker does. When it goes, the next may have it.
 pub struct Worker(Lease);
 
@@ -223,7 +239,7 @@ impl Worker {
     }
 
     fn state(&self) -> QueueState {
-        self.queue().state().borrow().clone()
+        self.queue().state().now()
     }
 }
 

@@ -203,7 +203,7 @@ fn an_open_breaker_and_a_removed_name_stand_across_restarts_and_hold_nothing() {
         assert_eq!(worker.claim(9).len(), 1, "whether a probe goes out is the caller's business");
         worker.queue().change(Change::Breaker { is_open: false });
         store.announce(1, &[a]);
-        until(&mut worker.queue().state(), |now| now.state == NameState::default());
+        until_state(&mut worker.queue().state(), |now| now.state == NameState::default());
     });
 }
 
@@ -285,17 +285,17 @@ fn a_queue_says_when_there_may_be_more_and_when_it_was_let_go_on() {
         worker.settle(vec![(claim, retry)]);
         comes(queue.ready());
         worker.pause("410 Gone");
-        let paused = until(&mut state, |now| now.state.paused.is_some()).state.paused;
+        let paused = until_state(&mut state, |now| now.state.paused.is_some()).state.paused;
         assert_eq!(paused.map(|pause| pause.reason), Some("410 Gone".to_owned()));
         assert!(worker.claim(1).is_empty());
         let ready = queue.ready();
         assert_eq!(ask(&*store, 1, "a", What::Resume), done(1));
         comes(ready);
-        let let_go_on = until(&mut state, |now| now.state.paused.is_none());
+        let let_go_on = until_state(&mut state, |now| now.state.paused.is_none());
         for section in ["one", "one", "two"] {
             queue.change(Change::Section { fingerprint: section.into() });
         }
-        let helped = until(&mut state, |now| now.ramp_ups > let_go_on.ramp_ups);
+        let helped = until_state(&mut state, |now| now.ramp_ups > let_go_on.ramp_ups);
         assert_eq!((let_go_on.ramp_ups, helped.ramp_ups), (1, 2), "the first section of all is not another one");
     });
 }

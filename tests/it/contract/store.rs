@@ -160,7 +160,7 @@ fn what_is_asked_through_one_handle_is_in_effect_for_the_other() {
         let worker = worker(&*other, a);
         let mut state = worker.queue().state();
         assert_eq!(ask(&*store, 1, "a", What::Pause { reason: "by hand".to_owned() }), done(1));
-        until(&mut state, |now| now.state.paused.is_some());
+        until_state(&mut state, |now| now.state.paused.is_some());
         assert_eq!(worker.claim(9), []);
         let again = ask(&*other, 1, "a", What::Pause { reason: "by hand".to_owned() });
         assert_eq!((again.deliveries, again.was_done_before), (1, true), "the id is known to both");

@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
 
 use crate::event::EventId;
 use crate::store::{
-    Answer, Change, Claimed, DeliveryId, Digest, DigestId, GroupKey, Lane, Lanes, OpenWindows, Queue, QueueState, Room,
+    Answer, Change, Claimed, DeliveryId, Digest, DigestId, GroupKey, Lane, Lanes, OpenWindows, Queue, QueueWatch, Room,
     Settled, StoreError, StoredEvent, Unplaced, WindowHead,
 };
 
@@ -63,7 +62,7 @@ impl Queue for Faulty {
         self.queue.change(change);
     }
 
-    fn state(&self) -> watch::Receiver<QueueState> {
+    fn state(&self) -> QueueWatch {
         self.queue.state()
     }
 
