@@ -32,8 +32,10 @@ pub fn message(digest: &Digest, now_ms: u64) -> Result<String, String> {
     };
     let lines = digest.lines();
     let told = lines.iter().take_while(|line| push(&mut text, &slack_escaped(line))).count();
-    if told < lines.len() {
-        text.push_str(&format!("\n… and {} more groups", lines.len() - told));
+    match lines.len() - told {
+        0 => {}
+        1 => text.push_str("\n… and 1 more group"),
+        more => text.push_str(&format!("\n… and {more} more groups")),
     }
     let mut examples = Vec::new();
     for example in digest.shown_events() {
@@ -261,7 +263,9 @@ pub(super) mod tests {
         let text = told(20);
         let lines = text.lines().filter(|line| line.starts_with("4 × ")).count();
         assert!(lines > 3 && text.contains(&format!("\n… and {} more groups", 20 - lines)), "{text}");
-        assert!(text.chars().count() <= TEXT_MAX && !told(3).contains("more groups"));
+        assert!(text.chars().count() <= TEXT_MAX && !told(lines).contains("more group"));
+        let text = told(lines + 1);
+        assert!(text.contains("\n… and 1 more group\n"), "{text}");
     }
 
     #[test]
