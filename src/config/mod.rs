@@ -58,7 +58,7 @@ pub use self::expectations::{ConfigTest, ExpectedContent, TestEvent};
 pub use self::limits::Limits;
 pub use self::named::NamedFiles;
 use self::named::Noted;
-pub use self::notify::{Notify, place};
+pub use self::notify::Notify;
 pub use self::outline::Outline;
 use self::root::{OVERRIDE, overridden};
 pub use self::shown::Shown;

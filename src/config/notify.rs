@@ -168,7 +168,7 @@ pub(super) fn check(reader: &Reader, named: &[Named], destinations: &[Destinatio
         if section.is_none_or(|section| reader.would_tell(section)) {
             continue;
         }
-        let place = place(config);
+        let place = config.destination.leads_to();
         if let Some((_, other)) = places.iter().find(|(known, _)| *known == place) {
             let message =
                 format!("`{name}` leads to where `{other}` does: when that cannot be told, this cannot either");
@@ -186,11 +186,4 @@ pub(super) fn advise_of_silence(reader: &Reader, sources: Option<&Node>) {
             reader.warning(expected.id, message, "write notify: { to: [NAME] } with a destination's name".to_owned());
         }
     }
-}
-
-/// Where a destination leads: two that have this in common are one to who is told.
-pub fn place(config: &DestinationConfig) -> String {
-    let destination = &config.destination;
-    let url = || destination.url().map(|(url, _)| url.to_string());
-    destination.rate_limit_key().or_else(url).unwrap_or_else(|| destination.address())
 }

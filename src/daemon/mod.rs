@@ -30,6 +30,7 @@ mod workers;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
@@ -197,7 +198,8 @@ async fn start_at(
     tokio::spawn(owner.work(stops.hooks.clone()));
     let looking_after = LookingAfter { relay: &relay, tasks: &tasks.workers, stop: &stops.attempts };
     looking_after.begin(patience);
-    looking_after.keep("notify", move |relay, stop| notify(relay, telling, stop));
+    let has_begun = Arc::<AtomicBool>::default();
+    looking_after.keep("notify", move |relay, stop| notify(relay, telling, has_begun.clone(), stop));
     let lock = lock.map(|mut lock| {
         lock.watch(index);
         Arc::new(lock)

@@ -4,6 +4,7 @@
 //! full disk must be told of as well.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,11 +12,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::without_addresses;
-use crate::config::{Config, Notify, place};
+use crate::config::{Config, Notify};
 use crate::deliver::{LOOK_EVERY, Status, Turn};
 use crate::notify::{
-    Candidate, Certificate, Dead, Failing, Key, Kind, Ledger, Observed, ObservedDestination, ObservedSource, Page,
-    Paused, Round, State, Telling, notice, shown_now,
+    Candidate, Certificate, Dead, Failing, Item, Key, Kind, Ledger, Observed, ObservedDestination, ObservedSource,
+    Page, Paused, Round, State, Telling, Unplaced, notice, shown_now,
 };
 use crate::relay::{Generation, KnownProblem, Relay, SourceState, TURN_WITHIN};
 use crate::store::{AllCounts, Counts, DeadReasons, Health, MEMO_BYTES_MAX, NameId, StoreError};
@@ -34,9 +35,12 @@ const REASONS_MAX: usize = 3;
 const REASON_CHARACTERS_MAX: usize = 120;
 
 /// Looks and tells until it is stopped, while the config names somebody.
-pub(super) async fn notify(relay: Arc<Relay>, clock: Clock, stop: CancellationToken) {
-    let mut desk = None;
-    let mut is_late = false;
+///
+/// `has_begun` is kept from one of these to the next where one panics: what was counted by then is old.
+pub(super) async fn notify(relay: Arc<Relay>, clock: Clock, has_begun: Arc<AtomicBool>, stop: CancellationToken) {
+    let mut desk: Option<Desk> = None;
+    let mut has_panicked = has_begun.swap(true, Ordering::Relaxed);
+    let mut is_off = false;
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -49,19 +53,19 @@ pub(super) async fn notify(relay: Arc<Relay>, clock: Clock, stop: CancellationTo
             if desk.is_some() {
                 show(&relay, Vec::new());
             }
-            is_late = true;
+            is_off = true;
             continue;
         };
         let desk = match &mut desk {
             Some(desk) => desk,
-            None => {
-                let desk = desk.insert(Desk::open(relay.clone(), clock).await);
-                if is_late {
-                    desk.ledger.begins_late();
-                }
-                desk
-            }
+            None => desk.insert(Desk::open(relay.clone(), clock).await),
         };
+        if std::mem::take(&mut has_panicked) {
+            desk.ledger.begins_late();
+        }
+        if std::mem::take(&mut is_off) {
+            desk.ledger.goes_on_late();
+        }
         tokio::select! {
             // What is being told is told again by the next process, under the same id.
             () = stop.cancelled() => break,
@@ -82,7 +86,7 @@ struct Desk {
     /// What was kept last, and when that was tried.
     kept: String,
     kept_at: Instant,
-    /// What waits, and what became of deliveries, as of one moment.
+    /// What waits, and then what became of deliveries: in this order, since a dead letter is counted before it is kept.
     counts: AllCounts,
     totals: Totals,
     counting: Asked<(Result<AllCounts, StoreError>, Totals)>,
@@ -164,7 +168,7 @@ impl Desk {
                     item.text
                 );
             }
-            self.state.untold(&round.untold, self.clock.now_ms());
+            self.wait_for(&round.untold, generation, notify);
             self.show();
         }
         if self.kept_at.elapsed() >= KEPT_EVERY {
@@ -203,9 +207,23 @@ impl Desk {
                 // By this config it is told in parts, or not at all.
                 self.state.not_told(&telling.id);
             } else if !is_told {
-                self.state.untold(&telling.items, self.clock.now_ms());
+                self.wait_for(&telling.items, generation, notify);
             }
             self.keep().await;
+        }
+    }
+
+    /// Nobody could be told of these now. Who lacks nothing but a turn has one by the time when it is tried again.
+    fn wait_for(&mut self, items: &[Item], generation: &Generation, notify: &Notify) {
+        self.state.untold(items, self.clock.now_ms());
+        for name in &notify.to {
+            let place = place_of(generation, name);
+            let is_about = |item: &Item| {
+                item.key.destination().is_some_and(|about| about == name || place_of(generation, about) == place)
+            };
+            if items.iter().any(|item| !is_about(item)) {
+                self.relay.keep_turn(name);
+            }
         }
     }
 
@@ -269,7 +287,6 @@ impl Desk {
             let names: Vec<String> = config.destinations.iter().map(|destination| destination.name.clone()).collect();
             let (store, metrics) = (relay.store.clone(), relay.metrics.clone());
             async move {
-                // In this order: a dead letter is counted before it is kept.
                 let counts = store.counts().await;
                 (counts, metrics.totals(names.iter().map(String::as_str)))
             }
@@ -383,13 +400,18 @@ fn observed(
     // A person's reason may be anything, and what the other side said too.
     let reason = if shown.has_paused { why() } else { "the page says why".to_owned() };
     let paused = counts.state.paused.is_some();
+    let age_ms = |since_ms: u64| now_ms.saturating_sub(since_ms);
     ObservedDestination {
         name: name.to_owned(),
         failing,
         paused: paused.then_some(Paused { by_relay: shown.has_paused, reason }),
-        // After a start all that lay in windows is to be given its lane, which takes it seconds.
         backlog: counts.backlog.saturating_sub(counts.unplaced),
-        oldest_age_ms: counts.oldest_ms.map(|oldest_ms| now_ms.saturating_sub(oldest_ms)),
+        oldest_age_ms: counts.oldest_ms.map(age_ms),
+        unplaced: (counts.unplaced > 0).then(|| Unplaced {
+            deliveries: counts.unplaced,
+            oldest_ms: counts.oldest_unplaced_ms,
+            oldest_age_ms: counts.oldest_unplaced_ms.map(age_ms),
+        }),
         dead,
     }
 }
@@ -401,7 +423,8 @@ fn id_of(generation: &Generation, name: &str) -> Option<NameId> {
 
 /// Where a destination leads.
 fn place_of(generation: &Generation, name: &str) -> Option<String> {
-    generation.config.destinations.iter().find(|destination| destination.name == name).map(place)
+    let config = generation.config.destinations.iter().find(|destination| destination.name == name)?;
+    Some(config.destination.leads_to())
 }
 
 /// Those who can be told, in the order of the config.
@@ -412,7 +435,7 @@ fn candidates(generation: &Generation, notify: &Notify, observed: &Observed, rel
         let is_held = relay
             .sections
             .of(name)
-            .and_then(|section| section.rate_limit.closed_until(now, Turn::Urgent))
+            .and_then(|section| section.rate_limit.closed_until(now, Turn::Notice))
             .is_some_and(|later| later - now > TURN_WITHIN);
         Candidate {
             name: name.clone(),
@@ -440,10 +463,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_still_to_be_given_its_lane_is_no_backlog_to_tell_of() {
-        let backlog =
-            |unplaced| observed("crm", &Counts { backlog: 9, unplaced, ..Counts::default() }, None, None, 5).backlog;
-        assert_eq!((backlog(0), backlog(7), backlog(9)), (9, 2, 0), "it lay in windows, or may have to");
+    fn what_is_still_to_be_given_its_lane_is_seen_apart_from_the_backlog() {
+        let seen = |unplaced| {
+            let oldest_unplaced_ms = (unplaced > 0).then_some(2);
+            let counts = Counts { backlog: 9, unplaced, oldest_unplaced_ms, ..Counts::default() };
+            let seen = observed("crm", &counts, None, None, 5);
+            (seen.backlog, seen.unplaced)
+        };
+        let of = |deliveries| Some(Unplaced { deliveries, oldest_ms: Some(2), oldest_age_ms: Some(3) });
+        assert_eq!([seen(0), seen(7), seen(9)], [(9, None), (2, of(7)), (0, of(9))]);
     }
 
     #[tokio::test(start_paused = true)]

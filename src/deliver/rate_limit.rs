@@ -17,8 +17,10 @@ struct State {
     /// When the last turn was taken. The next is counted from it by the interval of then, which may be another.
     last: Option<Instant>,
     held_until: Option<Instant>,
-    /// Somebody has something urgent and will take the next turn: nobody else takes one before then.
+    /// Somebody has something urgent and will take the next turn: nobody who has not takes one before then.
     wanted_until: Option<Instant>,
+    /// Somebody has a notice: nobody else takes a turn before then.
+    kept_until: Option<Instant>,
 }
 
 /// For what a turn is.
@@ -27,6 +29,8 @@ pub enum Turn {
     Usual,
     /// It comes before all that is not urgent, whichever destination that is for.
     Urgent,
+    /// An operator is told of trouble: a message a minute at most, which comes before all else.
+    Notice,
 }
 
 /// For how long a turn is kept for who wants it: who sleeps until it comes wakes up in less.
@@ -44,8 +48,10 @@ impl RateLimit {
         if let Some(later) = state.closed_until(now, turn) {
             return Err(later);
         }
-        if turn == Turn::Urgent {
-            state.wanted_until = None;
+        match turn {
+            Turn::Usual => {}
+            Turn::Urgent => state.wanted_until = None,
+            Turn::Notice => state.kept_until = None,
         }
         // Now, and not the turn's own time: a pause must not be made up for by a burst.
         state.last = Some(now);
@@ -63,6 +69,12 @@ impl RateLimit {
         state.wanted_until = state.wanted_until.max(Some(at + KEPT_FOR));
     }
 
+    /// Keeps the turn that comes then for a notice, for who comes for it within a time.
+    pub fn keep_for_notice(&self, at: Instant, within: Duration) {
+        let mut state = self.lock();
+        state.kept_until = state.kept_until.max(Some(at + within.max(KEPT_FOR)));
+    }
+
     /// Until when the other side wants nothing at all, if it has said so.
     pub fn held_until(&self, now: Instant) -> Option<Instant> {
         self.lock().held_until.filter(|until| now < *until)
@@ -70,7 +82,12 @@ impl RateLimit {
 
     /// Whether turns are counted at all.
     pub fn is_limited(&self) -> bool {
-        self.lock().interval.is_some()
+        self.interval().is_some()
+    }
+
+    /// How far apart turns are.
+    pub fn interval(&self) -> Option<Duration> {
+        self.lock().interval
     }
 
     /// Another interval, also for the turn that is waited for. Who waits must be woken.
@@ -85,7 +102,7 @@ impl RateLimit {
     /// Ends a hold: an operator wants to see now.
     pub fn release(&self) {
         let mut state = self.lock();
-        (state.held_until, state.wanted_until) = (None, None);
+        (state.held_until, state.wanted_until, state.kept_until) = (None, None, None);
     }
 
     /// Gives no turn before `until`.
@@ -99,7 +116,8 @@ impl State {
     fn closed_until(&self, now: Instant, turn: Turn) -> Option<Instant> {
         let next = self.last.zip(self.interval).map(|(last, interval)| last + interval);
         let wanted = self.wanted_until.filter(|_| turn == Turn::Usual);
-        self.held_until.max(next).max(wanted).filter(|later| now < *later)
+        let kept = self.kept_until.filter(|_| turn != Turn::Notice);
+        self.held_until.max(next).max(wanted).max(kept).filter(|later| now < *later)
     }
 }
 
@@ -165,5 +183,22 @@ mod tests {
         limit.hold(at(9_000));
         limit.want(at(3_051));
         assert_eq!(limit.take(at(5_000), Turn::Urgent), Err(at(9_000)), "what the other side asks for holds for all");
+    }
+
+    #[test]
+    fn a_turn_that_is_kept_for_a_notice_is_not_taken_by_what_is_urgent() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let limit = RateLimit::new(Some(Duration::from_millis(1_000)));
+        assert_eq!(limit.take(at(0), Turn::Urgent), Ok(()));
+        limit.keep_for_notice(at(1_000), Duration::from_millis(500));
+        limit.want(at(1_000));
+        assert_eq!(limit.take(at(1_000), Turn::Urgent), Err(at(1_500)));
+        assert_eq!(limit.take(at(1_000), Turn::Usual), Err(at(1_500)));
+        assert_eq!(limit.take(at(1_000), Turn::Notice), Ok(()));
+        assert_eq!(limit.take(at(2_000), Turn::Urgent), Ok(()), "it has been taken");
+        limit.keep_for_notice(at(3_000), Duration::ZERO);
+        assert_eq!(limit.take(at(3_049), Turn::Urgent), Err(at(3_050)));
+        assert_eq!(limit.take(at(3_050), Turn::Urgent), Ok(()), "nobody came");
     }
 }

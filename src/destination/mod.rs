@@ -477,6 +477,11 @@ pub trait Destination: Send + Sync {
         None
     }
 
+    /// Where it leads: two that have this in common stand or fall together, by whatever name. To be compared, not shown.
+    fn leads_to(&self) -> String {
+        self.url().map_or_else(|| self.address(), |(url, _)| url.to_string())
+    }
+
     /// Whether all it can reach is this machine.
     fn is_loopback(&self) -> bool;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::observed::{Certificate, Dead, Failing, Observed, ObservedDestination, ObservedSource};
+use super::observed::{Certificate, Dead, Failing, Observed, ObservedDestination, ObservedSource, Unplaced};
 use super::problem::{Key, Kind, Look};
 use super::words::{day, lasting};
 use crate::units::{numbered, shown_duration};
@@ -14,6 +14,10 @@ use crate::units::{numbered, shown_duration};
 pub const LASTING: Duration = Duration::from_secs(60 * 60);
 /// A certificate is told of from so long before its end on: who renews by hand has two weeks, and what renews by itself has failed by then.
 pub const CERTIFICATE_ENDS_WITHIN: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// What lay in windows is given its lane anew after a start or a reload, and is no backlog meanwhile, however long that takes. A sorter places
+/// hundreds in one go, the oldest first: where the oldest has no lane for so long, none is given.
+const PLACED_WITHIN: Duration = Duration::from_secs(60);
 
 /// From where on a backlog is told of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +31,9 @@ pub struct Bounds {
 pub struct Ledger {
     died: BTreeMap<String, Died>,
     heard: BTreeMap<String, Heard>,
+    /// How far sorters have come that have something to place.
+    #[serde(skip)]
+    placing: BTreeMap<String, Placing>,
     /// When was looked last: never in this process yet, where there is nothing.
     #[serde(skip)]
     looked_ms: Option<u64>,
@@ -49,6 +56,19 @@ struct Died {
     /// How many of those were not kept yet when was looked last: what died is counted first, and is among the kept ones a moment later.
     #[serde(skip)]
     early: u64,
+    /// The same as the next process is to have it. Nothing where some had been replayed, and nobody knows which are missing.
+    #[serde(default)]
+    early_at_end: u64,
+    /// Nobody was to be told until now: what died meanwhile is old.
+    #[serde(skip)]
+    is_old: bool,
+}
+
+/// The oldest that had no lane yet, and since when no newer one has been.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Placing {
+    oldest_ms: Option<u64>,
+    since_ms: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +90,13 @@ impl Ledger {
         self.is_late = true;
     }
 
+    /// Nobody was to be told for a while: what happened meanwhile is old.
+    pub fn goes_on_late(&mut self) {
+        self.begins_late();
+        self.died.values_mut().for_each(|died| died.is_old = true);
+        self.heard.values_mut().for_each(|heard| heard.refused_counted = None);
+    }
+
     /// What is wrong, by what is seen now and was seen before.
     pub fn look(&mut self, observed: &Observed, bounds: &Bounds, now_ms: u64) -> Vec<Look> {
         let passed_ms = self.looked_ms.map_or(0, |looked_ms| now_ms.saturating_sub(looked_ms));
@@ -85,7 +112,7 @@ impl Ledger {
         }
         looks.extend(observed.certificates.iter().filter_map(|one| of_certificate(one, observed.wall_ms)));
         for destination in &observed.destinations {
-            of_destination(destination, bounds, &mut looks);
+            of_destination(destination, bounds, self.is_stuck(destination, now_ms), &mut looks);
             looks.extend(self.of_dead(destination, now_ms));
         }
         for source in &observed.sources {
@@ -94,9 +121,26 @@ impl Ledger {
         }
         let is_there = |name: &String| observed.destinations.iter().any(|there| there.name == *name);
         self.died.retain(|name, _| is_there(name));
+        self.placing.retain(|name, _| is_there(name));
         let is_there = |name: &String| observed.sources.iter().any(|there| there.name == *name);
         self.heard.retain(|name, _| is_there(name));
         looks
+    }
+
+    /// Whether what is to be given its lane gets none: the oldest of it has been so for too long.
+    fn is_stuck(&mut self, destination: &ObservedDestination, now_ms: u64) -> bool {
+        let name = &destination.name;
+        let Some(Unplaced { oldest_ms, .. }) = destination.unplaced else {
+            self.placing.remove(name);
+            return false;
+        };
+        let known = self.placing.entry(name.clone()).or_insert(Placing { oldest_ms, since_ms: now_ms });
+        // Who begins anew, as after a panic, has not come any further by that.
+        if oldest_ms > known.oldest_ms {
+            *known = Placing { oldest_ms, since_ms: now_ms };
+        }
+        known.since_ms = known.since_ms.min(now_ms);
+        now_ms - known.since_ms > as_ms(PLACED_WITHIN)
     }
 
     fn of_dead(&mut self, destination: &ObservedDestination, now_ms: u64) -> Option<Look> {
@@ -109,13 +153,18 @@ impl Ledger {
         };
         let Dead { kept: dead, died } =
             destination.dead.unwrap_or(Dead { kept: known.kept, died: known.counted.unwrap_or(0) });
+        if destination.dead.is_some() && std::mem::take(&mut known.is_old) {
+            (known.kept, known.counted) = (dead, Some(died));
+            (known.early, known.early_at_end) = (0, 0);
+        }
         let counted = known.counted.map_or(0, |counted| died.saturating_sub(counted));
         // What limits give up is not counted, and what was given up before this process is not either.
         let kept = dead.saturating_sub(known.kept);
-        let due = counted + known.early;
+        let due = counted + known.early.max(known.early_at_end);
         let more = counted + kept.saturating_sub(due);
         // What was replayed meanwhile is never seen among them, and is not waited for.
         known.early = due.saturating_sub(kept).min(counted);
+        known.early_at_end = if dead < known.kept { 0 } else { known.early };
         known.counted = destination.dead.map(|dead| dead.died).or(known.counted);
         known.kept = dead;
         known.last_ms = known.last_ms.min(now_ms);
@@ -201,8 +250,11 @@ fn certain(kind: Kind, about: &str, at_once: bool, text: String, over: &str) -> 
     Look { key: Key::new(kind, about), is_certain: true, at_once, text, over: over.to_owned() }
 }
 
-fn of_destination(destination: &ObservedDestination, bounds: &Bounds, looks: &mut Vec<Look>) {
-    let ObservedDestination { name, failing, paused, backlog, oldest_age_ms, .. } = destination;
+fn of_destination(destination: &ObservedDestination, bounds: &Bounds, is_stuck: bool, looks: &mut Vec<Look>) {
+    let ObservedDestination { name, failing, paused, .. } = destination;
+    let unplaced = destination.unplaced.filter(|_| is_stuck);
+    let backlog = destination.backlog + unplaced.map_or(0, |unplaced| unplaced.deliveries);
+    let oldest_age_ms = destination.oldest_age_ms.max(unplaced.and_then(|unplaced| unplaced.oldest_age_ms));
     if let Some(paused) = paused {
         let text = format!("{name} is paused, and what is for it waits until somebody resumes it: {}", paused.reason);
         let over = format!("{name} is not paused any more");
@@ -220,15 +272,15 @@ fn of_destination(destination: &ObservedDestination, bounds: &Bounds, looks: &mu
             looks.push(Look { is_certain: false, ..look });
         }
     }
-    if let (Some(bound), Some(age_ms)) = (bounds.age, *oldest_age_ms)
+    if let (Some(bound), Some(age_ms)) = (bounds.age, oldest_age_ms)
         && age_ms > as_ms(bound)
     {
         let text = format!("the oldest delivery to {name} waits for {}", lasting(age_ms));
         let over = format!("no delivery to {name} waits for {} any more", shown_duration(bound));
         looks.push(certain(Kind::BacklogAge, name, true, text, &over));
     }
-    if let Some(bound) = bounds.deliveries.filter(|bound| backlog > bound) {
-        let text = format!("{} to {name} wait", numbered(*backlog, "delivery"));
+    if let Some(bound) = bounds.deliveries.filter(|bound| backlog > *bound) {
+        let text = format!("{} to {name} wait", numbered(backlog, "delivery"));
         let over = format!("no more than {} to {name} wait", numbered(bound, "delivery"));
         looks.push(certain(Kind::BacklogSize, name, true, text, &over));
     }
@@ -309,6 +361,58 @@ mod tests {
     }
 
     #[test]
+    fn what_is_to_be_given_its_lane_is_a_backlog_once_no_lane_is_given() {
+        let bounds = Bounds { age: Some(Duration::from_secs(600)), deliveries: Some(10) };
+        let mut ledger = Ledger::default();
+        let mut look = |unplaced: Option<(u64, u64)>, seconds: u64| {
+            let now_ms = NOW_MS + seconds * 1000;
+            let unplaced = unplaced.map(|(deliveries, oldest_ms)| Unplaced {
+                deliveries,
+                oldest_ms: Some(oldest_ms),
+                oldest_age_ms: Some(now_ms - oldest_ms),
+            });
+            let there = ObservedDestination { backlog: 9, unplaced, ..destination("crm") };
+            kinds(&ledger.look(&of(there), &bounds, now_ms)).into_iter().map(|(kind, _)| kind).collect::<Vec<_>>()
+        };
+        let old_ms = NOW_MS - HOUR_MS;
+        let both = [Kind::BacklogAge, Kind::BacklogSize];
+        assert_eq!(look(Some((1000, old_ms)), 0), []);
+        assert_eq!(look(Some((900, old_ms + 1)), 50), [], "it is placed");
+        assert_eq!(look(Some((900, old_ms + 1)), 110), []);
+        assert_eq!(look(Some((900, old_ms + 1)), 111), both, "it has been the oldest for more than a minute");
+        assert_eq!(look(Some((990, old_ms)), 112), both, "a sorter that begins anew has come no further");
+        assert_eq!(look(Some((800, old_ms + 2)), 113), []);
+        assert_eq!(look(None, 114), []);
+        assert_eq!(look(Some((1000, old_ms)), 200), [], "after a reload");
+    }
+
+    #[test]
+    fn what_died_or_was_refused_while_nobody_was_to_be_told_is_old() {
+        let mut ledger = Ledger::default();
+        let observed =
+            |kept, died, refused| Observed { destinations: dead_letters(kept, died).destinations, ..heard(1, refused) };
+        let texts = |ledger: &mut Ledger, observed, seconds: u64| {
+            let looks = ledger.look(&observed, &Bounds::default(), NOW_MS + seconds * 1000);
+            let number = |look: Look| look.text.chars().take_while(char::is_ascii_digit).collect::<String>();
+            looks.into_iter().map(number).collect::<Vec<_>>()
+        };
+        let nothing: Vec<String> = Vec::new();
+        assert_eq!(texts(&mut ledger, observed(0, 0, 0), 0), nothing);
+        ledger.goes_on_late();
+        assert_eq!(texts(&mut ledger, observed(5, 6, 7), 100), nothing);
+        assert_eq!(texts(&mut ledger, observed(7, 8, 8), 101), ["2", "1"]);
+        ledger.goes_on_late();
+        assert_eq!(texts(&mut ledger, observed(9, 9, 9), 102), ["2", "1"], "what was told lasts, and is no more");
+        let mut next = kept(&ledger);
+        next.goes_on_late();
+        assert_eq!(
+            texts(&mut next, observed(20, 0, 5), 103),
+            ["2", "1"],
+            "and so in a process that told nobody before"
+        );
+    }
+
+    #[test]
     fn dead_letters_are_counted_from_what_was_there_and_also_over_a_restart() {
         let mut ledger = Ledger::default();
         let look = |ledger: &mut Ledger, dead, died, at_ms| {
@@ -354,6 +458,23 @@ mod tests {
         check(&[(0, 0), (4, 0), (4, 0)], 4);
         check(&[(0, 0), (6, 2), (6, 2)], 6);
         check(&[(9, 0), (0, 2), (0, 2), (4, 2)], 6);
+        // What is kept and was not counted by then was given up by a limit: the two are read in such an order.
+        check(&[(0, 0), (1, 0), (2, 1)], 2);
+    }
+
+    #[test]
+    fn a_dead_letter_that_is_counted_by_one_process_and_kept_by_the_next_is_one() {
+        let mut ledger = Ledger::default();
+        ledger.look(&dead_letters(0, 0), &Bounds::default(), NOW_MS);
+        ledger.look(&dead_letters(0, 1), &Bounds::default(), NOW_MS + 1);
+        let mut next = kept(&ledger);
+        for at_ms in [2, 3] {
+            let looks = next.look(&dead_letters(1, 0), &Bounds::default(), NOW_MS + at_ms);
+            assert_eq!(looks[0].text, "1 delivery to crm became a dead letter");
+        }
+        let before = r#"{"died":{"crm":{"kept":1,"count":1,"last_ms":5}},"heard":{}}"#;
+        let known: Ledger = serde_json::from_str(before).expect("as a process of before has kept it");
+        assert_eq!(known.died["crm"].kept, 1);
     }
 
     #[test]

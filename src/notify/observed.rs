@@ -20,12 +20,23 @@ pub struct ObservedDestination {
     pub name: String,
     pub failing: Failing,
     pub paused: Option<Paused>,
-    /// Deliveries that wait.
+    /// Deliveries that wait, without those that are to be given a lane.
     pub backlog: u64,
     /// How old the oldest of them is.
     pub oldest_age_ms: Option<u64>,
+    /// Those, where there are any.
+    pub unplaced: Option<Unplaced>,
     /// What is known of its dead letters, if anything is.
     pub dead: Option<Dead>,
+}
+
+/// What is to be given its lane. Any of it may be to lie in a window, and wait for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unplaced {
+    pub deliveries: u64,
+    /// When the oldest came, unix milliseconds, if that can be read; and how old it is.
+    pub oldest_ms: Option<u64>,
+    pub oldest_age_ms: Option<u64>,
 }
 
 /// Dead letters of one destination, at one moment: what is counted is so before it is kept.

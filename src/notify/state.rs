@@ -8,7 +8,7 @@
 //!      └──────────────────────────────────────┘ over
 //! ```
 //!
-//! What is gone for less than a minute and comes back was never gone.
+//! What is gone for less than a minute and comes back was never gone, told or not.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,11 +27,11 @@ pub const STEADY: Duration = Duration::from_secs(60);
 pub const ITEMS_MAX: usize = 20;
 /// Problems that are known at once. With more there is one cause, and it is among them. All of them fit into one memo.
 pub const PROBLEMS_MAX: usize = 200;
-/// Characters of what is said of one.
-const TEXT_CHARACTERS_MAX: usize = 300;
+/// Bytes of what is said of one, as they are kept: of some signs a character has four, and of others JSON makes six.
+const TEXT_BYTES_MAX: usize = 300;
 /// How long is waited before it is tried again to tell somebody of what nobody could be told of; twice as long after each time.
-const AGAIN_FIRST: Duration = Duration::from_secs(60);
-const AGAIN_LAST: Duration = Duration::from_secs(15 * 60);
+pub const AGAIN_FIRST: Duration = Duration::from_secs(60);
+pub const AGAIN_LAST: Duration = Duration::from_secs(15 * 60);
 
 /// When a problem is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,21 +145,21 @@ impl State {
             telling.iter().flat_map(|telling| &telling.items).any(|item| item.key == *key && item.said.is_over())
         };
         let is_being_told = |key: &Key| telling.iter().flat_map(|telling| &telling.items).any(|item| item.key == *key);
-        self.problems.retain(|key, problem| match seen.get(key) {
-            Some(look) => {
+        self.problems.retain(|key, problem| {
+            match seen.get(key) {
                 // What is being told to be over begins anew after that.
-                if look.is_certain && !is_told_over(key) {
+                Some(look) if look.is_certain && !is_told_over(key) => {
                     problem.gone_ms = None;
                     problem.at_once = look.at_once;
                     problem.text = cut(&look.text);
                     problem.over = cut(&look.over);
                 }
-                true
+                Some(_) => {}
+                None => drop(problem.gone_ms.get_or_insert(now_ms)),
             }
-            None => {
-                problem.gone_ms.get_or_insert(now_ms);
-                problem.told.is_some() || problem.tried || is_being_told(key)
-            }
+            // What nobody was told of ends when it could be told to be over.
+            let may_come_back = |gone_ms: u64| now_ms < gone_ms.saturating_add(as_ms(STEADY));
+            problem.gone_ms.is_none_or(may_come_back) || problem.may_be_known() || is_being_told(key)
         });
         let problems = &self.problems;
         self.untold.retain(|key, _| problems.contains_key(key));
@@ -287,9 +287,9 @@ impl State {
         }
     }
 
-    /// All problems that are known, the worst first.
+    /// All that is wrong, the worst first; and what was, until its end is told.
     pub fn problems(&self) -> impl Iterator<Item = (&Key, &Problem)> {
-        self.problems.iter()
+        self.problems.iter().filter(|(_, problem)| problem.gone_ms.is_none() || problem.may_be_known())
     }
 
     /// What is to be kept, as a text.
@@ -307,6 +307,11 @@ impl State {
 }
 
 impl Problem {
+    /// Somebody was told, or may have been.
+    fn may_be_known(&self) -> bool {
+        self.told.is_some() || self.tried
+    }
+
     /// When something is to be said of it next, and what.
     fn next(&self, terms: &Terms) -> Option<(u64, Said)> {
         match (self.gone_ms, &self.told) {
@@ -339,7 +344,18 @@ fn id_of(items: &[Item]) -> String {
 }
 
 fn cut(text: &str) -> String {
-    text.chars().take(TEXT_CHARACTERS_MAX).collect()
+    let mut left = TEXT_BYTES_MAX;
+    let fits = |sign: &char| {
+        let bytes = match sign {
+            '"' | '\\' => 2,
+            sign if sign.is_control() => "\\u0000".len(),
+            sign => sign.len_utf8(),
+        };
+        let fits = bytes <= left;
+        left = left.saturating_sub(bytes);
+        fits
+    };
+    text.chars().take_while(fits).collect()
 }
 
 fn as_ms(duration: Duration) -> u64 {

@@ -14,11 +14,13 @@ use futures_util::FutureExt;
 use super::Relay;
 use crate::deliver::{HOLD_MAX, RateLimit, Section, Turn};
 use crate::destination::{Notice, Outcome};
-use crate::notify::{Kind, Page};
+use crate::notify::{AGAIN_FIRST, AGAIN_LAST, Kind, Page};
 use crate::time::Instant;
 
 /// A turn of the rate limit that is further away is not waited for: another can be told sooner.
 pub const TURN_WITHIN: Duration = Duration::from_secs(30);
+/// Who is to try again does so at the next look, and may be telling others then.
+const LOOKED_WITHIN: Duration = Duration::from_secs(30);
 /// Attempts to tell one destination of one message, and the waits between them: what was an accident is over by then, and somebody else waits.
 const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
@@ -97,6 +99,13 @@ impl Relay {
         unreachable!("the last attempt has no wait behind it")
     }
 
+    /// Keeps the next turn of a destination for the notice that was not told for want of one, where a rate is all that is in its way.
+    pub fn keep_turn(&self, name: &str) {
+        if let Some(section) = self.sections.of(name) {
+            keep_turn(&section.rate_limit);
+        }
+    }
+
     /// Makes one attempt.
     pub async fn tell_once(&self, name: &str, notice: &Notice) -> Heard {
         let heard = self.attempt_to_tell(name, notice).await;
@@ -138,44 +147,104 @@ impl Relay {
     }
 }
 
-/// Takes the next turn, unless it is too far away. Nothing that is not urgent takes it before.
+/// Takes the next turn, unless it is too far away. Nothing else takes it before.
 async fn has_turn(rate_limit: &RateLimit) -> bool {
     let started = Instant::now();
-    while let Err(later) = rate_limit.take(Instant::now(), Turn::Urgent) {
+    while let Err(later) = rate_limit.take(Instant::now(), Turn::Notice) {
         if later - started > TURN_WITHIN {
             return false;
         }
-        rate_limit.want(later);
+        rate_limit.keep_for_notice(later, Duration::ZERO);
         tokio::time::sleep_until(later).await;
     }
     true
+}
+
+/// Keeps the next turn, until it is tried again. That is a little further away each time, and never further than the turn and that before it.
+fn keep_turn(rate_limit: &RateLimit) {
+    let now = Instant::now();
+    let later = rate_limit.closed_until(now, Turn::Notice);
+    // Where turns come sooner, the next one is waited for.
+    let interval = rate_limit.interval().filter(|interval| *interval > TURN_WITHIN);
+    if let (Some(later), Some(interval), None) = (later, interval, rate_limit.held_until(now)) {
+        rate_limit.keep_for_notice(later, (interval + AGAIN_FIRST).min(AGAIN_LAST) + LOOKED_WITHIN);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn who_tells_is_not_kept_from_a_turn_by_what_is_not_urgent() {
-        let interval = Duration::from_secs(1);
-        let limit = Arc::new(RateLimit::new(Some(interval)));
-        let others = limit.clone();
-        // A worker with a long backlog, which is there whenever a turn is.
-        let backlog = tokio::spawn(async move {
+    /// A worker that is there whenever a turn is.
+    fn backlog(limit: &Arc<RateLimit>, turn: Turn) -> tokio::task::JoinHandle<()> {
+        let limit = limit.clone();
+        tokio::spawn(async move {
             loop {
-                match others.take(Instant::now(), Turn::Usual) {
+                match limit.take(Instant::now(), turn) {
                     Ok(()) => tokio::task::yield_now().await,
-                    Err(later) => tokio::time::sleep_until(later).await,
+                    Err(later) => {
+                        if turn == Turn::Urgent {
+                            limit.want(later);
+                        }
+                        tokio::time::sleep_until(later).await;
+                    }
                 }
             }
-        });
-        tokio::task::yield_now().await;
-        for _ in 0..5 {
-            let started = Instant::now();
-            assert!(has_turn(&limit).await);
-            assert!(started.elapsed() <= interval, "the next turn is its own: {:?}", started.elapsed());
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_tells_is_not_kept_from_a_turn_by_what_waits() {
+        for turn in [Turn::Usual, Turn::Urgent] {
+            let interval = Duration::from_secs(1);
+            let limit = Arc::new(RateLimit::new(Some(interval)));
+            let backlog = backlog(&limit, turn);
+            tokio::task::yield_now().await;
+            for _ in 0..5 {
+                let started = Instant::now();
+                assert!(has_turn(&limit).await);
+                assert!(started.elapsed() <= interval, "the next turn is its own: {:?}", started.elapsed());
+            }
+            backlog.abort();
         }
-        backlog.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_the_rate_is_slow_a_notice_has_its_turn_when_it_is_tried_again() {
+        for interval in [31, 60, 300, 3600].map(Duration::from_secs) {
+            for turn in [Turn::Usual, Turn::Urgent] {
+                let limit = Arc::new(RateLimit::new(Some(interval)));
+                let backlog = backlog(&limit, turn);
+                tokio::task::yield_now().await;
+                let started = Instant::now();
+                let mut wait = AGAIN_FIRST;
+                while !has_turn(&limit).await {
+                    assert!(started.elapsed() <= 2 * interval + AGAIN_LAST, "it never comes");
+                    keep_turn(&limit);
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(AGAIN_LAST);
+                }
+                backlog.abort();
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_turn_is_kept_where_it_is_open_or_near_or_the_server_asks_for_quiet() {
+        let minute = Duration::from_secs(60);
+        for interval in [TURN_WITHIN, TURN_WITHIN + Duration::from_millis(1)] {
+            let limit = RateLimit::new(Some(interval));
+            keep_turn(&limit);
+            assert_eq!(limit.take(Instant::now(), Turn::Usual), Ok(()), "there is one");
+            keep_turn(&limit);
+            let is_kept = limit.take(Instant::now() + interval, Turn::Usual).is_err();
+            assert_eq!(is_kept, interval > TURN_WITHIN);
+        }
+        let limit = RateLimit::new(Some(minute));
+        assert_eq!(limit.take(Instant::now(), Turn::Usual), Ok(()));
+        limit.hold(Instant::now() + minute);
+        keep_turn(&limit);
+        assert_eq!(limit.take(Instant::now() + minute, Turn::Usual), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -306,6 +306,8 @@ pub struct Counts {
     /// Since when the oldest waits of the backlog that has a lane, unix milliseconds: when its event arrived, or when it left its window or
     /// was held no more.
     pub oldest_ms: Option<u64>,
+    /// When the oldest came that is still to be given a lane, unix milliseconds.
+    pub oldest_unplaced_ms: Option<u64>,
     /// Bytes of journal from the oldest that waits for a first attempt, or to go out again: what its backlog keeps from being trimmed.
     pub backlog_bytes: u64,
     /// The same from the oldest that no source had held: what `backlog.max_size` is about.
@@ -329,6 +331,7 @@ impl Default for Counts {
             urgent: 0,
             unplaced: 0,
             oldest_ms: None,
+            oldest_unplaced_ms: None,
             backlog_bytes: 0,
             limited_bytes: 0,
             dead: 0,

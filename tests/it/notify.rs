@@ -450,6 +450,24 @@ async fn a_reload_changes_who_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_happens_while_a_reload_has_taken_notify_out_is_old_when_it_is_back() {
+    let crm = Fake::start([]).await;
+    let ops = Fake::start([]).await;
+    let quiet = format!("{HEAD}{}{}", to_crm(&crm, ""), http("ops", &ops));
+    let told = format!("notify: {{ to: [ops] }}\n{quiet}");
+    let mut drill = Drill::start_with(&told).await;
+    drill.until_looked().await;
+    drill.send_by_a_wrong_token().await;
+    drill.until_seen("source_refused").await;
+    assert_eq!(drill.reload(&quiet).await.status(), 200);
+    eventually("nobody to look", async || drill.problems().await.is_empty()).await;
+    drill.send_by_a_wrong_token().await;
+    assert_eq!(drill.reload(&told).await.status(), 200);
+    let text = drill.until_seen("source_refused").await["text"].to_string();
+    assert!(text.contains("1 request to the source vero was refused"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_is_renamed_while_it_fails_is_one_problem_and_one_that_leaves_is_not_said_to_be_well() {
     let crm = Fake::start(fails(ALWAYS)).await;
     let ops = Fake::start([]).await;

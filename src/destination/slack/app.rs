@@ -357,6 +357,28 @@ mod tests {
         destination.attempt(std::slice::from_ref(delivery)).await.pop().expect("one")
     }
 
+    #[test]
+    fn it_leads_to_its_channel_by_its_token_whether_it_counts_or_not() {
+        let client = Client::direct();
+        let of = |section: &str| slack(section, &client).leads_to();
+        let plain = of("{ token: @, channel: \"#email\" }");
+        let counts = "{ token: @, channel: \"#email\", thread_by: [type], update: true }";
+        assert_eq!(of(counts), plain);
+        assert_ne!(of(&counts.replace("#email", "#shop")), of(counts));
+        assert_ne!(of(&counts.replace('@', "xoxb-another")), of(counts));
+        assert_ne!(of("{ token: @, channel: \"#email\", api: \"https://slack-gov.com/api\" }"), plain);
+    }
+
+    #[test]
+    fn one_whose_channel_an_event_chooses_is_not_slowed_down_by_those_that_count() {
+        let client = Client::direct();
+        let key = |section: &str| slack(section, &client).rate_limit_key();
+        let counts = key("{ token: @, channel: \"#email\", thread_by: [type], update: true }");
+        let chosen = "{ token: @, channel: \"#{{ type }}\", channels: [\"#email\"], thread_by: [type] }";
+        assert_ne!(key(chosen), counts);
+        assert_eq!(key(&chosen.replace("thread_by", "update: true, thread_by")), counts);
+    }
+
     #[tokio::test]
     async fn a_message_is_posted_into_its_channel_and_the_token_is_shown_nowhere() {
         let watched = watched();

@@ -636,8 +636,13 @@ impl Destination for Slack {
         let Some(app) = &self.app else { return Some(self.url.to_string()) };
         // Slack counts messages by channel; of one that an event chooses nothing is known before.
         // Edits are counted by app, whatever the channel: https://docs.slack.dev/apis/web-api/rate-limits#overview.
-        let channel = if app.updates() { "" } else { app.fixed().unwrap_or_default() };
-        Some(format!("{} {} {channel}", self.url, self.token()))
+        let counted_by = if app.updates() { app::UPDATE_METHOD } else { app.fixed().unwrap_or_default() };
+        Some(format!("{} {} {counted_by}", self.url, self.token()))
+    }
+
+    fn leads_to(&self) -> String {
+        let Some(app) = &self.app else { return self.url.to_string() };
+        format!("{} {} {}", self.url, self.token(), app.shown())
     }
 
     fn is_loopback(&self) -> bool {

@@ -79,8 +79,33 @@ fn what_is_over_before_it_has_lasted_is_not_told() {
     let mut drill = Drill::new();
     for _ in 0..10 {
         assert_eq!(drill.go_on(590, &[failing("crm")]), [""; 0]);
-        assert_eq!(drill.go_on(1, &[]), [""; 0]);
+        // It is seen to be gone after the first second, and a minute later it is over.
+        assert_eq!(drill.go_on(61, &[]), [""; 0]);
+        assert_eq!(drill.state, State::default());
     }
+}
+
+#[test]
+fn what_comes_and_goes_within_a_minute_is_told_when_it_has_lasted() {
+    let mut drill = Drill::new();
+    for _ in 0..10 {
+        assert_eq!(drill.go_on(1, &[failing("crm")]), [""; 0]);
+        assert_eq!(drill.go_on(59, &[]), [""; 0]);
+        drill.restart();
+    }
+    assert_eq!(drill.state.problems().count(), 0, "it is gone just now");
+    assert_eq!(drill.go_on(11, &[failing("crm")]), ["611: destination_failing crm begun"]);
+    assert_eq!(drill.go_on(90, &[]), ["682: destination_failing crm over"]);
+}
+
+#[test]
+fn what_nobody_was_told_of_is_not_told_to_be_over_where_nothing_is_known_of_it() {
+    let unknown = Look { is_certain: false, ..failing("crm") };
+    let mut drill = Drill::new();
+    drill.go_on(300, &[failing("crm")]);
+    drill.go_on(1, &[]);
+    assert_eq!(drill.go_on(9000, &[unknown]), [""; 0]);
+    assert_eq!(drill.state, State::default());
 }
 
 #[test]
@@ -269,9 +294,10 @@ fn what_was_being_told_of_a_destination_that_is_renamed_is_known_as_told() {
 fn all_problems_that_are_remembered_fit_into_one_memo() {
     let mut state = State::default();
     let name = |at: usize| format!("{at:064}");
-    let long = "x".repeat(2 * TEXT_CHARACTERS_MAX);
-    let looks: Vec<_> =
-        (0..=PROBLEMS_MAX).map(|at| Look { text: long.clone(), over: long.clone(), ..failing(&name(at)) }).collect();
+    let signs = ["x", "ö", "漢", "🔴", "\"", "\u{1}", "\u{85}"];
+    let long = signs.map(|sign| sign.repeat(2 * TEXT_BYTES_MAX));
+    let look = |at: usize, long: &String| Look { text: long.clone(), over: long.clone(), ..failing(&name(at)) };
+    let looks: Vec<_> = (0..=PROBLEMS_MAX).zip(long.iter().cycle()).map(|(at, long)| look(at, long)).collect();
     let items = state.step(&looks, &TERMS, START_MS);
     assert_eq!((items.len(), state.problems().count()), (0, PROBLEMS_MAX));
     for round in 0.. {
@@ -293,6 +319,7 @@ fn more_problems_than_anybody_reads_are_not_remembered() {
     state.step(&looks, &TERMS, START_MS);
     assert_eq!(state.problems().count(), PROBLEMS_MAX);
     state.step(&looks[1..], &TERMS, START_MS + 1000);
+    state.step(&looks[1..], &TERMS, START_MS + 61_000);
     assert_eq!(state.problems().count(), PROBLEMS_MAX);
     let last = failing(&PROBLEMS_MAX.to_string()).key;
     assert!(state.problems().any(|(key, _)| *key == last), "where there is room, it is seen");

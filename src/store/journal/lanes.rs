@@ -50,7 +50,8 @@ impl Lanes for JournalQueue {
             let read = journal.read_some(&numbers, room.body_bytes, &mut lock(&destination.sorting.window));
             read.into_iter().map(|read| as_unplaced(read, &journal)).collect()
         });
-        Box::pin(async move { read.await.unwrap_or_default() })
+        // None would say that all has its lane. Who asks is started again, and asks again.
+        Box::pin(async move { read.await.expect("reading what waits panicked, which is a bug: see the log") })
     }
 
     fn to_place(&self) -> BoxFuture<'static, ()> {

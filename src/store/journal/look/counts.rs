@@ -70,6 +70,7 @@ impl Journal {
             backlog_bytes: pinning.map_or(0, bytes_from),
             limited_bytes: limited.map_or(0, bytes_from),
             oldest_ms: since_ms.into_iter().flatten().min(),
+            oldest_unplaced_ms: oldest.unplaced.and_then(|sequence| self.read_arrival(sequence)),
             ..counts
         }
     }
@@ -80,11 +81,15 @@ impl Journal {
         if let Some((_, at_ms)) = known.filter(|(number, _)| *number == sequence) {
             return Some(at_ms);
         }
-        let recent = lock(&self.recent).get(sequence).map(|event| event.received_ms);
-        let from_disk = || self.read_anywhere(sequence, &mut Window::new(4 << 10)).ok();
-        let at_ms = recent.or_else(|| from_disk().map(|event| event.received_ms))?;
+        let at_ms = self.read_arrival(sequence)?;
         *known = Some((sequence, at_ms));
         Some(at_ms)
+    }
+
+    fn read_arrival(&self, sequence: u64) -> Option<u64> {
+        let recent = lock(&self.recent).get(sequence).map(|event| event.received_ms);
+        let from_disk = || self.read_anywhere(sequence, &mut Window::new(4 << 10)).ok();
+        recent.or_else(|| from_disk().map(|event| event.received_ms))
     }
 }
 

@@ -40,9 +40,12 @@ fn a_digest_waits_since_its_window_was_over_and_a_window_does_not() {
     queue.sort(true);
     pass(hand, 9);
     assert_eq!(age(&store), None, "any of them may be to lie in a window");
+    let oldest_unplaced = |store: &JournalStore| store.counts(crm(store)).oldest_unplaced_ms;
+    assert_eq!(oldest_unplaced(&store), Some(CAME_MS));
     let head = WindowHead { key: A, address: 7, opened_ms: CAME_MS, ends_ms: CAME_MS + 9 * HOUR_MS, passed: 3 };
     place(&store, crm(&store), vec![head], &[(0, Lane::Window(A)), (1, Lane::Window(A)), (2, Lane::Ready)]);
     assert_eq!(age(&store), Some(9), "the one that is ready");
+    assert_eq!(oldest_unplaced(&store), None, "all of them have their lane");
     let claim = store.claim(crm(&store), 1)[0];
     assert_eq!(age(&store), Some(9), "it is in flight");
     store.settle(vec![(claim, Settlement::Delivered { attempts: 1 })]);

@@ -11,11 +11,12 @@ pub struct Oldest {
     pub closed_ms: Option<u64>,
     /// What a source had held, since it was let go: milliseconds that the store had lived through by then.
     pub let_go_ms: Option<u64>,
+    /// The oldest that is to be given a lane. It is none of the others.
+    pub unplaced: Option<u64>,
 }
 
 impl Queue {
-    /// The oldest that waits, in no window. What is still to be given a lane is not looked at: it may have lain in one, and is placed in
-    /// seconds.
+    /// The oldest that waits, in no window. What is still to be given a lane stands apart: it may have lain in one, and is placed in seconds.
     pub fn oldest(&self) -> Oldest {
         let lanes = self.lanes.as_deref();
         let sets: Vec<&Bitmap> = match lanes {
@@ -35,7 +36,14 @@ impl Queue {
         let waits = |set: &Bitmap| {
             sets.iter().any(|waiting| !set.is_apart_from(waiting)) || attempted().any(|sequence| set.contains(sequence))
         };
+        let unplaced = || {
+            let outside: Vec<&Bitmap> =
+                lanes.map(|lanes| &lanes.placed).into_iter().chain(younger.iter().copied()).collect();
+            let first = |set: &Bitmap| set.iter_outside(&outside).find(|sequence| !self.claimed.contains_key(sequence));
+            [&self.unsettled, &self.redeliveries].into_iter().filter_map(first).min()
+        };
         Oldest {
+            unplaced: (self.count_unplaced() > 0).then(unplaced).flatten(),
             event: first.chain(claimed).chain(due).min(),
             closed_ms: lanes.and_then(|lanes| lanes.digests.values().map(|digest| digest.closed_ms).min()),
             let_go_ms: self.let_go.iter().find(|(_, set)| waits(set)).map(|(passed_ms, _)| *passed_ms),
