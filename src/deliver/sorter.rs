@@ -137,6 +137,9 @@ impl Sorter {
         let sorts = self.sorting().is_some() || has_leftover;
         // What one before this one has placed is placed anew.
         queue.sort(sorts);
+        if self.sorting().is_some_and(Sorting::has_urgent) {
+            queue.look_at_attempted();
+        }
         self.is_backlog_placed = false;
         let every = self.gathering().and_then(|gathering| gathering.every);
         let known = if sorts { Windows::known(heads, every) } else { Windows::default() };

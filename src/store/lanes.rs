@@ -87,6 +87,8 @@ pub struct Unplaced {
     pub delivery: DeliveryId,
     /// Its event, or why that cannot be read. It is to be given a lane all the same: who attempts it finds out.
     pub event: Result<Arc<StoredEvent>, StoreError>,
+    /// It is scheduled or in flight, as [`look_at_attempted`](Lanes::look_at_attempted) has it: all that is asked is whether it is urgent.
+    pub is_attempted: bool,
 }
 
 /// The open windows of a destination.
@@ -116,6 +118,12 @@ pub trait Lanes: Send + Sync {
     /// there before, in turn, each in the order of arrival. Claims nothing, so that it gives the same again until they are placed; also
     /// while the destination is paused.
     fn unplaced(&self, room: Room) -> BoxFuture<'static, Vec<Unplaced>>;
+
+    /// Has [`unplaced`](Self::unplaced) give what is scheduled or in flight as well, in turn with the rest, until it has been said of each
+    /// whether it is urgent: which of them were is not known any more when sorting begins. What is given the lane of what is urgent has
+    /// urgent retries from then on; with any other lane it is left as it is, and no window takes it. Not durable, and to be said behind
+    /// [`sort`](Self::sort).
+    fn look_at_attempted(&self);
 
     /// Resolves when there may be something new to place. May resolve for nothing.
     fn to_place(&self) -> BoxFuture<'static, ()>;

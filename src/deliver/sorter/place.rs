@@ -44,12 +44,16 @@ impl Sorter {
 
     fn look_at(&self, unplaced: Vec<Unplaced>) -> Vec<(DeliveryId, Found)> {
         let names = self.parts.store.names();
-        let found = unplaced.into_iter().map(|Unplaced { delivery: id, event }| {
+        let found = unplaced.into_iter().map(|Unplaced { delivery: id, event, is_attempted }| {
             // Who attempts it finds out what is wrong with it.
             let Ok(event) = event else { return (id, Found::Ready) };
             let delivery = delivery(&names, &event, Some(id.destination));
             let judge = |sorting: &Sorting| sorting.judge(&*self.section.config.destination, &delivery);
             let judged = self.sorting().map(judge);
+            if is_attempted {
+                let is_urgent = judged.is_some_and(|judged| judged.verdict == Verdict::Urgent);
+                return (id, if is_urgent { Found::Urgent } else { Found::Ready });
+            }
             let judged = match (&self.leftover, judged) {
                 (_, Some(Judged { verdict: Verdict::Urgent, .. })) => return (id, Found::Urgent),
                 // What comes now was never to be gathered.

@@ -26,6 +26,9 @@ const DIGEST: &str = "digest: { every: 10m, first: 2, max: 1000 }";
 /// None does.
 const ALL: &str = "digest: { every: 10m, first: 0, max: 1000 }\nurgent: { urgent: true }";
 
+/// Another section that sorts what it gets in the same way.
+const DIGEST_AND_URGENT: &str = "digest: { every: 10m, first: 0, max: 999 }\nurgent: { urgent: true }";
+
 const BOUNCED: &str = r#""type":"bounced""#;
 const URGENT: &str = r#""type":"complained","urgent":true"#;
 
@@ -119,6 +122,45 @@ fn a_reload_in_quiet_hours_keeps_what_is_urgent_among_retries_and_lets_nothing_e
         scene.pass(9 * HOUR).await;
         assert_eq!(scene.numbers()[numbers.len()..], [vec![1, 3, 4]], "in the morning, as one");
     });
+}
+
+#[test]
+fn a_retry_of_what_is_urgent_is_urgent_after_a_restart_and_a_reload_too() {
+    for restarts in [false, true] {
+        run(async {
+            let mut scene = Scene::without_worker("12:00", ALL);
+            let urgent = scene.send_some(2, URGENT);
+            scene.send(r#""type":"bounced","panics":1"#);
+            scene.pass(2).await;
+            let claims = claim(&scene, 9).await;
+            assert_eq!(claims.len(), 3, "all of them by themselves");
+            let due_ms = claims[0].delivery.event.received_ms() + MINUTE * 1000;
+            let again = || Settlement::Scheduled { attempts: 1, first_attempt_ms: 1, due_ms, reason: "503".to_owned() };
+            for claim in if restarts { &claims[..] } else { &claims[1..] } {
+                settle(&scene, *claim, again());
+            }
+            scene.pass(2).await;
+            if restarts {
+                scene.kill_and_start_with(DIGEST_AND_URGENT).await;
+            } else {
+                scene.reload(DIGEST_AND_URGENT);
+            }
+            scene.pass(2).await;
+            if !restarts {
+                // Its attempt ends by now.
+                settle(&scene, claims[0], again());
+            }
+            assert!(!scene.queue().has_urgent(), "none is due");
+            scene.pass(MINUTE).await;
+            assert!(scene.queue().has_urgent(), "restarts: {restarts}");
+            let quiet = scene.queue().claim(Room { urgent_only: true, ..room() }).await;
+            let sequences =
+                quiet.iter().map(|claimed| (claimed.claim.delivery.event.sequence(), claimed.claim.attempts));
+            let urgent = urgent.map(|number| (number - 1, 1));
+            assert_eq!(sequences.collect::<Vec<_>>(), urgent.collect::<Vec<_>>(), "with the attempts that were made");
+            assert_eq!((claim(&scene, 9).await.len(), scene.waits().0), (1, 0), "no window takes the other");
+        });
+    }
 }
 
 #[test]

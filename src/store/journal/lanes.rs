@@ -28,7 +28,8 @@ const UNPLACED_MAX: usize = 4096;
 
 impl Lanes for JournalQueue {
     fn unplaced(&self, room: Room) -> BoxFuture<'static, Vec<Unplaced>> {
-        let numbers = self.here(|queue| queue.unplaced(room.deliveries.min(UNPLACED_MAX))).unwrap_or_default();
+        let found = self.here(|queue| queue.look_at_some(room.deliveries.min(UNPLACED_MAX)));
+        let (numbers, is_attempted) = found.unwrap_or_default();
         if numbers.is_empty() {
             return Box::pin(std::future::poll_fn(|_| Poll::Ready(Vec::new())));
         }
@@ -37,7 +38,7 @@ impl Lanes for JournalQueue {
             let unknown = || EventId::mint(0, journal.number as u16, sequence);
             let delivery =
                 DeliveryId { event: event.as_ref().map_or_else(|_| unknown(), |event| event.id), destination: id };
-            Unplaced { delivery, event: event.map_err(StoreError::from) }
+            Unplaced { delivery, event: event.map_err(StoreError::from), is_attempted }
         };
         let recent = journal.recent_of(&numbers, room.body_bytes);
         if !recent.is_empty() {
@@ -52,6 +53,12 @@ impl Lanes for JournalQueue {
         });
         // None would say that all has its lane. Who asks is started again, and asks again.
         Box::pin(async move { read.await.expect("reading what waits panicked, which is a bug: see the log") })
+    }
+
+    fn look_at_attempted(&self) {
+        if self.here(Queue::look_at_attempted) == Some(true) {
+            self.destination.sorting.wakeup.notify_one();
+        }
     }
 
     fn to_place(&self) -> BoxFuture<'static, ()> {

@@ -113,6 +113,32 @@ fn quiet_is_passed_by_what_is_urgent_alone() {
 }
 
 #[test]
+fn what_was_urgent_is_so_again_for_who_sorts_anew_when_it_is_tried_again() {
+    each(|backend| {
+        let store = backend.open();
+        let worker = sorting(&*store, "chat");
+        for body in ["u1", "r1", "a1"] {
+            append(&*store, body, &["chat"]);
+        }
+        worker.place_all(by_letter);
+        for claim in worker.claim(9) {
+            let retry = Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms: 0, reason: "503".into() };
+            worker.settle(vec![(claim, retry)]);
+        }
+        worker.queue().sort(true);
+        assert!(worker.unplaced(9).is_empty() && !worker.queue().has_urgent());
+        worker.queue().place(vec![head(A, 0)], Vec::new());
+        worker.queue().look_at_attempted();
+        assert!(worker.unplaced(9).iter().all(|one| one.is_attempted));
+        assert_eq!(worker.place_all(by_letter), 3);
+        let quiet = Room { urgent_only: true, ..room(9) };
+        assert!(worker.queue().has_urgent());
+        assert_eq!(worker.claim_once(quiet).len(), 1);
+        assert_eq!((worker.bodies(9).len(), worker.queue().windows().open), (2, vec![(head(A, 0), 0)]));
+    });
+}
+
+#[test]
 fn who_places_is_woken_by_what_arrives_and_who_delivers_by_what_is_placed() {
     each(|backend| {
         let store = backend.open();

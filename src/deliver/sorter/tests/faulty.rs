@@ -84,6 +84,10 @@ impl Lanes for Faulty {
         self.queue.unplaced(room)
     }
 
+    fn look_at_attempted(&self) {
+        self.queue.look_at_attempted();
+    }
+
     fn to_place(&self) -> BoxFuture<'static, ()> {
         self.queue.to_place()
     }

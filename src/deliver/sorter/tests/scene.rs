@@ -1,6 +1,7 @@
 //! A relay with one destination: the real store on a disk in memory, the real sorter and worker, and a clock that stands still unless it is
 //! moved.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -222,10 +223,12 @@ impl Scene {
         self.sent
     }
 
-    pub(super) fn send_some(&mut self, count: u64, fields: &str) {
+    /// Some events. Returns their numbers.
+    pub(super) fn send_some(&mut self, count: u64, fields: &str) -> RangeInclusive<u64> {
         for _ in 0..count {
             self.send(fields);
         }
+        self.sent - count + 1..=self.sent
     }
 
     /// What has come, in order.

@@ -53,6 +53,9 @@ pub(super) struct Lanes {
     arrivals_cursor: u64,
     backlog_cursor: u64,
     is_turn_of_backlog: bool,
+    /// What was scheduled or in flight, and of which it is not known yet whether it is urgent.
+    unjudged: Bitmap,
+    is_turn_of_unjudged: bool,
 }
 
 /// An open window.

@@ -18,7 +18,7 @@ impl Lanes {
         self.sorts = sorts;
         (self.urgent_only, self.have_come) = (false, false);
         self.placed = self.closed.clone();
-        for set in [&mut self.urgent, &mut self.ready, &mut self.gathered] {
+        for set in [&mut self.urgent, &mut self.ready, &mut self.gathered, &mut self.unjudged] {
             *set = Bitmap::default();
         }
         self.urgent_due.clear();
@@ -31,6 +31,19 @@ impl Lanes {
     fn look_again(&mut self, arrivals_from: u64) {
         self.arrivals_from = arrivals_from;
         (self.backlog_cursor, self.arrivals_cursor) = (0, arrivals_from);
+    }
+
+    /// What is scheduled or in flight is urgent, unless it has another lane. Returns whether there is something urgent that is due some time.
+    fn is_urgent_after_all(&mut self, sequence: u64, due_ms: Option<u64>, waits: bool) -> bool {
+        if self.placed.contains(sequence) {
+            return false;
+        }
+        self.urgent.insert(sequence);
+        if waits {
+            self.placed.insert(sequence);
+        }
+        self.urgent_due.extend(due_ms.map(|due_ms| (due_ms, sequence)));
+        due_ms.is_some()
     }
 
     fn is_known(&self, key: GroupKey) -> bool {
@@ -73,6 +86,45 @@ impl Queue {
         let sets = [&self.unsettled, &self.redeliveries].map(|set| set.previous(u64::MAX));
         let others = [self.due.keys().next_back().copied(), self.claimed.keys().next_back().copied()];
         sets.into_iter().chain(others).flatten().max()
+    }
+
+    /// Of what is scheduled or in flight it is to be said whether it is urgent. Returns whether there is any.
+    pub fn look_at_attempted(&mut self) -> bool {
+        let attempted: Bitmap = self.due.keys().chain(self.claimed.keys()).copied().collect();
+        let Some(lanes) = self.lanes.as_mut().filter(|lanes| lanes.sorts) else { return false };
+        lanes.unjudged = attempted;
+        !lanes.unjudged.is_empty()
+    }
+
+    /// Some that have no lane, or some of those that are scheduled or in flight, in turn; and which of the two they are.
+    pub fn look_at_some(&mut self, max: usize) -> (Vec<u64>, bool) {
+        let Some(lanes) = &mut self.lanes else { return Default::default() };
+        lanes.is_turn_of_unjudged = !lanes.is_turn_of_unjudged;
+        let of_unjudged = lanes.is_turn_of_unjudged;
+        for are_attempted in [of_unjudged, !of_unjudged] {
+            let found = if are_attempted { self.unjudged(max) } else { self.unplaced(max) };
+            if !found.is_empty() {
+                return (found, are_attempted);
+            }
+        }
+        Default::default()
+    }
+
+    /// Some of those that are scheduled or in flight, in order.
+    pub fn unjudged(&mut self, max: usize) -> Vec<u64> {
+        let Self { lanes: Some(lanes), due, claimed, .. } = self else { return Vec::new() };
+        let (mut found, mut gone) = (Vec::new(), Vec::new());
+        for sequence in lanes.unjudged.iter_from(0) {
+            if found.len() >= max {
+                break;
+            }
+            let is_attempted = due.contains_key(&sequence) || claimed.contains_key(&sequence);
+            if is_attempted { &mut found } else { &mut gone }.push(sequence);
+        }
+        for sequence in gone {
+            lanes.unjudged.remove(sequence);
+        }
+        found
     }
 
     /// Some that have no lane: of what arrived since sorting began and of what was there before, in turn, each in order.
@@ -121,10 +173,11 @@ impl Queue {
         self.sorts() && self.find_unplaced(true, 1).is_empty()
     }
 
-    /// Opens windows, or says their heads anew, and gives lanes. What has a lane, is in hand or does not wait is left alone.
+    /// Opens windows, or says their heads anew, and gives lanes. What has a lane, is in hand or does not wait is left alone, but for what
+    /// [`unjudged`](Self::unjudged) gave.
     pub fn place(&mut self, heads: Vec<WindowHead>, placed: impl IntoIterator<Item = (u64, Lane)>) -> Placed {
         let mut done = Placed::default();
-        let Self { lanes: Some(lanes), unsettled, redeliveries, claimed, .. } = self else { return done };
+        let Self { lanes: Some(lanes), unsettled, redeliveries, claimed, due, .. } = self else { return done };
         if !lanes.sorts {
             return done;
         }
@@ -136,6 +189,14 @@ impl Queue {
         }
         for (sequence, lane) in placed {
             let waits = unsettled.contains(sequence) || redeliveries.contains(sequence);
+            if lanes.unjudged.remove(sequence) {
+                let due_ms = due.get(&sequence).copied();
+                let is_attempted = due_ms.is_some() || claimed.contains_key(&sequence);
+                if is_attempted && lane == Lane::Urgent {
+                    done.has_more |= lanes.is_urgent_after_all(sequence, due_ms, waits);
+                }
+                continue;
+            }
             if !waits || claimed.contains_key(&sequence) || !lanes.placed.insert(sequence) {
                 continue;
             }

@@ -267,6 +267,32 @@ fn what_is_displaced_is_placed_anew_and_what_is_urgent_in_flight_or_a_digest_sta
 }
 
 #[test]
+fn what_was_urgent_among_what_was_attempted_is_so_again_once_it_is_looked_at() {
+    let mut queue = sorting(7);
+    queue.place(Vec::new(), (0..6).map(|sequence| (sequence, Lane::Urgent)));
+    let claims = queue.claim(6, 0);
+    [(0, 300), (1, 200), (2, 100)].map(|(sequence, due_ms)| queue.settle(sequence, 1, &scheduled(due_ms)));
+    queue.give_back(claims[5]);
+    queue.sort(true, 0);
+    assert_eq!((queue.unjudged(9), queue.urgent(), queue.has_urgent(999)), (vec![], 0, false));
+    assert!(queue.look_at_attempted());
+    assert_eq!((queue.unjudged(2), queue.unjudged(9)), (vec![0, 1], vec![0, 1, 2, 3, 4, 5]), "until they are placed");
+    queue.settle(4, 1, &OutcomeState::Delivered);
+    let (some, others) = (queue.look_at_some(9), queue.look_at_some(9));
+    assert_eq!([some, others], [(vec![0, 1, 2, 3, 5], true), (vec![6], false)], "in turn");
+    let lanes = [Lane::Urgent, Lane::Ready, Lane::Window(A), Lane::Urgent];
+    let placed = queue.place(vec![head(A, 50)], (0..4).zip(lanes).chain([(5, Lane::Urgent), (4, Lane::Urgent)]));
+    assert!(placed.has_more && queue.unjudged(9).is_empty());
+    assert_eq!((queue.urgent(), queue.windows(0).open), (3, vec![(head(A, 50), 0)]), "no window takes any");
+    assert_eq!(queue.claim_within(9, true, 0), [claims[5]], "what was handed back");
+    assert_eq!(sequences(&queue.claim_within(9, true, 999)), [0]);
+    queue.settle(3, 1, &scheduled(400));
+    assert_eq!(sequences(&queue.claim(9, 999)), [3, 2, 1], "what was in flight is urgent when it is tried again");
+    queue.sort(false, 0);
+    assert!(!queue.look_at_attempted(), "where nothing is sorted nothing is urgent");
+}
+
+#[test]
 fn urgent_first_attempts_go_on_where_others_do_not_up_to_a_bound() {
     let most = URGENT_SCHEDULED_MAX as u64;
     let mut queue = sorting(most + 2);
@@ -500,6 +526,7 @@ enum Step {
     Offer,
     Dissolve,
     Displace,
+    Judge(u8),
     GiveUp(u64),
     Replay(u64),
     Sort(bool),
@@ -517,6 +544,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::Offer),
         1 => Just(Step::Dissolve),
         1 => Just(Step::Displace),
+        2 => any::<u8>().prop_map(Step::Judge),
         1 => any::<u64>().prop_map(Step::GiveUp),
         1 => any::<u64>().prop_map(Step::Replay),
         1 => prop::bool::weighted(0.8).prop_map(Step::Sort),
@@ -558,6 +586,7 @@ impl Both {
                 }
             }
             Step::Place(seed) => self.place(seed),
+            Step::Judge(seed) => self.judge(seed),
             Step::Claim { max, urgent_only } => self.claim(max, urgent_only),
             Step::Settle { at, how } => self.settle(at, how),
             Step::End(seed) => self.end(seed),
@@ -678,6 +707,25 @@ impl Both {
                 Lane::Window(key) if self.windows.contains(&key) => Has::Window(key),
                 Lane::Ready | Lane::Window(_) => Has::Ready,
             });
+        }
+    }
+
+    /// Some of what was attempted is looked at: whether it is urgent.
+    fn judge(&mut self, seed: u8) {
+        let has_any = self.queue.look_at_attempted();
+        let is_attempted = |known: &Known| {
+            let is_scheduled = matches!(known.place, Place::Scheduled { .. });
+            is_scheduled || known.is_in_hand && !matches!(known.has, Some(Has::Digest(_)))
+        };
+        let attempted = self.known.iter().filter(|(_, known)| self.sorts && is_attempted(known));
+        let attempted: Vec<u64> = attempted.map(|(sequence, _)| *sequence).collect();
+        assert_eq!((has_any, self.queue.unjudged(1 << 20)), (!attempted.is_empty(), attempted));
+        let some = self.queue.unjudged(1 + usize::from(seed % 7));
+        let is_urgent = |sequence: &u64| (sequence + u64::from(seed)).is_multiple_of(2);
+        let lane_of = |sequence: u64| (sequence, if is_urgent(&sequence) { Lane::Urgent } else { Lane::Ready });
+        self.queue.place(Vec::new(), some.iter().copied().map(lane_of));
+        for sequence in some.into_iter().filter(is_urgent) {
+            self.known.get_mut(&sequence).expect("known").has.get_or_insert(Has::Urgent);
         }
     }
 
