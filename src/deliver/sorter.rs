@@ -3,9 +3,11 @@
 //! It claims nothing and attempts nothing, so whatever becomes of it nothing is lost: a worker whose sorter hangs has less to do. It looks at
 //! a delivery once. A digest is put together from what the sorter knows of its windows; after a restart it is read again.
 //!
-//! [`place`]: lanes are given. [`end`]: windows are ended. [`prepare`]: a closed digest is put together; [`mod@together`]: what that is.
+//! [`place`]: lanes are given. [`end`]: windows are ended. [`lacking`]: which digest is put together next; `prepare`: that
+//! it is; [`mod@together`]: what that is.
 
 mod end;
+mod lacking;
 mod place;
 mod prepare;
 #[cfg(test)]
@@ -16,23 +18,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 
-use self::prepare::{Durable, Prepared, Preparing};
+use self::lacking::{Made, Tries};
 pub use self::together::{Parts, together};
 use super::section::Section;
-use super::sorting::{Fold, Gathering, Leftover, Sorting, Windows};
+use super::sorting::{Gathering, Leftover, Sorting, Windows};
 use super::worker::WorkerParts;
-use crate::store::{self, DigestId, NameId, QueueWatch, StoreError, WindowHead};
+use crate::store::{DigestId, NameId, QueueWatch, WindowHead};
 use crate::time::{Instant, sleep_until};
 
 /// How soon a sorter looks again whether a digest that could not go out can.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// So often in a row putting a digest together may panic.
-const PANICS_MAX: u32 = 3;
-/// So often in a row its events may be unreadable, once in [`LOOK_AGAIN`]: a disk that answers again within a minute splits no digest, and one that
-/// does not holds up nothing else.
-const FAILURES_MAX: u32 = 60;
 /// The clock on the wall may be set: how long quiet hours last is looked at so often, at least.
 const LOOK_AT_WALL: Duration = Duration::from_secs(60);
 
@@ -46,12 +43,9 @@ pub struct Sorter {
     /// What was there when it began has its lane.
     is_backlog_placed: bool,
     /// Digests that are being put together: one, mostly.
-    preparing: JoinSet<Result<Prepared, StoreError>>,
-    /// None is put together before then.
-    rests_until: Option<Instant>,
-    /// How often that has panicked, and how often it has failed, one time after the other.
-    panics: u32,
-    failures: u32,
+    preparing: JoinSet<Made>,
+    /// How often that has failed, of those with which it has.
+    tries: HashMap<DigestId, Tries>,
     /// Where digests go, as far as that is known: of those that are not settled.
     addresses: HashMap<DigestId, u64>,
     is_quiet: bool,
@@ -69,9 +63,7 @@ impl Sorter {
             leftover: None,
             is_backlog_placed: false,
             preparing: JoinSet::new(),
-            rests_until: None,
-            panics: 0,
-            failures: 0,
+            tries: HashMap::new(),
             addresses: HashMap::new(),
             is_quiet: false,
             destination,
@@ -111,7 +103,7 @@ impl Sorter {
                     has_more = true;
                 }
                 () = self.state.changed() => {}
-                Some(prepared) = self.preparing.join_next() => self.prepared(prepared),
+                Some(Ok(made)) = self.preparing.join_next() => self.made(made),
                 () = status.sorted().told() => self.say_changed(),
                 () = sleep_until(again) => {}
             }
@@ -203,64 +195,5 @@ impl Sorter {
         let now_ms = self.parts.clock.arrival_ms();
         let wait = Duration::from_millis(quiet.changes_ms(now_ms).saturating_sub(now_ms));
         Some(Instant::now() + wait.min(LOOK_AT_WALL))
-    }
-
-    /// One has been put together, or that has failed: then it is tried again a little later. One that panics or fails again and again cannot be
-    /// one message, and goes out as what it is made of.
-    fn prepared(&mut self, prepared: Result<Result<Prepared, StoreError>, JoinError>) {
-        let has_panicked = prepared.is_err();
-        if let Ok(Ok(Prepared { id, address })) = prepared {
-            self.addresses.insert(id, address);
-            (self.rests_until, self.panics, self.failures) = (None, 0, 0);
-            return;
-        }
-        if let Ok(Err(error)) = prepared {
-            let destination = self.section.config.name.as_str();
-            tracing::warn!(destination, %error, "the events of a digest cannot be read; it is tried again");
-        }
-        self.rests_until = Some(Instant::now() + LOOK_AGAIN);
-        self.panics += u32::from(has_panicked);
-        self.failures += u32::from(!has_panicked);
-        if self.panics >= PANICS_MAX || self.failures >= FAILURES_MAX {
-            (self.panics, self.failures) = (0, 0);
-            let sorted = self.parts.status.sorted();
-            let lacking = self.parts.queue.digests().into_iter().filter(|digest| sorted.digest(digest.id).is_none());
-            lacking.for_each(|digest| self.parts.queue.dissolve(digest.id));
-        }
-    }
-
-    /// Has the next digest put together that is not, one at a time. Returns when to come back, where it rests.
-    fn prepare_next(&mut self) -> Option<Instant> {
-        while let Some(prepared) = self.preparing.try_join_next() {
-            self.prepared(prepared);
-        }
-        self.rests_until.take_if(|until| *until <= Instant::now());
-        let digests = self.parts.queue.digests();
-        if !self.section.config.destination.digests() {
-            digests.iter().for_each(|digest| self.parts.queue.dissolve(digest.id));
-        } else if self.preparing.is_empty() && self.rests_until.is_none() {
-            // One may have been offered by a sorter whose digests are gone.
-            let sorted = self.parts.status.sorted();
-            let is_lacking = |digest: &&store::Digest| !digest.is_offered || sorted.digest(digest.id).is_none();
-            if let Some(digest) = digests.iter().find(is_lacking).cloned() {
-                self.prepare(digest, Vec::new(), None);
-            }
-        }
-        let is_there = |id: &DigestId| digests.iter().any(|digest| digest.id == *id);
-        self.addresses.retain(|id, _| is_there(id));
-        self.parts.status.sorted().forget_all_but(|id| is_there(&id));
-        self.rests_until
-    }
-
-    /// Beside the rest: what is urgent is given its lane meanwhile.
-    fn prepare(&mut self, digest: store::Digest, folds: Vec<Fold>, durable: Option<Durable>) {
-        let preparing = Preparing {
-            queue: self.parts.queue.clone(),
-            store: self.parts.store.clone(),
-            status: self.parts.status.clone(),
-            section: self.section.clone(),
-            destination: self.destination,
-        };
-        self.preparing.spawn(preparing.prepare(digest, folds, durable));
     }
 }

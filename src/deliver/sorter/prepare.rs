@@ -23,7 +23,6 @@ pub type Durable = Answer<'static, Option<DigestId>>;
 
 /// A digest that has been put together.
 pub struct Prepared {
-    pub id: DigestId,
     /// Where it goes, where that depends on its events; else 0.
     pub address: u64,
 }
@@ -65,7 +64,7 @@ impl Preparing {
         self.queue.offer(digest.id);
         // Also where it was offered by one whose digests are gone.
         self.queue.wake();
-        Ok(Prepared { id: digest.id, address })
+        Ok(Prepared { address })
     }
 
     fn sorting(&self) -> Option<&Sorting> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use self::faulty::Reading;
 use self::scene::{Scene, run};
-use super::{FAILURES_MAX, PANICS_MAX};
+use super::lacking::{FAILURES_MAX, PANICS_MAX};
 use crate::deliver::sorting::windows::GROUPS_MAX;
 use crate::destination::{Outcome, Reason};
 use crate::store::journal::by_hand::Selection;
@@ -184,6 +184,32 @@ fn a_digest_at_which_putting_it_together_panics_goes_out_as_one_below_a_bound_an
     };
     assert_eq!(after_panics(PANICS_MAX - 1), (vec![vec![1, 2, 3]], true));
     assert_eq!(after_panics(PANICS_MAX), (vec![vec![1], vec![2], vec![3]], false));
+}
+
+#[test]
+fn a_digest_that_cannot_be_put_together_costs_only_itself() {
+    for reading in [Reading::Fails, Reading::Panics] {
+        run(async move {
+            let mut scene = Scene::new("12:00", ALL);
+            scene.desk.answer([later(30), later(30)]);
+            for at in ["here", "there"] {
+                scene.send_some(2, &format!(r#""type":"bounced","at":"{at}""#));
+            }
+            scene.pass(10 * MINUTE + 5).await;
+            let got = scene.got();
+            assert_eq!(scene.numbers(), [[1, 2], [3, 4]]);
+            let broken = scene.queue().digests()[0].id;
+            *scene.faults.broken.lock().expect("nobody panicked with it") = Some((broken, reading));
+            scene.kill().await;
+            scene.pass(40).await;
+            let other = scene.got().into_iter().skip(2).find(|other| other.id == got[1].id);
+            assert_eq!(other.map(|other| other.numbers), Some(vec![3, 4]), "as one, while the first is tried again");
+            scene.pass(2 * MINUTE).await;
+            let mut numbers = scene.numbers()[2..].to_vec();
+            numbers.sort();
+            assert_eq!((numbers, scene.waits()), (vec![vec![1], vec![2], vec![3, 4]], (0, 0)));
+        });
+    }
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub(super) enum Reading {
 pub(super) struct QueueFaults {
     /// Of the next readings of members, in order.
     pub(super) readings: Mutex<VecDeque<Reading>>,
+    /// A digest, and what reading its members comes to each time.
+    pub(super) broken: Mutex<Option<(DigestId, Reading)>>,
     /// How many were asked for.
     pub(super) asked: Mutex<usize>,
     /// The event that a digest is claimed with is damaged.
@@ -134,8 +136,10 @@ impl Lanes for Faulty {
 
     fn members(&self, of: DigestId, after: Option<EventId>, room: Room) -> Answer<'static, Vec<Arc<StoredEvent>>> {
         *self.faults.asked.lock().expect("nobody panicked with it") += 1;
-        let reading = self.faults.readings.lock().expect("nobody panicked with it").pop_front();
-        match reading {
+        let broken = *self.faults.broken.lock().expect("nobody panicked with it");
+        let broken = broken.filter(|(id, _)| *id == of).map(|(_, reading)| reading);
+        let next = || self.faults.readings.lock().expect("nobody panicked with it").pop_front();
+        match broken.or_else(next) {
             Some(Reading::Fails) => {
                 std::future::ready(Err(StoreError::Unavailable("a disk that does not answer".to_owned()))).boxed()
             }
