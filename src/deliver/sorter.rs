@@ -87,7 +87,7 @@ impl Sorter {
             if has_more {
                 has_more = self.place_some().await;
             }
-            let again = [self.end_some(), self.prepare_next()].into_iter().flatten().min();
+            let again = [self.end_some(), self.prepare_next(), self.hasten_probe()].into_iter().flatten().min();
             if has_more {
                 tokio::task::yield_now().await;
                 continue;

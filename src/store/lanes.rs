@@ -32,9 +32,10 @@ use crate::event::EventId;
 /// itself. A group for each event gathers nothing, and a window takes a hundred bytes and a look at each act on many deliveries.
 pub const WINDOWS_MAX: usize = 1024;
 
-/// Closed digests of a destination that are not settled. With so many of them windows stay open and go on collecting: that costs less
-/// than one more message to who takes none.
-pub const DIGESTS_MAX: usize = 16;
+/// Closed digests of a destination that are not settled. With so many of them windows stay open and go on collecting. Each takes its text, some
+/// hundred kilobytes at most, and a look at each act on many deliveries; and of as many addresses as this each may have one that it does not
+/// take, and no other address waits for it.
+pub const DIGESTS_MAX: usize = 64;
 
 /// Names a group: a fingerprint of what its events have in common, and of where they go. It says nothing of them to who does not know
 /// them already.
@@ -159,6 +160,9 @@ pub trait Lanes: Send + Sync {
     /// Has a digest be claimed when it is due, whether the section sorts or not. Not durable: after a start none is offered. For one that is
     /// offered, or is none any more, nothing changes.
     fn offer(&self, id: DigestId);
+
+    /// Has a digest that waits for another attempt be due now. Not durable. For one that is due, in flight, or none any more, nothing changes.
+    fn hasten(&self, id: DigestId);
 
     /// A digest is none any more, since it cannot go out as one: what was in it is ready, and as old as it was, so that no window puts it
     /// together again. One that is in flight is left alone. Written within 100 ms and durable within a second.

@@ -1,15 +1,26 @@
 //! Windows that are over are ended as soon as their digest can go out; until then they go on collecting.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::{LOOK_AGAIN, LOOK_AT_WALL, Sorter};
+use crate::deliver::sorting::Fold;
 use crate::deliver::sorting::windows::{GROUPS_MAX, Over};
-use crate::store::{self, DIGESTS_MAX, DigestId, OpenWindows, QueueState};
+use crate::store::{self, DIGESTS_MAX, DigestId, OpenWindows, QueueState, WindowHead};
 use crate::time::Instant;
 
 /// While the other side is down, and a digest that it did not take waits for another attempt, the next one is closed no sooner than this: an
 /// hour of outage is not a message for each window, and a digest that is never taken is not the only one that is ever tried.
 const CLOSED_APART: Duration = Duration::from_secs(30 * 60);
+/// Digests that no attempt was made at, or whose attempt is in flight. With so many of them windows go on collecting: that costs less than one
+/// more message to who takes none.
+pub(super) const UNTRIED_MAX: usize = 16;
+/// Digests to the one place where all go.
+pub(super) const TO_ONE_PLACE_MAX: usize = 16;
+/// Digests to one of several addresses: one that takes nothing leaves the others their room.
+pub(super) const TO_ONE_ADDRESS_MAX: usize = 4;
+/// With so many digests in all, an address has no second one: what is left of [`DIGESTS_MAX`] is for those that have none.
+pub(super) const SECONDS_MAX: usize = 16;
 
 /// What there is beside the windows that are over.
 struct Beside {
@@ -53,6 +64,37 @@ impl Sorter {
         [wall, later, next].into_iter().flatten().min()
     }
 
+    /// While the other side is down and something waits in windows, what could go by itself would be tried as a probe; where there is no
+    /// such thing, a digest is that waits for another attempt, and goes where one of these goes. Returns when to look again.
+    pub(super) fn hasten_probe(&mut self) -> Option<Instant> {
+        let QueueState { state, .. } = self.state.borrow().clone();
+        let is_down = state.open_since_ms.is_some() && state.paused.is_none() && !self.is_quiet;
+        // Where attempts are counted, those of an outage would use them up.
+        let has_attempts = self.section.config.policy.attempts_max.is_none();
+        if !is_down || !has_attempts {
+            return None;
+        }
+        let has_some = |(head, fold): (&WindowHead, &Fold)| (fold.count > 0).then_some(head.address);
+        let sorted = self.parts.status.sorted();
+        let gathered: HashSet<u64> = sorted.windows(|windows| windows.iter().filter_map(has_some).collect());
+        if gathered.is_empty() {
+            return None;
+        }
+        let now_ms = self.parts.clock.now_ms();
+        if self.parts.queue.windows().others == 0 {
+            let digests = self.parts.queue.digests();
+            let waiting = digests.iter().filter(|digest| digest.is_offered && digest.due_ms > Some(now_ms));
+            // Of another address it would say nothing of this one, and hold up what does.
+            let is_of_these =
+                |digest: &&store::Digest| self.addresses.get(&digest.id).is_some_and(|at| gathered.contains(at));
+            // The soonest is the one for which it is longest that it was tried.
+            if let Some(next) = waiting.filter(is_of_these).min_by_key(|digest| digest.due_ms) {
+                self.parts.queue.hasten(next.id);
+            }
+        }
+        Some(Instant::now() + LOOK_AGAIN)
+    }
+
     fn beside(&mut self) -> Beside {
         Beside { state: self.state.see(), windows: self.parts.queue.windows(), digests: self.parts.queue.digests() }
     }
@@ -68,22 +110,30 @@ impl Sorter {
         if beside.are_empty(over) {
             return Ok(());
         }
-        if self.is_quiet {
-            return Err(now + LOOK_AT_WALL);
-        }
         // One address that takes nothing holds up no other.
         let goes_elsewhere =
             |digest: &&store::Digest| self.addresses.get(&digest.id).is_some_and(|at| *at != over.address);
-        let is_one_waiting =
-            digests.iter().filter(|digest| !goes_elsewhere(digest)).any(|digest| digest.due_ms.is_none());
+        let to_it = || digests.iter().filter(|digest| !goes_elsewhere(digest));
+        let to_it_max = match over.address {
+            0 => TO_ONE_PLACE_MAX,
+            _ if digests.len() < SECONDS_MAX => TO_ONE_ADDRESS_MAX,
+            _ => 1,
+        };
+        let untried = digests.iter().filter(|digest| digest.due_ms.is_none()).count();
+        if untried >= UNTRIED_MAX || to_it().count() >= to_it_max {
+            return Err(now + LOOK_AGAIN);
+        }
+        if self.is_quiet {
+            return Err(now + LOOK_AT_WALL);
+        }
+        let is_one_waiting = to_it().any(|digest| digest.due_ms.is_none());
         let now_ms = self.parts.clock.now_ms();
         let can_go =
             |digest: &&store::Digest| digest.is_offered && digest.due_ms.is_some_and(|due_ms| due_ms <= now_ms);
-        let elsewhere = digests.iter().filter(goes_elsewhere).filter(can_go);
-        // What else can go now can be the probe of whether it works again.
-        let has_probe = windows.others > elsewhere.count() as u64;
+        // What else can go now can be the probe of whether it works again. A digest that was not taken may never be.
+        let has_probe = windows.others > digests.iter().filter(can_go).count() as u64;
         let was_closed = |digest: &store::Digest| now_ms < digest.closed_ms + CLOSED_APART.as_millis() as u64;
-        let is_one_enough = has_probe || digests.iter().filter(|digest| !goes_elsewhere(digest)).any(was_closed);
+        let is_one_enough = has_probe || to_it().any(was_closed);
         if state.paused.is_some() || is_one_waiting || (state.open_since_ms.is_some() && is_one_enough) {
             return Err(now + LOOK_AGAIN);
         }

@@ -6,11 +6,14 @@ mod desk;
 mod faulty;
 mod scene;
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use self::desk::Got;
 use self::faulty::Reading;
 use self::scene::{Scene, run};
+use super::end::{SECONDS_MAX, TO_ONE_ADDRESS_MAX, TO_ONE_PLACE_MAX, UNTRIED_MAX};
 use super::lacking::{FAILURES_MAX, PANICS_MAX};
 use crate::deliver::sorting::windows::GROUPS_MAX;
 use crate::destination::{Outcome, Reason};
@@ -279,8 +282,8 @@ fn while_the_other_side_is_down_there_is_always_something_to_probe_with_and_not_
     run(async {
         let keys = format!("{ALL}\nretry: {{ initial: 5h, max: 10h }}");
         let mut scene = Scene::new("00:00", &keys);
-        // Five failures open the breaker; one of them is a digest that is never taken.
-        scene.desk.answer((0..6).map(|_| Outcome::retry("503")));
+        // Five failures open the breaker; a digest that is never taken comes behind them.
+        scene.desk.answer((0..5).map(|_| Outcome::retry("503")));
         scene.send_some(5, URGENT);
         scene.send_some(2, r#""type":"bounced","poison":1"#);
         scene.pass(11 * MINUTE).await;
@@ -291,11 +294,47 @@ fn while_the_other_side_is_down_there_is_always_something_to_probe_with_and_not_
         );
         scene.send_some(2, BOUNCED);
         scene.pass(15 * MINUTE).await;
-        assert_eq!(scene.numbers().len(), 6, "its window is over, and it goes on collecting");
+        let probes = scene.numbers()[6..].to_vec();
+        assert!(probes.len() >= 10 && probes.iter().all(|probe| *probe == [6, 7]), "{probes:?}");
         scene.send_some(1, BOUNCED);
         scene.pass(20 * MINUTE).await;
         assert!(scene.numbers().contains(&vec![8, 9, 10]), "{:?}", scene.got());
         assert!(scene.store().state(scene.id()).open_since_ms.is_none());
+    });
+}
+
+/// What was tried in an outage of two hours, by number of the minute, and all that was given up; an event comes each minute.
+async fn after_an_outage(keys: &str) -> (Vec<Got>, u64) {
+    let mut scene = Scene::new("08:00", keys);
+    scene.desk.show_down(true);
+    for minute in 0..125 {
+        if minute == 120 {
+            scene.desk.show_down(false);
+        }
+        scene.send(BOUNCED);
+        scene.pass(MINUTE).await;
+    }
+    (scene.got(), scene.store().dead(scene.id()).len())
+}
+
+#[test]
+fn after_an_outage_the_first_message_comes_as_soon_with_a_digest_as_without() {
+    for keys in ["", ALL] {
+        run(async {
+            let (got, _) = after_an_outage(keys).await;
+            let first = got.iter().map(|got| got.at).find(|at| *at >= 120);
+            assert!(first.is_some_and(|at| at <= 121), "{keys}: {first:?}");
+            let ids: HashSet<&str> = got.iter().filter(|got| got.at < 120).map(|got| got.id.as_str()).collect();
+            assert!(keys.is_empty() || ids.len() <= 5, "a message or two an hour: {ids:?}");
+        });
+    }
+}
+
+#[test]
+fn an_outage_uses_up_no_attempts_of_a_digest_where_they_are_counted() {
+    run(async {
+        let (_, dead) = after_an_outage(&format!("{ALL}\nretry: {{ max_attempts: 12 }}")).await;
+        assert_eq!(dead, 0);
     });
 }
 
@@ -369,42 +408,106 @@ fn a_full_disk_when_a_window_ends_and_then_a_kill_lose_nothing_and_double_nothin
     });
 }
 
+/// What waits is claimed, and is to be tried again some day. Returns how much it was.
+async fn put_off(scene: &Scene) -> usize {
+    let claims = claim(scene, 100).await;
+    for claim in &claims {
+        let retry =
+            Settlement::Scheduled { attempts: 1, first_attempt_ms: 1, due_ms: u64::MAX, reason: "503".to_owned() };
+        settle(scene, *claim, retry);
+    }
+    claims.len()
+}
+
+/// Two events to each of some addresses, and the end of their windows.
+async fn windows_to(scene: &mut Scene, addresses: std::ops::Range<usize>) {
+    for at in addresses {
+        scene.send_some(2, &format!(r#""type":"bounced","at":"{at}""#));
+    }
+    // Some are looked at a second later, and each is on the disk before it is tried.
+    scene.pass(10 * MINUTE + 20).await;
+}
+
 #[test]
-fn with_as_many_digests_as_there_may_be_no_window_is_ended_and_with_one_less_the_empty_one_goes() {
+fn with_as_many_digests_to_one_place_as_there_may_be_its_window_goes_on_collecting_and_with_one_less_it_ends() {
     run(async {
-        let mut scene = Scene::without_worker("12:00", "digest: { every: 10m, first: 1, max: 1000 }");
-        let mut digests = Vec::new();
-        for number in 0..DIGESTS_MAX {
-            scene.send_some(2, &format!(r#""type":"t{number}""#));
-            scene.pass(2).await;
-            let first = claim(&scene, 100).await;
-            assert_eq!(first.len(), 1);
-            settle(&scene, first[0], Settlement::Delivered { attempts: 1 });
-            scene.pass(10 * MINUTE).await;
-            let [digest] = claim(&scene, 100).await[..] else { panic!("one digest is due") };
-            let retry =
-                Settlement::Scheduled { attempts: 1, first_attempt_ms: 1, due_ms: u64::MAX, reason: "503".to_owned() };
-            settle(&scene, digest, retry);
-            digests.push(digest);
+        let mut scene = Scene::without_worker("12:00", ALL);
+        for _ in 0..TO_ONE_PLACE_MAX {
+            scene.send_some(2, BOUNCED);
+            scene.pass(10 * MINUTE + 5).await;
+            assert_eq!(put_off(&scene).await, 1);
         }
-        assert_eq!(scene.queue().digests().len(), DIGESTS_MAX);
-        scene.send(r#""type":"empty""#);
-        scene.send_some(2, r#""type":"full""#);
-        scene.pass(2).await;
-        for first in claim(&scene, 100).await {
-            settle(&scene, first, Settlement::Delivered { attempts: 1 });
-        }
+        scene.send_some(2, BOUNCED);
         scene.pass(20 * MINUTE).await;
-        let open = |scene: &Scene| scene.queue().windows().open.iter().map(|(_, count)| *count).sum::<u64>();
-        assert_eq!(
-            (scene.queue().windows().open.len(), open(&scene), scene.queue().digests().len()),
-            (2, 1, DIGESTS_MAX)
-        );
+        assert_eq!((scene.waits().0, scene.queue().digests().len()), (2, TO_ONE_PLACE_MAX));
         scene.store().retry_now(scene.id());
-        let one = claim(&scene, 1).await.remove(0);
-        settle(&scene, one, Settlement::Delivered { attempts: 2 });
+        settle(&scene, claim(&scene, 1).await[0], Settlement::Delivered { attempts: 2 });
         scene.pass(5).await;
-        assert_eq!((scene.queue().windows().open.len(), scene.queue().digests().len()), (0, DIGESTS_MAX));
+        assert_eq!((scene.waits().0, scene.queue().digests().len()), (0, TO_ONE_PLACE_MAX));
+    });
+}
+
+#[test]
+fn one_address_has_a_few_digests_and_only_one_where_there_are_many_in_all() {
+    run(async {
+        let mut scene = Scene::without_worker("12:00", ALL);
+        for _ in 0..TO_ONE_ADDRESS_MAX {
+            windows_to(&mut scene, 0..1).await;
+            assert_eq!(put_off(&scene).await, 1);
+        }
+        windows_to(&mut scene, 0..1).await;
+        assert_eq!((put_off(&scene).await, scene.waits().0), (0, 2), "it has as many as it may");
+        let others = SECONDS_MAX - TO_ONE_ADDRESS_MAX;
+        windows_to(&mut scene, 1..others).await;
+        assert_eq!((put_off(&scene).await, scene.waits().0), (others - 1, 2), "and others have theirs");
+        windows_to(&mut scene, 1..3).await;
+        assert_eq!((put_off(&scene).await, scene.waits().0), (1, 4), "one more, and there are many");
+        windows_to(&mut scene, 50..51).await;
+        assert_eq!((put_off(&scene).await, scene.waits().0), (1, 4), "who has none has one all the same");
+    });
+}
+
+#[test]
+fn with_as_many_digests_as_there_may_be_in_all_no_window_is_ended_and_with_one_less_it_is() {
+    run(async {
+        let mut scene = Scene::without_worker("12:00", ALL);
+        let mut addresses = 0;
+        for some in [UNTRIED_MAX, UNTRIED_MAX, UNTRIED_MAX, DIGESTS_MAX - 3 * UNTRIED_MAX - 1, 1] {
+            windows_to(&mut scene, addresses..addresses + some).await;
+            assert_eq!((put_off(&scene).await, scene.waits().0), (some, 0));
+            addresses += some;
+        }
+        windows_to(&mut scene, addresses..addresses + 1).await;
+        assert_eq!((put_off(&scene).await, scene.waits().0, scene.queue().digests().len()), (0, 2, DIGESTS_MAX));
+        scene.store().retry_now(scene.id());
+        settle(&scene, claim(&scene, 1).await[0], Settlement::Delivered { attempts: 2 });
+        scene.pass(5).await;
+        assert_eq!((scene.waits().0, scene.queue().digests().len()), (0, DIGESTS_MAX));
+    });
+}
+
+#[test]
+fn of_digests_that_were_not_tried_there_are_no_more_than_a_few_at_once() {
+    run(async {
+        let mut scene = Scene::without_worker("12:00", ALL);
+        windows_to(&mut scene, 0..UNTRIED_MAX + 1).await;
+        assert_eq!((scene.queue().digests().len(), scene.waits().0), (UNTRIED_MAX, 2));
+        assert_eq!(put_off(&scene).await, UNTRIED_MAX);
+        scene.pass(5).await;
+        assert_eq!((scene.queue().digests().len(), scene.waits().0), (UNTRIED_MAX + 1, 0));
+    });
+}
+
+#[test]
+fn many_addresses_that_take_nothing_hold_up_no_other() {
+    run(async {
+        let mut scene = Scene::new("12:00", ALL);
+        let bad = 0..DIGESTS_MAX / 2;
+        bad.clone().for_each(|at| scene.desk.refuse(&at.to_string()));
+        for _ in 0..12 {
+            windows_to(&mut scene, bad.start..bad.end + 1).await;
+            assert!(scene.numbers().iter().any(|numbers| numbers.contains(&scene.sent())), "to the good one");
+        }
     });
 }
 

@@ -146,6 +146,13 @@ impl Lanes for JournalQueue {
         }
     }
 
+    fn hasten(&self, id: DigestId) {
+        let now_ms = self.journal.clock.now_ms();
+        if self.here(|queue| queue.hasten(id, now_ms)) == Some(true) {
+            self.destination.wakeup.notify_one();
+        }
+    }
+
     fn dissolve(&self, id: DigestId) {
         self.here(|queue| {
             if queue.dissolve(id) {

@@ -14,7 +14,7 @@
 //! | a bulk act's record | 128 chunks of 65 536 events ([`CHUNKS_MAX`](format::CHUNKS_MAX)) | a megabyte |
 //! | a reason, a name | 1024 bytes ([`TEXT_MAX`](format::TEXT_MAX)) | they are kept for each delivery |
 //! | scheduled retries of a destination | 10 000 ([`SCHEDULED_MAX`]) | they alone cost memory; beyond, no first attempts |
-//! | windows, unsettled digests of a destination | 1024, 16 ([`WINDOWS_MAX`](super::WINDOWS_MAX), [`DIGESTS_MAX`](super::DIGESTS_MAX)) | each is looked at by what acts on many deliveries |
+//! | windows, unsettled digests of a destination | 1024, 64 ([`WINDOWS_MAX`](super::WINDOWS_MAX), [`DIGESTS_MAX`](super::DIGESTS_MAX)) | each is looked at by what acts on many deliveries |
 //! | what a destination remembers between attempts | 10 000 texts of 1 KiB ([`REMEMBERED_MAX`](super::REMEMBERED_MAX)) | they lie in memory |
 //! | events in memory | 8 MiB of bodies ([`RECENT_BODIES_MAX`]) | a destination that keeps up never reads the disk |
 //! | an outcome not yet written, not yet synced | 100 ms, 1 s ([`OUTCOMES_WRITTEN_WITHIN`], [`OUTCOMES_SYNCED_WITHIN`]) | what a crash may make happen twice |

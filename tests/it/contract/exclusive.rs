@@ -165,6 +165,10 @@ impl Lanes for HeldQueue {
         self.queue.offer(id);
     }
 
+    fn hasten(&self, id: DigestId) {
+        self.queue.hasten(id);
+    }
+
     fn dissolve(&self, id: DigestId) {
         self.queue.dissolve(id);
     }

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
-use crate::destination::{Delivery, Destination, Outcome, Outcomes, Preview, Unsent};
+use crate::destination::{Delivery, Destination, Outcome, Outcomes, Preview, Reason, Unsent};
 use crate::secret::Secret;
 use crate::time::{Clock, MINUTE_MS};
 
@@ -27,7 +27,7 @@ pub(super) struct Got {
     pub(super) groups: Vec<String>,
 }
 
-/// A destination. Where the event says `at`, that is the address it goes to.
+/// A destination. Where the event says `at`, that is the address it goes to; where it says `poison`, it is never taken.
 #[derive(Debug)]
 pub(super) struct Desk {
     clock: Clock,
@@ -36,6 +36,9 @@ pub(super) struct Desk {
     answers: Mutex<VecDeque<Outcome>>,
     /// Addresses that answer nothing at all.
     silent: Mutex<HashSet<String>>,
+    /// Addresses that are to be tried again, for themselves alone.
+    refused: Mutex<HashSet<String>>,
+    is_down: AtomicBool,
     takes_one_by_one: AtomicBool,
 }
 
@@ -47,6 +50,8 @@ impl Desk {
             got: Mutex::default(),
             answers: Mutex::default(),
             silent: Mutex::default(),
+            refused: Mutex::default(),
+            is_down: AtomicBool::default(),
             takes_one_by_one: AtomicBool::default(),
         }
     }
@@ -58,6 +63,29 @@ impl Desk {
 
     pub(super) fn silence(&self, address: &str) {
         self.silent.lock().expect("nobody panicked with it").insert(address.to_owned());
+    }
+
+    pub(super) fn refuse(&self, address: &str) {
+        self.refused.lock().expect("nobody panicked with it").insert(address.to_owned());
+    }
+
+    /// It answers nothing but 503, or it is well again.
+    pub(super) fn show_down(&self, is_down: bool) {
+        self.is_down.store(is_down, Ordering::Relaxed);
+    }
+
+    /// What an attempt comes to.
+    fn answer_of(&self, delivery: &Delivery, address: &str) -> Outcome {
+        let all = delivery.digest.iter().flat_map(|digest| &digest.events).chain([delivery]);
+        if self.is_down.load(Ordering::Relaxed) || all.into_iter().any(|event| !field(event, "poison").is_null()) {
+            return Outcome::retry("503");
+        }
+        if self.refused.lock().expect("nobody panicked with it").contains(address) {
+            let reason = Reason { is_of_one: true, ..Reason::new("a mailbox that is full") };
+            return Outcome::Retry { reason, after: None, holds_all: false };
+        }
+        let answer = self.answers.lock().expect("nobody panicked with it").pop_front();
+        answer.unwrap_or(Outcome::Delivered)
     }
 
     /// It makes no message of several deliveries.
@@ -97,8 +125,7 @@ impl Destination for Desk {
                 if self.silent.lock().expect("nobody panicked with it").contains(&address) {
                     std::future::pending::<()>().await;
                 }
-                let answer = self.answers.lock().expect("nobody panicked with it").pop_front();
-                outcomes.push(answer.unwrap_or(Outcome::Delivered));
+                outcomes.push(self.answer_of(delivery, &address));
             }
             outcomes
         }

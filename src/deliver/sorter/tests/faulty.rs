@@ -126,6 +126,10 @@ impl Lanes for Faulty {
         self.queue.offer(id);
     }
 
+    fn hasten(&self, id: DigestId) {
+        self.queue.hasten(id);
+    }
+
     fn dissolve(&self, id: DigestId) {
         self.queue.dissolve(id);
     }

@@ -231,6 +231,11 @@ impl Scene {
         self.sent - count + 1..=self.sent
     }
 
+    /// The number of the last event.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
     /// What has come, in order.
     pub(super) fn got(&self) -> Vec<Got> {
         self.desk.got()

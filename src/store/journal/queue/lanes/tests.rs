@@ -200,6 +200,22 @@ fn windows_in_which_nothing_lies_are_forgotten_and_with_too_many_digests_they_st
 }
 
 #[test]
+fn a_digest_that_waits_for_another_attempt_may_be_tried_sooner() {
+    let mut queue = sorting(1);
+    queue.place(vec![head(A, 100)], [(0, Lane::Window(A))]);
+    queue.end(&[A], id(1), 100, 0);
+    queue.offer(id(1));
+    assert!(!queue.hasten(id(1), 100), "it is due");
+    queue.claim(1, 100);
+    assert!(!queue.hasten(id(1), 100) && !queue.hasten(id(2), 100), "in flight, or none");
+    queue.settle_digest(id(1), 1, &scheduled(900));
+    assert_eq!(queue.claim(1, 200), []);
+    assert!(queue.hasten(id(1), 200) && !queue.hasten(id(1), 200));
+    assert_eq!((queue.next_due(), queue.claim(1, 199).len()), (Some(200), 0));
+    assert_eq!(queue.claim(1, 200)[0].attempts, 1);
+}
+
+#[test]
 fn what_leaves_by_another_way_leaves_its_window_or_digest() {
     let mut queue = sorting(6);
     let lane = |sequence| (sequence, if sequence < 3 { Lane::Window(A) } else { Lane::Window(B) });
@@ -524,6 +540,7 @@ enum Step {
     Settle { at: usize, how: u8 },
     End(u8),
     Offer,
+    Hasten,
     Dissolve,
     Displace,
     Judge(u8),
@@ -542,6 +559,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         5 => (any::<usize>(), 0u8..5).prop_map(|(at, how)| Step::Settle { at, how }),
         2 => any::<u8>().prop_map(Step::End),
         2 => Just(Step::Offer),
+        1 => Just(Step::Hasten),
         1 => Just(Step::Dissolve),
         1 => Just(Step::Displace),
         2 => any::<u8>().prop_map(Step::Judge),
@@ -594,6 +612,12 @@ impl Both {
                 let ids: Vec<DigestId> = self.queue.digests().map(|(id, _)| id).collect();
                 for id in ids {
                     self.queue.offer(id);
+                }
+            }
+            Step::Hasten => {
+                let ids: Vec<DigestId> = self.queue.digests().map(|(id, _)| id).collect();
+                for id in ids {
+                    self.queue.hasten(id, self.now_ms);
                 }
             }
             Step::Dissolve => {

@@ -284,6 +284,17 @@ impl Queue {
         digest.is_some_and(|digest| !std::mem::replace(&mut digest.is_offered, true))
     }
 
+    /// A digest that waits for another attempt is due now. Returns whether it was not.
+    pub fn hasten(&mut self, id: DigestId, now_ms: u64) -> bool {
+        let digest = self.lanes.as_mut().and_then(|lanes| lanes.digests.get_mut(&id));
+        let Some(digest) = digest.filter(|digest| digest.attempts > 0 && !digest.is_in_hand && digest.due_ms > now_ms)
+        else {
+            return false;
+        };
+        digest.due_ms = now_ms;
+        true
+    }
+
     /// A digest that nobody has is none any more: what was in it is ready. Returns whether it was one.
     pub fn dissolve(&mut self, id: DigestId) -> bool {
         let Some(lanes) = &mut self.lanes else { return false };
