@@ -142,7 +142,12 @@ fn gathered(destination: &Value) -> Option<String> {
     let events = number(&digest["events"]);
     let quiet = digest["quiet_until"].as_str().map(|until| format!("  quiet until {}\n", plain(until)));
     let waits = (events > 0).then(|| {
-        let at = digest["at"].as_str().map(|at| format!(", at {}", plain(at))).unwrap_or_default();
+        let at = match (digest["at"].as_str(), destination["state"] == "paused") {
+            (Some(at), false) => format!(", at {}", plain(at)),
+            (Some(at), true) => format!(", when it is resumed, and not before {}", plain(at)),
+            (None, true) => ", when it is resumed".to_owned(),
+            (None, false) => String::new(),
+        };
         let wait = if events == 1 { "waits" } else { "wait" };
         format!("  {} {wait} to go out together{at}\n", deliveries(events))
     });
@@ -189,6 +194,20 @@ mod tests {
             assert!(without.contains("removed from the config 2026-01-02T03:04:05Z\n"), "{without}");
         }
         assert!(!of("paused", 3, Value::Null).contains("removed"));
+    }
+
+    #[test]
+    fn what_waits_together_says_when_it_goes_out_and_what_is_paused_when_it_is_resumed() {
+        let of = |state: &str, at: Value| {
+            let one = value!({ "name": "chat", "state": state, "digest": { "at": at, "events": 2, "quiet_until": null } });
+            let screen = screen(&value!({ "destinations": [one] }), None);
+            let line = screen.lines().find(|line| line.contains("together")).expect("a line").to_owned();
+            line.trim_start_matches("  2 deliveries wait to go out together").to_owned()
+        };
+        assert_eq!(of("up", value!("12:30")), ", at 12:30");
+        assert_eq!(of("paused", value!("12:30")), ", when it is resumed, and not before 12:30");
+        assert_eq!(of("paused", Value::Null), ", when it is resumed");
+        assert_eq!(of("up", Value::Null), "");
     }
 
     #[test]

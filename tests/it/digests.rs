@@ -170,6 +170,28 @@ async fn a_digest_that_is_given_up_makes_a_dead_letter_of_each_and_they_can_be_r
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_over_amid_a_pause_goes_out_when_that_ends_and_nobody_says_a_time() {
+    let slack = SlackServer::hurried([]).await;
+    let relay = TestRelay::start(&chat(&slack, DIGEST)).await;
+    let first = relay.accept(&bounced(0)).await;
+    relay.until(&first, "delivered").await;
+    let mut last = String::new();
+    for number in 1..4 {
+        last = relay.accept(&bounced(number)).await;
+    }
+    held(&relay, 3).await;
+    relay.act("/api/destinations/chat/pause").await;
+    assert!(relay.destination("chat").await["digest"]["at"].is_string(), "its window is not over");
+    relay.act("/api/destinations/chat/digest-now").await;
+    eventually("its window is over", async || relay.destination("chat").await["digest"]["at"].is_null()).await;
+    let shown = relay.admin("/api/destinations/chat/digest").await.json();
+    assert_eq!((&shown["at"], &shown["events"]), (&Value::Null, &json!(3)), "{shown}");
+    relay.act("/api/destinations/chat/resume").await;
+    relay.until(&last, "delivered").await;
+    assert_eq!(slack.seen().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restart_keeps_what_waits_and_when_it_goes_out() {
     let slack = SlackServer::hurried([]).await;
     let relay = TestRelay::start(&chat(&slack, DIGEST)).await;

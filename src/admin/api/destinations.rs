@@ -212,9 +212,12 @@ fn digest(relay: &Relay, generation: &Generation, config: &DestinationConfig, co
     };
     let sorted = status.sorted();
     let (windows, first) = sorted.waiting(1);
-    let at = first.first().map(|first| rfc3339(sorting.goes_out_ms(first.ends_ms.max(relay.clock.arrival_ms()))));
+    let now_ms = relay.clock.arrival_ms();
+    // What is over waits for who resumes it, and nobody knows when that is.
+    let is_known = |ends_ms: &u64| counts.state.paused.is_none() || *ends_ms > now_ms;
+    let ends_ms = first.first().map(|first| first.ends_ms).filter(is_known);
     json!({
-        "at": at,
+        "at": ends_ms.map(|ends_ms| rfc3339(sorting.goes_out_ms(ends_ms.max(now_ms)))),
         "events": counts.gathered,
         "windows": windows,
         "quiet_until": sorted.quiet_until_ms().map(rfc3339),

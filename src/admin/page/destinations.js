@@ -241,7 +241,7 @@ function drawFacts(parent, item) {
     ["Last delivered", item.last_delivered_at ? moment(item.last_delivered_at, "ago") : "not since the start"],
     ["Last error", item.last_error ? [h("span.bad.foreign", null, item.last_error.reason), " · ", moment(item.last_error.at, "ago")] : "none since the start"],
     ["Kept on disk for it", size(item.backlog_bytes)],
-    item.digest?.events > 0 && ["Held for a digest", [h("b", null, count(item.digest.events)), item.digest.at && [" · goes out ", moment(item.digest.at, "until")]]],
+    item.digest?.events > 0 && ["Held for a digest", [h("b", null, count(item.digest.events)), [" · goes out ", whenTogether(item, item.digest.at)]]],
     item.digest?.quiet_until && ["Quiet", ["until ", moment(item.digest.quiet_until)]],
     item.rate && ["Rate limit", item.rate],
   ];
@@ -252,6 +252,12 @@ function drawChart(parent, item) {
   fill(parent, chart(item.name), h("figcaption", null, h("span", null, "60 min ago"), h("span", null, h("i.ok"), "delivered", h("i.failed"), "failed attempts"), h("span", null, "now")));
 }
 
+/** When what waits together goes out; what is paused waits for who resumes it, if not for longer. */
+function whenTogether(item, at) {
+  if (item.state !== "paused") return at ? moment(at, "until") : "soon";
+  return ["when it is resumed", at && [", and not before ", moment(at, "until")]];
+}
+
 /** What waits to go out together, and the message as it would go out now. */
 function drawDigest(parent, item) {
   const { digest } = view;
@@ -260,19 +266,19 @@ function drawDigest(parent, item) {
     return fill(parent);
   }
   const { at, events, windows, groups, message: sends } = digest;
-  const known = JSON.stringify(digest);
+  const known = JSON.stringify([digest, item.state]);
   if (parent.known === known) return;
   parent.known = known;
   const rows = groups.map((group) => h("tr", null, h("td.foreign", null, group.name || "all others"), h("td.number", null, count(group.count)), h("td.number", null, count(group.passed)), h("td", null, moment(group.first_at)), h("td", null, moment(group.ends_at, "until"))));
-  const drawn = item.kind === "slack" && sends?.body ? slack.message(sends.body, at) : null;
+  const drawn = item.kind === "slack" && sends?.body ? slack.message(sends.body, at ?? new Date(now()).toISOString()) : null;
   const text = sends && (sends.body ?? sends.content ?? sends.line);
   fill(
     parent,
-    h("h2", null, "Next digest ", at && h("span.dim", null, moment(at, "until"))),
+    h("h2", null, "Next digest ", h("span.dim", null, whenTogether(item, at))),
     h("p", null, h("b", null, many(events, "delivery", "deliveries")), events === 1 ? " waits" : " wait", ` to go out together, in ${many(windows, "group")}${windows > groups.length ? `, of which ${count(groups.length)} are shown` : ""}. What comes until then is in it.`),
     table(["Group", "Waiting", "Sent by themselves", "Since", "Over"], rows),
     drawn ?? (text && h("pre.foreign", null, text)),
-    !relay.onlyLooks && !item.digest.quiet_until && h("div.acts", null, button("Send it now", (event) => digestNow(event.currentTarget, item.name), { sign: "play" })),
+    !relay.onlyLooks && !item.digest.quiet_until && item.state !== "paused" && h("div.acts", null, button("Send it now", (event) => digestNow(event.currentTarget, item.name), { sign: "play" })),
   );
 }
 

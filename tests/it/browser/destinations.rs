@@ -443,6 +443,10 @@ async fn the_next_digest_is_drawn_and_can_go_out_now() {
     page.sees(".digest td", "bounced · <b>Spring</b> & more").await;
     page.sees(".digest .slack", "3 × bounced").await;
     page.sees(".digest .slack", "u0@example.com").await;
+    relay.act("/api/destinations/chat/pause").await;
+    page.sees(".digest h2", "when it is resumed, and not before").await;
+    page.sees_no(".digest", "Send it now").await;
+    relay.act("/api/destinations/chat/resume").await;
     page.click(".digest button", "Send it now").await;
     page.sees(".toast", "3 deliveries go out together now.").await;
     page.sees(".detail .sentence", "all is delivered").await;
