@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::Signal;
 use vero_relay::time::{rfc3339, wall_ms};
@@ -35,8 +35,6 @@ const EVENTS_A_SILENCE: u64 = 20;
 const GATHERED_MAX: u64 = 150;
 /// What passes everything that waits.
 const URGENT: &str = "complained";
-/// Promised is that a window that was opened is written within 100 ms: what is written outlives a process that is killed.
-const WRITTEN_WITHIN: Duration = Duration::from_millis(300);
 /// A window may go out with one that ends so much sooner.
 const JOINS_WITHIN_MS: u64 = 1_000;
 /// How long windows are open, in seconds; the key's least is the first.
@@ -351,18 +349,18 @@ impl Scene {
     async fn gathered(&self, up: &Up) -> Vec<Window> {
         self.load.post(up.hooks, EVENTS_A_ROUND / 4).await;
         let mut open = Vec::new();
-        eventually("some to wait together", async || {
+        eventually("some to wait together, as the store knows them too", async || {
             self.load.post(up.hooks, 1).await;
-            open = windows(up).await;
-            !open.is_empty()
+            let told = up.admin("/api/destinations/chat/digest").await.json();
+            open = windows_of(&told);
+            let groups = told["groups"].as_array().expect("groups");
+            let waiting: u64 = groups.iter().filter_map(|group| group["count"].as_u64()).sum();
+            !open.is_empty() && told["events"].as_u64() >= Some(waiting)
         })
         .await;
-        let seen = Instant::now();
-        eventually("windows to be written", async || {
-            self.load.post(up.hooks, 1).await;
-            seen.elapsed() > WRITTEN_WITHIN
-        })
-        .await;
+        // What the store knows is on its way into the journal, which is in the order in which it happened: who is answered for an event has all
+        // before it written, and what is written outlives a process that is killed.
+        self.load.post(up.hooks, 1).await;
         open
     }
 
@@ -396,7 +394,10 @@ async fn shown(up: &Up) -> serde_json::Value {
 
 /// The windows in which something waits.
 async fn windows(up: &Up) -> Vec<Window> {
-    let told = up.admin("/api/destinations/chat/digest").await.json();
+    windows_of(&up.admin("/api/destinations/chat/digest").await.json())
+}
+
+fn windows_of(told: &serde_json::Value) -> Vec<Window> {
     let groups = told["groups"].as_array().cloned().expect("groups");
     let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
     groups.iter().map(|told| Window { group: text(&told["name"]), ends_at: text(&told["ends_at"]) }).collect()
