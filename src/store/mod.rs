@@ -7,6 +7,7 @@
 //! * [`Intake`]: the way in. [`NewEvent`] → [`Intake::append`]: an event with the list of its destinations; answered once both are durable.
 //! * `lease`, [`Lease`]: the right to do a [`Duty`] alone, such as delivering to a destination; with it come the queues.
 //! * `lanes`, [`Lanes`]: in which order they go out, and which go out together, where that is sorted.
+//!   `passes_on`: for tests, a queue that changes something of another.
 //! * `queue`, [`Queue`]: one destination's deliveries, for its worker. [`Claimed`]: one of them, with its event. [`Settlement`]: what
 //!   became of it. That is durable within a second, not on return: after a crash a delivery may happen again, and none is forgotten.
 //! * `looking`, [`Looking`]: events, states and dead letters, page by page, by [`Cursor`]s of `cursor`. `changes`, [`Watch`]: what changes
@@ -31,6 +32,8 @@ mod lease;
 pub mod lock;
 mod looking;
 mod names;
+#[cfg(any(test, feature = "test-support"))]
+mod passes_on;
 mod queue;
 mod why;
 mod words;
@@ -48,6 +51,8 @@ pub use self::lanes::*;
 pub use self::lease::*;
 pub use self::looking::*;
 pub use self::names::*;
+#[cfg(any(test, feature = "test-support"))]
+pub use self::passes_on::PassesOn;
 pub use self::queue::*;
 pub use self::why::*;
 pub use self::words::*;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, oneshot};
 use vero_relay::store::{
-    AllCounts, Answer, DeadLetter, DeliveryId, Digest, DigestId, EventView, GroupKey, Intake, Interned, Lane, Lanes,
-    Looking, Names, OpenWindows, Sources, States, StoredEvent, Unplaced, Watch, WindowHead,
+    AllCounts, Answer, DeadLetter, EventView, Intake, Interned, Looking, Names, PassesOn, Sources, States, StoredEvent,
+    Watch,
 };
 
 use super::*;
@@ -86,99 +86,9 @@ struct HeldQueue {
     _held: Arc<Held>,
 }
 
-impl Queue for HeldQueue {
-    fn claim(&self, room: Room) -> BoxFuture<'static, Vec<Claimed>> {
-        self.queue.claim(room)
-    }
-
-    fn ready(&self) -> BoxFuture<'static, ()> {
-        self.queue.ready()
-    }
-
-    fn settle(&self, settled: Vec<Settled>) {
-        self.queue.settle(settled);
-    }
-
-    fn change(&self, change: Change) {
-        self.queue.change(change);
-    }
-
-    fn state(&self) -> QueueWatch {
-        self.queue.state()
-    }
-
-    fn recall(&self, key: &str) -> Option<String> {
-        self.queue.recall(key)
-    }
-
-    fn remember(&self, key: &str, text: Option<String>) -> Answer<'static, ()> {
-        self.queue.remember(key, text)
-    }
-}
-
-impl Lanes for HeldQueue {
-    fn sort(&self, sorts: bool) {
-        self.queue.sort(sorts);
-    }
-
-    fn unplaced(&self, room: Room) -> BoxFuture<'static, Vec<Unplaced>> {
-        self.queue.unplaced(room)
-    }
-
-    fn look_at_attempted(&self) {
-        self.queue.look_at_attempted();
-    }
-
-    fn to_place(&self) -> BoxFuture<'static, ()> {
-        self.queue.to_place()
-    }
-
-    fn place(&self, heads: Vec<WindowHead>, placed: Vec<(DeliveryId, Lane)>) {
-        self.queue.place(heads, placed);
-    }
-
-    fn displace(&self) {
-        self.queue.displace();
-    }
-
-    fn has_urgent(&self) -> bool {
-        self.queue.has_urgent()
-    }
-
-    fn wake(&self) {
-        self.queue.wake();
-    }
-
-    fn windows(&self) -> OpenWindows {
-        self.queue.windows()
-    }
-
-    fn have_windows_come(&self) -> bool {
-        self.queue.have_windows_come()
-    }
-
-    fn end(&self, windows: Vec<GroupKey>) -> Answer<'static, Option<DigestId>> {
-        self.queue.end(windows)
-    }
-
-    fn offer(&self, id: DigestId) {
-        self.queue.offer(id);
-    }
-
-    fn hasten(&self, id: DigestId) {
-        self.queue.hasten(id);
-    }
-
-    fn dissolve(&self, id: DigestId) {
-        self.queue.dissolve(id);
-    }
-
-    fn digests(&self) -> Vec<Digest> {
-        self.queue.digests()
-    }
-
-    fn members(&self, of: DigestId, after: Option<EventId>, room: Room) -> Answer<'static, Vec<Arc<StoredEvent>>> {
-        self.queue.members(of, after, room)
+impl PassesOn for HeldQueue {
+    fn queue(&self) -> &Arc<dyn Queue> {
+        &self.queue
     }
 }
 

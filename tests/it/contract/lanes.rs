@@ -193,9 +193,17 @@ fn a_digest_is_one_claim_and_what_becomes_of_it_becomes_of_all_its_members() {
         assert_eq!((again.digest, again.attempts, again.first_attempt_ms), (Some(id), 1, Some(5)));
         worker.settle(vec![(again, Settlement::Returned)]);
         let again = worker.claim(9)[0];
-        worker.settle(vec![(again, Settlement::Delivered { attempts: 2 })]);
+        let due_ms = u64::MAX / 2;
+        let retry = Settlement::Scheduled { attempts: 2, first_attempt_ms: 5, due_ms, reason: "503".into() };
+        worker.settle(vec![(again, retry)]);
+        let ready = worker.queue().ready();
+        worker.queue().hasten(id);
+        wait(async || ready.await);
+        let again = worker.claim(9)[0];
+        assert_eq!((again.digest, again.attempts), (Some(id), 2), "sooner than it was to be tried");
+        worker.settle(vec![(again, Settlement::Delivered { attempts: 3 })]);
         assert_eq!((worker.claim(9), worker.queue().digests(), worker.members(id)), (vec![], vec![], vec![]));
-        assert!(matches!(state(ids[1]), DeliveryState::Delivered { attempts: 2, .. }));
+        assert!(matches!(state(ids[1]), DeliveryState::Delivered { attempts: 3, .. }));
         assert_eq!(store.counts_of(destination(&*store, "chat")).backlog, 1, "the ready one, in flight");
     });
 }
