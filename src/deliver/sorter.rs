@@ -137,7 +137,7 @@ impl Sorter {
         let known = if sorts { Windows::known(heads, every) } else { Windows::default() };
         self.parts.status.sorted().windows(|windows| *windows = known);
         self.say_changed();
-        // Where it is quiet, retries are to be looked at as well: what is urgent among them is not known any more.
+        // Where it is quiet, what of retries is not urgent waits as well.
         self.is_quiet = false;
         self.look_at_wall();
         self.parts.queue.wake();

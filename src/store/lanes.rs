@@ -135,7 +135,8 @@ pub trait Lanes: Send + Sync {
     fn place(&self, heads: Vec<WindowHead>, placed: Vec<(DeliveryId, Lane)>);
 
     /// Takes their lanes from all that is ready, and from what is scheduled and not urgent, which is to go out anew, without the attempts
-    /// that were made. What is urgent, in flight or a digest stays. Not durable: who starts within quiet hours says it again.
+    /// that were made; of what is still [to be looked at](Self::look_at_attempted) when it is known. What is urgent, in flight or a digest
+    /// stays. Not durable: who starts within quiet hours says it again.
     fn displace(&self);
 
     /// Whether a claim would give something urgent now.
@@ -164,8 +165,8 @@ pub trait Lanes: Send + Sync {
     /// Has a digest that waits for another attempt be due now. Not durable. For one that is due, in flight, or none any more, nothing changes.
     fn hasten(&self, id: DigestId);
 
-    /// A digest is none any more, since it cannot go out as one: what was in it is ready, and as old as it was, so that no window puts it
-    /// together again. One that is in flight is left alone. Written within 100 ms and durable within a second.
+    /// A digest is none any more, since it cannot go out as one: what was in it is ready, and as old as it was. No window puts it
+    /// together again, unless sorting begins anew before it has gone out. One that is in flight is left alone. Written within 100 ms and durable within a second.
     fn dissolve(&self, id: DigestId);
 
     /// All digests that are not settled, in the order of their closing.

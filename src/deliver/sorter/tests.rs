@@ -167,6 +167,36 @@ fn a_retry_of_what_is_urgent_is_urgent_after_a_restart_and_a_reload_too() {
 }
 
 #[test]
+fn who_begins_in_quiet_hours_tries_what_is_urgent_when_it_was_due_with_its_attempts() {
+    for restarts in [false, true] {
+        run(async {
+            let quiet = "quiet: { from: \"22:00\", to: \"07:00\", timezone: UTC }";
+            let mut scene = Scene::without_worker("23:00", &format!("urgent: {{ urgent: true }}\n{quiet}"));
+            scene.send(URGENT);
+            scene.pass(2).await;
+            let claims = claim(&scene, 9).await;
+            let due_ms = claims[0].delivery.event.received_ms() + HOUR * 1000;
+            let retry = Settlement::Scheduled { attempts: 3, first_attempt_ms: 1, due_ms, reason: "503".to_owned() };
+            settle(&scene, claims[0], retry);
+            scene.pass(2).await;
+            let keys = |max: u64| format!("urgent: {{ urgent: true }}\ndigest: {{ every: 10m, max: {max} }}\n{quiet}");
+            for max in [50, 51] {
+                if restarts {
+                    scene.kill_and_start_with(&keys(max)).await;
+                } else {
+                    scene.reload(&keys(max));
+                }
+                scene.pass(5).await;
+                assert!(!scene.queue().has_urgent(), "restarts: {restarts}");
+            }
+            scene.pass(HOUR).await;
+            let again = claim(&scene, 9).await;
+            assert_eq!(again.iter().map(|claim| claim.attempts).collect::<Vec<_>>(), [3]);
+        });
+    }
+}
+
+#[test]
 fn a_digest_at_which_putting_it_together_panics_goes_out_as_one_below_a_bound_and_then_one_by_one() {
     let after_panics = |panics: u32| {
         run(async move {

@@ -140,7 +140,7 @@ mod tests {
 
     const MINUTE_MS: u64 = 60_000;
 
-    /// The groups of the next digest, by their first letter, and when it goes out, in minutes. Events are of a group and an address, and came at a
+    /// How many each group of the next digest counts, and when it goes out, in minutes. Events are of a group and an address, and came at a
     /// minute; quiet hours begin at one o'clock and end at two.
     #[track_caller]
     fn check(first: u32, events: &[(u8, u64, u64)], minute: u64, expected: Option<(u64, &[u64])>) {

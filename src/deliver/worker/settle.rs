@@ -128,7 +128,7 @@ impl Worker {
         }
     }
 
-    /// How much of a time was quiet: nothing was attempted then. By the wall clock as it is now.
+    /// How much of a time was quiet: nothing but what is urgent was attempted then. By the wall clock as it is now.
     fn quiet_ms(&self, time: Range<u64>) -> u64 {
         let quiet = self.section.config.sorting.as_ref().and_then(|sorting| sorting.quiet.as_ref());
         quiet.map_or(0, |quiet| {

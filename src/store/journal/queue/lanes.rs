@@ -56,6 +56,8 @@ pub(super) struct Lanes {
     /// What was scheduled or in flight, and of which it is not known yet whether it is urgent.
     unjudged: Bitmap,
     is_turn_of_unjudged: bool,
+    /// What of that is scheduled, and is not urgent, is to be displaced.
+    displaces: bool,
 }
 
 /// An open window.

@@ -16,7 +16,7 @@ impl Lanes {
     /// Nothing has a lane but the members of digests; what comes from a number on is new. Heads stay.
     pub(super) fn begin(&mut self, sorts: bool, arrivals_from: u64) {
         self.sorts = sorts;
-        (self.urgent_only, self.have_come) = (false, false);
+        (self.urgent_only, self.have_come, self.displaces) = (false, false, false);
         self.placed = self.closed.clone();
         for set in [&mut self.urgent, &mut self.ready, &mut self.gathered, &mut self.unjudged] {
             *set = Bitmap::default();
@@ -176,7 +176,7 @@ impl Queue {
     /// Opens windows, or says their heads anew, and gives lanes. What has a lane, is in hand or does not wait is left alone, but for what
     /// [`unjudged`](Self::unjudged) gave.
     pub fn place(&mut self, heads: Vec<WindowHead>, placed: impl IntoIterator<Item = (u64, Lane)>) -> Placed {
-        let mut done = Placed::default();
+        let (mut done, mut displaced) = (Placed::default(), Vec::new());
         let Self { lanes: Some(lanes), unsettled, redeliveries, claimed, due, .. } = self else { return done };
         if !lanes.sorts {
             return done;
@@ -189,11 +189,13 @@ impl Queue {
         }
         for (sequence, lane) in placed {
             let waits = unsettled.contains(sequence) || redeliveries.contains(sequence);
-            if lanes.unjudged.remove(sequence) {
-                let due_ms = due.get(&sequence).copied();
-                let is_attempted = due_ms.is_some() || claimed.contains_key(&sequence);
-                if is_attempted && lane == Lane::Urgent {
+            let due_ms = due.get(&sequence).copied();
+            let is_attempted = due_ms.is_some() || claimed.contains_key(&sequence);
+            if lanes.unjudged.remove(sequence) && is_attempted {
+                if lane == Lane::Urgent {
                     done.has_more |= lanes.is_urgent_after_all(sequence, due_ms, waits);
+                } else if lanes.displaces && due_ms.is_some() && !lanes.urgent.contains(sequence) {
+                    displaced.push(sequence);
                 }
                 continue;
             }
@@ -218,11 +220,12 @@ impl Queue {
                 lanes.ready_cursor = lanes.ready_cursor.min(sequence);
             }
         }
+        displaced.into_iter().for_each(|sequence| self.displace_one(sequence));
         done
     }
 
-    /// What is ready has no lane any more, and neither has what is scheduled, which goes out anew. What is urgent stays. Returns whether
-    /// there is anything to place.
+    /// What is ready has no lane any more, and neither has what is scheduled, which goes out anew. What is urgent stays, and so does what is
+    /// [`unjudged`](Self::unjudged) until it is known that it is not. Returns whether there is anything to place.
     pub fn displace(&mut self) -> bool {
         if !self.sorts() {
             return false;
@@ -230,17 +233,22 @@ impl Queue {
         let next = self.greatest().map_or(0, |greatest| greatest + 1);
         self.take_back_ordinary();
         let scheduled: Vec<u64> = self.due.keys().copied().collect();
-        let urgent = &self.lanes().urgent;
-        let ordinary: Vec<u64> = scheduled.into_iter().filter(|sequence| !urgent.contains(*sequence)).collect();
-        for sequence in ordinary {
-            self.take_scheduled(sequence);
-            self.redeliveries.insert(sequence);
-        }
+        let lanes = self.lanes();
+        lanes.displaces = !lanes.unjudged.is_empty();
+        let is_ordinary = |sequence: &u64| !lanes.urgent.contains(*sequence) && !lanes.unjudged.contains(*sequence);
+        let ordinary: Vec<u64> = scheduled.into_iter().filter(is_ordinary).collect();
+        ordinary.into_iter().for_each(|sequence| self.displace_one(sequence));
         let lanes = self.lanes();
         let ready = std::mem::take(&mut lanes.ready);
         lanes.placed.remove_all(&ready);
         lanes.look_again(next);
         self.count_unplaced() > 0
+    }
+
+    fn displace_one(&mut self, sequence: u64) {
+        self.take_scheduled(sequence);
+        self.redeliveries.insert(sequence);
+        self.may_place(sequence);
     }
 
     /// What was handed back and is neither urgent nor a digest waits where it was.

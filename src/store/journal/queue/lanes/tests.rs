@@ -287,7 +287,9 @@ fn what_was_urgent_among_what_was_attempted_is_so_again_once_it_is_looked_at() {
     let mut queue = sorting(7);
     queue.place(Vec::new(), (0..6).map(|sequence| (sequence, Lane::Urgent)));
     let claims = queue.claim(6, 0);
-    [(0, 300), (1, 200), (2, 100)].map(|(sequence, due_ms)| queue.settle(sequence, 1, &scheduled(due_ms)));
+    for (sequence, due_ms) in [(0, 300), (1, 200), (2, 100)] {
+        queue.settle(sequence, 1, &scheduled(due_ms));
+    }
     queue.give_back(claims[5]);
     queue.sort(true, 0);
     assert_eq!((queue.unjudged(9), queue.urgent(), queue.has_urgent(999)), (vec![], 0, false));
@@ -582,6 +584,8 @@ struct Both {
     now_ms: u64,
     digests: u64,
     sorts: bool,
+    /// What is scheduled and turns out not to be urgent waits anew.
+    displaces: bool,
 }
 
 impl Both {
@@ -630,11 +634,13 @@ impl Both {
                 }
             }
             Step::Displace => {
+                let unjudged = self.queue.unjudged(1 << 20);
                 self.queue.displace();
                 if self.sorts {
                     self.take_back(false);
-                    for known in self.known.values_mut() {
-                        let is_urgent = known.has == Some(Has::Urgent);
+                    self.displaces = !unjudged.is_empty();
+                    for (sequence, known) in &mut self.known {
+                        let is_urgent = known.has == Some(Has::Urgent) || unjudged.contains(sequence);
                         if matches!(known.place, Place::Scheduled { .. }) && !known.is_in_hand && !is_urgent {
                             known.place = Place::Waits;
                         }
@@ -669,7 +675,7 @@ impl Both {
                 if !sorts {
                     assert_eq!(forgotten.len(), std::mem::take(&mut self.windows).len());
                 }
-                self.sorts = sorts;
+                (self.sorts, self.displaces) = (sorts, false);
             }
             Step::Restart => {
                 self.queue = Queue::restore(NameId(1), self.queue.snapshot());
@@ -679,7 +685,7 @@ impl Both {
                 self.returned.clear();
                 self.known.values_mut().for_each(|known| known.is_in_hand = false);
                 self.unplace();
-                self.sorts = false;
+                (self.sorts, self.displaces) = (false, false);
             }
             Step::Wait(ms) => self.now_ms += ms,
         }
@@ -748,8 +754,17 @@ impl Both {
         let is_urgent = |sequence: &u64| (sequence + u64::from(seed)).is_multiple_of(2);
         let lane_of = |sequence: u64| (sequence, if is_urgent(&sequence) { Lane::Urgent } else { Lane::Ready });
         self.queue.place(Vec::new(), some.iter().copied().map(lane_of));
-        for sequence in some.into_iter().filter(is_urgent) {
-            self.known.get_mut(&sequence).expect("known").has.get_or_insert(Has::Urgent);
+        for sequence in some {
+            let known = self.known.get_mut(&sequence).expect("known");
+            if is_urgent(&sequence) {
+                known.has.get_or_insert(Has::Urgent);
+            } else if self.displaces
+                && matches!(known.place, Place::Scheduled { .. })
+                && !known.is_in_hand
+                && known.has.is_none()
+            {
+                known.place = Place::Waits;
+            }
         }
     }
 
@@ -901,6 +916,7 @@ proptest! {
             now_ms: 100,
             digests: 0,
             sorts: false,
+            displaces: false,
         };
         for step in &steps {
             both.step(step);
