@@ -1,9 +1,11 @@
 //! The sorter, with a real store and a real worker beside it: what happens at the edges.
 //!
-//! `scene`: the relay. `desk`: who gets what it delivers. `faulty`: a queue that fails as it is told to.
+//! `scene`: the relay. `desk`: who gets what it delivers. `faulty`: a queue that fails as it is told to. `parts`: what a digest is
+//! made of.
 
 mod desk;
 mod faulty;
+mod parts;
 mod scene;
 
 use std::collections::HashSet;

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -18,9 +18,10 @@ use crate::config::Config;
 use crate::deliver::sorting::Sorting;
 use crate::deliver::{Bodies, RateLimit, Section, Sorter, Worker, WorkerParts};
 use crate::destination::sample::Nothing;
+use crate::event::EventId;
 use crate::store::journal::model::ModelDisk;
 use crate::store::journal::{Blocking, JournalStore, Options, Untold, Writer};
-use crate::store::{Intake, NameId, NameKind, NewEvent, PlannedDelivery, Queue};
+use crate::store::{AppendError, Intake, NameId, NameKind, NewEvent, PlannedDelivery, Queue};
 use crate::telemetry::Metrics;
 use crate::time::{Clock, MINUTE_MS};
 
@@ -210,6 +211,16 @@ impl Scene {
     }
 
     pub(super) fn send_to(&mut self, fields: &str, destination: NameId) -> u64 {
+        drop(self.append(fields, destination));
+        self.sent
+    }
+
+    /// The same. Resolves with its id, when it is on the disk.
+    pub(super) fn append(
+        &mut self,
+        fields: &str,
+        destination: NameId,
+    ) -> oneshot::Receiver<Result<EventId, AppendError>> {
         self.sent += 1;
         let event = NewEvent {
             received_ms: self.clock.now_ms(),
@@ -219,8 +230,7 @@ impl Scene {
             deliveries: [PlannedDelivery { destination, rule: NameId(0) }].into_iter().collect(),
             body: Bytes::from(format!(r#"{{"n":{},{fields}}}"#, self.sent)),
         };
-        drop(self.store().append(event));
-        self.sent
+        self.store().append(event)
     }
 
     /// Some events. Returns their numbers.
