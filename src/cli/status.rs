@@ -199,7 +199,8 @@ mod tests {
     #[test]
     fn what_waits_together_says_when_it_goes_out_and_what_is_paused_when_it_is_resumed() {
         let of = |state: &str, at: Value| {
-            let one = value!({ "name": "chat", "state": state, "digest": { "at": at, "events": 2, "quiet_until": null } });
+            let one =
+                value!({ "name": "chat", "state": state, "digest": { "at": at, "events": 2, "quiet_until": null } });
             let screen = screen(&value!({ "destinations": [one] }), None);
             let line = screen.lines().find(|line| line.contains("together")).expect("a line").to_owned();
             line.trim_start_matches("  2 deliveries wait to go out together").to_owned()

@@ -67,7 +67,7 @@ impl Sorter {
     /// While the other side is down and something waits in windows, what could go by itself would be tried as a probe; where there is no
     /// such thing, a digest is that waits for another attempt, and goes where one of these goes. Returns when to look again.
     pub(super) fn hasten_probe(&mut self) -> Option<Instant> {
-        let QueueState { state, .. } = self.state.borrow().clone();
+        let QueueState { state, .. } = self.state.now();
         let is_down = state.open_since_ms.is_some() && state.paused.is_none() && !self.is_quiet;
         // Where attempts are counted, those of an outage would use them up.
         let has_attempts = self.section.config.policy.attempts_max.is_none();
