@@ -291,7 +291,11 @@ fn read_expect(known: &Known<'_>, mut entries: Entries<'_, '_>) -> Option<Expect
     let is_silent = names.iter().chain(contents.iter().map(|(_, node)| node)).all(Option::is_none);
     if is_silent && !has_told && !entries.has_unknown() {
         let help = "`to: [archive]` is the exact set of destinations, and `to: []` is none".to_owned();
-        reader.error_with(entries.at(), "a test without `to` or `content` expects nothing", help);
+        reader.error_with(
+            entries.at(),
+            "a test without `to`, `content`, `urgent`, `gathered` or `digest` expects nothing",
+            help,
+        );
     }
     entries.finish();
     let read = |node: Option<&Node>| match node {

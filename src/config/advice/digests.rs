@@ -22,6 +22,8 @@ use crate::yaml::words;
 
 /// Templates that are looked at: thousands of destinations do not differ in their slips.
 const TEMPLATES_MAX: usize = 1000;
+/// What says which messages belong together.
+const THREAD_BY: &str = "thread_by";
 /// What a digest is gathered by, where it does not say.
 const BY_DEFAULT: &str = "type";
 
@@ -53,8 +55,8 @@ pub(in crate::config) fn advise(reader: &Reader, destinations: &Node, defaults: 
             }
         }
         let types = sent.map(|sent| sent.types(at)).unwrap_or_default();
-        let by = gathered_by(digest);
         let part = |key: &str| node.get(kind.name).and_then(|section| section.get(key)).or_else(|| usual?.get(key));
+        let by = counted_by(part).unwrap_or_else(|| gathered_by(digest));
         let apart = apart(&by, &types, part);
         let around = Around { by, apart, types };
         for (key, node) in digest.entries() {
@@ -116,13 +118,11 @@ fn look_at(reader: &Reader, at: NodeId, source: &str, reads: Reads<'_>, around: 
 
 /// The fields of `by` that may differ within one digest: not those by which each goes to a place of its own, nor the only type that comes.
 fn apart<'b, 'n>(by: &[&'b str], types: &[&str], part: impl Fn(&str) -> Option<&'n Node>) -> Vec<&'b str> {
-    let is_true = |key: &str| part(key).and_then(Node::scalar).is_some_and(|scalar| scalar.text == "true");
-    let threads = part("thread_by").filter(|node| !node.is_null());
     // Who counts has one message for each group, or for each thread.
-    if is_true("update") && threads.is_none() {
+    if counts(&part) {
         return Vec::new();
     }
-    let threads = threads.map(texts_of).unwrap_or_default();
+    let threads = part(THREAD_BY).filter(|node| !node.is_null()).map(texts_of).unwrap_or_default();
     let mut of_place = HashSet::new();
     for node in ADDRESSES.into_iter().filter_map(&part) {
         collect(node, &mut |_, source| {
@@ -231,6 +231,17 @@ pub(in crate::config) fn advise_of_an_object(reader: &Reader, at: NodeId, path: 
     let near = named.or_else(|| vero::FIELDS.iter().find(below));
     let help = near.map_or_else(|| "name a field below it".to_owned(), |field| format!("did you mean {field}?"));
     reader.warning(at, format!("`{path}` is an object, and all objects are one group"), help);
+}
+
+/// Whether one message counts what belongs together.
+fn counts<'n>(part: impl Fn(&str) -> Option<&'n Node>) -> bool {
+    part("update").and_then(Node::scalar).is_some_and(|scalar| scalar.text == "true")
+}
+
+/// What such a message is one of, where a thread is: it tells of nothing else.
+fn counted_by<'n>(part: impl Fn(&str) -> Option<&'n Node>) -> Option<Vec<&'n str>> {
+    let threads = part(THREAD_BY).filter(|node| !node.is_null())?;
+    counts(part).then(|| texts_of(threads))
 }
 
 /// The paths whose values all events of a group have.

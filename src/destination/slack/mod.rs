@@ -582,12 +582,12 @@ impl Destination for Slack {
     }
 
     fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent> {
-        let call = self.call(delivery)?;
+        let call = self.call(&self.begun_with(delivery))?;
         Ok(Preview::request(&call, self.shown(&call.url), self.content_masks.clone()))
     }
 
     fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
-        self.body(delivery, None)
+        self.body(&self.begun_with(delivery), None)
     }
 
     fn way(&self, delivery: &Delivery) -> Result<Secret, Unsent> {

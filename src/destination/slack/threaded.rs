@@ -1,11 +1,13 @@
 //! Attempts that go by what the ones before have left behind: into the thread that has begun, or beginning one.
 
+use std::borrow::Cow;
+
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::app::App;
 use super::threads::{self, Thread, Threads};
-use super::updates::{Counter, EDITED_NO_MORE};
+use super::updates::{Counter, EDITED_NO_MORE, Tally};
 use super::{Outcome, Slack};
 use crate::destination::client::{Answer, NoAnswer};
 use crate::destination::{Delivery, Memo, Memory, Place, Unsent};
@@ -42,6 +44,14 @@ impl Slack {
     /// The threads that its messages go into.
     pub(super) fn threads(&self) -> Option<&Threads> {
         self.app.as_ref()?.threads()
+    }
+
+    /// What a message says that begins with a delivery.
+    pub(super) fn begun_with<'d>(&self, delivery: &'d Delivery) -> Cow<'d, Delivery> {
+        let counts = self.app.as_ref().filter(|app| app.updates()).and_then(App::threads);
+        counts.map_or(Cow::Borrowed(delivery), |threads| {
+            Cow::Owned(Tally::default().with(delivery).told(threads, delivery))
+        })
     }
 
     /// Edits the message that counts a delivery's like, or posts it.
@@ -412,6 +422,28 @@ mod tests {
         let gone = scene.memo.clone();
         let outcome = slack.memory().expect("it counts").attempt(&numbered("Spring", 4), &mut scene.memo).await;
         assert_eq!((outcome.name(), &scene.memo), ("pause", &gone), "there is none of that name");
+    }
+
+    #[tokio::test]
+    async fn it_tells_of_what_its_thread_is_one_of_from_the_first_digest_on() {
+        let mut scene = Scene::new();
+        let section = COUNTS.replace('@', TOKEN);
+        let digest = "{ by: [type], text: \"{{ digest.count }} of {{ campaign.name }}\" }";
+        let text = |scene: &Scene| scene.last().message["text"].clone();
+        for (digest, [begun, edited]) in
+            [(digest, ["20 of Spring", "21 of Spring"]), ("{ by: [type] }", ["*20 × Spring*", "*21 × Spring*"])]
+        {
+            let built = built("slack", &section, digest, &scene.watched.client());
+            scene.slack = built.unwrap_or_else(|told| panic!("{told:?}"));
+            scene.memo = None;
+            let bounces = bounces(20, 3);
+            let shown = scene.slack.preview(&bounces).expect("renders").shown_content();
+            assert_eq!(scene.attempt(&bounces).await, Outcome::Delivered);
+            assert!(text(&scene).as_str().is_some_and(|text| text.starts_with(begun)), "{}", text(&scene));
+            assert!(shown.contains(begun), "{shown}");
+            assert_eq!(scene.count(1).await, Outcome::Delivered);
+            assert!(text(&scene).as_str().is_some_and(|text| text.starts_with(edited)), "{}", text(&scene));
+        }
     }
 
     #[tokio::test]

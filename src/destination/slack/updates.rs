@@ -21,7 +21,7 @@ const ID_BYTES_MAX: usize = 64;
 
 /// Slack's words for a message that is edited no more: <https://docs.slack.dev/reference/methods/chat.update#errors>. Where it is its channel that is
 /// gone or closed, there may be another one of that name; if there is none, that is heard by posting.
-pub const EDITED_NO_MORE: [&str; 7] = [
+pub const EDITED_NO_MORE: [&str; 8] = [
     "message_not_found",
     "cant_update_message",
     "edit_window_closed",
@@ -29,6 +29,7 @@ pub const EDITED_NO_MORE: [&str; 7] = [
     "not_in_channel",
     "is_archived",
     "channel_is_archived",
+    "is_inactive",
 ];
 
 /// A message that counts.
@@ -105,11 +106,11 @@ impl Tally {
         Self { count: self.count + digest.map_or(1, |digest| digest.count), since_ms, until_ms, counted }
     }
 
-    /// What the message says with that delivery counted: of the first by itself what it would say by itself, else a digest of all, with the examples
-    /// of the last.
+    /// What the message says with that delivery counted: of one event what it would say by itself, else a digest of all that belongs together,
+    /// with the examples of the last.
     pub fn told(&self, threads: &Threads, delivery: &Delivery) -> Delivery {
         let digest = delivery.digest.as_deref();
-        if self.count == digest.map_or(1, |digest| digest.count) {
+        if self.count == 1 && digest.is_none() {
             return delivery.clone();
         }
         let events = digest.map_or_else(|| vec![delivery.clone()], |digest| digest.events.clone());
