@@ -54,7 +54,7 @@ pub enum Failing {
     No,
     /// What the last one came to, without a word of the other side.
     Yes(String),
-    /// None has arrived since the process began, none has failed either, and something waits.
+    /// None has arrived since the process began, and none has failed either.
     Unknown,
 }
 

@@ -89,6 +89,18 @@ impl Key {
         Self { kind, about: about.into() }
     }
 
+    /// What a [`Look`] says of it, with another name for its destination.
+    pub fn renamed(&self, said: &str, to: &str) -> String {
+        let from = &self.about;
+        match self.kind {
+            Kind::DestinationPaused | Kind::DestinationFailing => match said.strip_prefix(from.as_str()) {
+                Some(rest) => format!("{to}{rest}"),
+                None => said.to_owned(),
+            },
+            _ => said.replacen(&format!(" to {from} "), &format!(" to {to} "), 1),
+        }
+    }
+
     /// The destination that it is about.
     pub fn destination(&self) -> Option<&str> {
         self.kind.is_of_destination().then_some(self.about.as_str())

@@ -67,6 +67,9 @@ pub struct Problem {
     pub at_once: bool,
     pub text: String,
     pub over: String,
+    /// What it is about is not in the config now: this is said of its end then.
+    #[serde(default)]
+    pub left: Option<String>,
     /// Since when it is not seen any more.
     pub gone_ms: Option<u64>,
     /// When somebody was told last, and who.
@@ -170,6 +173,7 @@ impl State {
                     at_once: look.at_once,
                     text: cut(&look.text),
                     over: cut(&look.over),
+                    left: None,
                     gone_ms: None,
                     told: None,
                     times: 0,
@@ -266,8 +270,14 @@ impl State {
 
     /// What a problem is about may be in the config no more: then that is what is said when it is over, and not that it is well.
     pub fn part_with(&mut self, is_there: impl Fn(&Key) -> bool) {
-        for (key, problem) in self.problems.iter_mut().filter(|(key, _)| !is_there(key)) {
-            problem.over = cut(&format!("{} is not in the config any more", key.about));
+        for (key, problem) in &mut self.problems {
+            let left = || cut(&format!("{} is not in the config any more", key.about));
+            let has_left = !is_there(key);
+            if problem.left.is_some() && !has_left {
+                // What is seen of it from here on says whether it is over.
+                problem.gone_ms = None;
+            }
+            problem.left = has_left.then(left);
         }
     }
 
@@ -277,7 +287,10 @@ impl State {
         let old: Vec<Key> = self.problems.keys().filter(is_old).cloned().collect();
         for key in old {
             let new = Key { about: to.to_owned(), ..key.clone() };
-            if let Some(problem) = self.problems.remove(&key) {
+            if let Some(mut problem) = self.problems.remove(&key) {
+                for said in [&mut problem.text, &mut problem.over] {
+                    *said = cut(&key.renamed(said, to));
+                }
                 self.problems.entry(new).or_insert(problem);
             }
         }
@@ -307,6 +320,11 @@ impl State {
 }
 
 impl Problem {
+    /// What is said when it is over.
+    pub fn over(&self) -> &str {
+        self.left.as_deref().unwrap_or(&self.over)
+    }
+
     /// Somebody was told, or may have been.
     fn may_be_known(&self) -> bool {
         self.told.is_some() || self.tried
@@ -325,8 +343,8 @@ impl Problem {
     }
 
     fn item(&self, key: &Key, said: Said) -> Item {
-        let text = if said.is_over() { &self.over } else { &self.text };
-        Item { key: key.clone(), since_ms: self.since_ms, said, text: text.clone() }
+        let text = if said.is_over() { self.over() } else { &self.text };
+        Item { key: key.clone(), since_ms: self.since_ms, said, text: text.to_owned() }
     }
 }
 

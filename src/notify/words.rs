@@ -75,7 +75,7 @@ pub fn test_notice(id: String, at_ms: u64, page: Option<&Page>) -> Notice {
 
 /// What is wrong with one, and since when, as it is shown to who asks.
 pub fn shown_now(problem: &Problem) -> &str {
-    if problem.gone_ms.is_some() { &problem.over } else { &problem.text }
+    if problem.gone_ms.is_some() { problem.over() } else { &problem.text }
 }
 
 fn title(items: &[Item]) -> String {

@@ -270,11 +270,44 @@ fn what_is_renamed_is_the_same_problem_and_what_leaves_the_config_is_not_said_to
     assert_eq!(drill.go_on(700, &[failing("shop")]), [""; 0]);
     drill.state.part_with(|key| key.about != "shop");
     drill.go_on(60, &[]);
-    let over = drill.state.problems().next().map(|(key, problem)| (key.about.clone(), problem.over.clone()));
+    let over = drill.state.problems().next().map(|(key, problem)| (key.about.clone(), problem.over().to_owned()));
     assert_eq!(over, Some(("shop".to_owned(), "shop is not in the config any more".to_owned())));
     assert_eq!(drill.go_on(60, &[]).len(), 1);
     drill.state.rename("crm", "shop");
     assert_eq!(drill.state.problems().count(), 0);
+}
+
+#[test]
+fn what_is_back_in_the_config_is_not_said_to_be_gone_from_it() {
+    let mut drill = Drill::new();
+    drill.go_on(700, &[failing("crm")]);
+    drill.state.part_with(|_| false);
+    drill.go_on(3, &[]);
+    drill.state.part_with(|_| true);
+    drill.go_on(3, &[]);
+    let over = drill.state.problems().next().map(|(_, problem)| problem.over().to_owned());
+    assert_eq!(over.as_deref(), Some("not crm is destination_failing"));
+}
+
+#[test]
+fn what_is_said_of_a_destination_that_is_renamed_names_it_as_it_is_called_now() {
+    let check = |kind, text: &str, over: &str, expected: [&str; 2]| {
+        let mut state = State::default();
+        let look = Look { text: text.to_owned(), over: over.to_owned(), ..look(kind, "c", true) };
+        state.step(&[look], &TERMS, START_MS);
+        state.rename("c", "shop");
+        let said: Vec<_> = state.problems().map(|(_, problem)| [problem.text.clone(), problem.over.clone()]).collect();
+        assert_eq!(said, [expected]);
+    };
+    let failing = ["c fails, and what is for it waits: no route to c at all", "c does not fail any more"];
+    let renamed = ["shop fails, and what is for it waits: no route to c at all", "shop does not fail any more"];
+    check(Kind::DestinationFailing, failing[0], failing[1], renamed);
+    let [text, over] = ["2 deliveries to c became dead letters", "no further delivery to c became a dead letter"];
+    let renamed = ["2 deliveries to shop became dead letters", "no further delivery to shop became a dead letter"];
+    check(Kind::DeadLetters, text, over, renamed);
+    let renamed = ["the oldest delivery to shop waits for 2 hours", "no delivery to shop waits for 1h any more"];
+    let [text, over] = ["the oldest delivery to c waits for 2 hours", "no delivery to c waits for 1h any more"];
+    check(Kind::BacklogAge, text, over, renamed);
 }
 
 #[test]
