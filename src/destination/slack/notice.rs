@@ -10,6 +10,8 @@ use crate::destination::template::slack_escaped;
 
 /// Room for the line that says how much was left out.
 const REST_CHARACTERS: usize = 100;
+/// The most characters of a link; a longer one would leave no room for what is told, and is left out.
+const LINK_CHARACTERS_MAX: usize = 1000;
 /// Signs that every chat shows, and no words of Slack's for them.
 const WRONG: &str = "\u{1f534}";
 const OVER: &str = "\u{1f7e2}";
@@ -30,30 +32,30 @@ impl Teller for Slack {
 
 /// The message: whole problems, as far as there is room.
 fn text(notice: &Notice) -> String {
+    let has_link = notice.problems.iter().any(|problem| problem.page.is_some());
+    let link = notice.page.as_deref().filter(|_| !has_link).and_then(link).unwrap_or_default();
+    let room = TEXT_MAX - REST_CHARACTERS - link.chars().count();
     let mut text = String::new();
     let mut characters = 0;
     for (at, problem) in notice.problems.iter().enumerate() {
         let shown = shown(problem);
         characters += shown.chars().count();
-        if characters > TEXT_MAX - REST_CHARACTERS {
-            text.push_str(&format!("… and {} more, which the page shows", notice.problems.len() - at));
+        if characters > room {
+            text.push_str(&format!("… and {} more, which the page shows\n", notice.problems.len() - at));
             break;
         }
         text.push_str(&shown);
     }
-    let has_link = notice.problems.iter().any(|problem| problem.page.is_some());
-    if let (Some(page), false) = (&notice.page, has_link) {
-        text.push_str(&link(page));
-    }
+    text.push_str(&link);
     text.trim_end().to_owned()
 }
 
 fn shown(problem: &Told) -> String {
     let sign = if problem.is_over { OVER } else { WRONG };
     let mut shown = format!("{sign} {}", escaped(&problem.text));
-    if let Some(page) = &problem.page {
+    if let Some(link) = problem.page.as_deref().and_then(link) {
         shown.push(' ');
-        shown.push_str(&link(page));
+        shown.push_str(&link);
     }
     shown.push('\n');
     for detail in &problem.details {
@@ -63,13 +65,14 @@ fn shown(problem: &Told) -> String {
 }
 
 /// A link in Slack's markup. The sign that would end its address is none that a URL needs, and what nobody sees is written as URLs write it: a blank would
-/// end it too.
-fn link(page: &str) -> String {
+/// end it too. `None` where it is too long.
+fn link(page: &str) -> Option<String> {
     let page = crate::unseen::written(page, |sign, out| {
         let sign = sign.encode_utf8(&mut [0; 4]).to_owned();
         out.extend(percent_encoding::utf8_percent_encode(&sign, percent_encoding::NON_ALPHANUMERIC));
     });
-    format!("<{}|look>", slack_escaped(&page).replace('|', "%7C"))
+    let link = format!("<{}|look>", slack_escaped(&page).replace('|', "%7C"));
+    (link.chars().count() <= LINK_CHARACTERS_MAX).then_some(link)
 }
 
 /// As text, in which nothing mentions anybody, and nothing is unseen: <https://docs.slack.dev/messaging/formatting-message-text#escaping>.
@@ -126,6 +129,23 @@ mod tests {
         assert!(of(300, 20).chars().count() <= TEXT_MAX);
     }
 
+    #[test]
+    fn a_link_has_its_room_and_is_left_out_where_it_is_too_long() {
+        let link_of = |path: usize| format!("https://relay.example.com/{}", "x".repeat(path));
+        let around = "<https://relay.example.com/|look>".chars().count();
+        let one = Told { text: "y".repeat(300), details: Vec::new(), page: None, ..sample().problems.remove(0) };
+        for path in 0..LINK_CHARACTERS_MAX {
+            let notice = Notice { problems: vec![one.clone(); 20], page: Some(link_of(path)), ..sample() };
+            let text = text(&notice);
+            assert!(text.chars().count() <= TEXT_MAX, "{path}");
+            assert!(text.contains(" more, which the page shows"));
+            assert_eq!(text.ends_with("|look>"), path + around <= LINK_CHARACTERS_MAX, "{path}");
+        }
+        let with = |path| shown(&Told { page: Some(link_of(path)), ..one.clone() });
+        assert!(with(LINK_CHARACTERS_MAX - around).contains("|look>"));
+        assert!(!with(LINK_CHARACTERS_MAX - around + 1).contains("|look>"));
+    }
+
     /// Problems that would like to be more than a problem.
     fn notices() -> impl Strategy<Value = Notice> {
         let page = || {
@@ -161,6 +181,7 @@ mod tests {
         let cases = crate::seeds::cases(400);
         let mut runner = TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..Default::default() });
         let held = runner.run(&notices(), |notice| {
+            watched.lock().forget();
             for destination in &destinations {
                 let told = runtime.block_on(destination.teller().expect("it tells").tell(&notice));
                 let strict = watched.lock();

@@ -431,7 +431,7 @@ mod tests {
         let digest = "{ by: [type], text: \"{{ digest.count }} of {{ campaign.name }}\" }";
         let text = |scene: &Scene| scene.last().message["text"].clone();
         for (digest, [begun, edited]) in
-            [(digest, ["20 of Spring", "21 of Spring"]), ("{ by: [type] }", ["*20 × Spring*", "*21 × Spring*"])]
+            [(digest, ["20 of Spring", "21 of Spring"]), ("{ by: [type] }", ["*20 × Spring ", "*21 × Spring*"])]
         {
             let built = built("slack", &section, digest, &scene.watched.client());
             scene.slack = built.unwrap_or_else(|told| panic!("{told:?}"));

@@ -150,7 +150,7 @@ impl Strict {
 
     /// Forgets what was refused: the test has looked at it.
     #[cfg(test)]
-    fn forget(&mut self) {
+    pub(in crate::destination::slack) fn forget(&mut self) {
         self.refusals.clear();
     }
 
