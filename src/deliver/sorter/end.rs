@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::{LOOK_AGAIN, LOOK_AT_WALL, Sorter};
+use crate::deliver::PROBE_LAST;
 use crate::deliver::sorting::Fold;
 use crate::deliver::sorting::windows::{GROUPS_MAX, Over};
 use crate::store::{self, DIGESTS_MAX, DigestId, OpenWindows, QueueState, WindowHead};
@@ -20,7 +21,7 @@ pub(super) const TO_ONE_PLACE_MAX: usize = 16;
 /// Digests to one of several addresses: one that takes nothing leaves the others their room.
 pub(super) const TO_ONE_ADDRESS_MAX: usize = 4;
 /// With so many digests in all, an address has no second one: what is left of [`DIGESTS_MAX`] is for those that have none.
-pub(super) const SECONDS_MAX: usize = 16;
+pub(super) const SECOND_ONES_UP_TO: usize = 16;
 
 /// What there is beside the windows that are over.
 struct Beside {
@@ -65,13 +66,19 @@ impl Sorter {
     }
 
     /// While the other side is down and something waits in windows, what could go by itself would be tried as a probe; where there is no
-    /// such thing, a digest is that waits for another attempt, and goes where one of these goes. Returns when to look again.
+    /// such thing, a digest is that waits for another attempt, and goes where one of these goes. When the other side is well again, none of
+    /// them waits for longer because it was the probe. Returns when to look again.
     pub(super) fn hasten_probe(&mut self) -> Option<Instant> {
         let QueueState { state, .. } = self.state.now();
-        let is_down = state.open_since_ms.is_some() && state.paused.is_none() && !self.is_quiet;
+        if state.open_since_ms.is_none() {
+            if self.hastened_at.take().is_some() {
+                self.waiting_digests().iter().for_each(|digest| self.parts.queue.hasten(digest.id));
+            }
+            return None;
+        }
         // Where attempts are counted, those of an outage would use them up.
-        let has_attempts = self.section.config.policy.attempts_max.is_none();
-        if !is_down || !has_attempts {
+        let are_counted = self.section.config.policy.attempts_max.is_some();
+        if state.paused.is_some() || self.is_quiet || are_counted {
             return None;
         }
         let has_some = |(head, fold): (&WindowHead, &Fold)| (fold.count > 0).then_some(head.address);
@@ -80,19 +87,28 @@ impl Sorter {
         if gathered.is_empty() {
             return None;
         }
-        let now_ms = self.parts.clock.now_ms();
-        if self.parts.queue.windows().others == 0 {
-            let digests = self.parts.queue.digests();
-            let waiting = digests.iter().filter(|digest| digest.is_offered && digest.due_ms > Some(now_ms));
+        let now = Instant::now();
+        if self.hastened_at.is_none_or(|at| at + PROBE_LAST <= now) && self.parts.queue.windows().others == 0 {
             // Of another address it would say nothing of this one, and hold up what does.
             let is_of_these =
                 |digest: &&store::Digest| self.addresses.get(&digest.id).is_some_and(|at| gathered.contains(at));
-            // The soonest is the one for which it is longest that it was tried.
-            if let Some(next) = waiting.filter(is_of_these).min_by_key(|digest| digest.due_ms) {
+            let waiting = self.waiting_digests();
+            if let Some(next) = waiting.iter().filter(is_of_these).min_by_key(|digest| digest.due_ms) {
+                // A probe that says nothing of the other side moves no other: no more often than when they are furthest apart.
+                self.hastened_at = Some(now);
                 self.parts.queue.hasten(next.id);
             }
         }
-        Some(Instant::now() + LOOK_AGAIN)
+        Some(now + LOOK_AGAIN)
+    }
+
+    /// Digests that wait for their next attempt, and not because the other side has asked for that.
+    fn waiting_digests(&self) -> Vec<store::Digest> {
+        let now_ms = self.parts.clock.now_ms();
+        let sorted = self.parts.status.sorted();
+        let mut digests = self.parts.queue.digests();
+        digests.retain(|digest| digest.is_offered && digest.due_ms > Some(now_ms) && sorted.may_hasten(digest.id));
+        digests
     }
 
     fn beside(&mut self) -> Beside {
@@ -116,7 +132,7 @@ impl Sorter {
         let to_it = || digests.iter().filter(|digest| !goes_elsewhere(digest));
         let to_it_max = match over.address {
             0 => TO_ONE_PLACE_MAX,
-            _ if digests.len() < SECONDS_MAX => TO_ONE_ADDRESS_MAX,
+            _ if digests.len() < SECOND_ONES_UP_TO => TO_ONE_ADDRESS_MAX,
             _ => 1,
         };
         let untried = digests.iter().filter(|digest| digest.due_ms.is_none()).count();

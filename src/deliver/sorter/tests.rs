@@ -15,7 +15,7 @@ use std::time::Duration;
 use self::desk::Got;
 use self::faulty::Reading;
 use self::scene::{Scene, run};
-use super::end::{SECONDS_MAX, TO_ONE_ADDRESS_MAX, TO_ONE_PLACE_MAX, UNTRIED_MAX};
+use super::end::{SECOND_ONES_UP_TO, TO_ONE_ADDRESS_MAX, TO_ONE_PLACE_MAX, UNTRIED_MAX};
 use super::lacking::{FAILURES_MAX, PANICS_MAX};
 use crate::deliver::sorting::windows::GROUPS_MAX;
 use crate::destination::{Outcome, Reason};
@@ -335,6 +335,50 @@ fn while_the_other_side_is_down_there_is_always_something_to_probe_with_and_not_
     });
 }
 
+#[test]
+fn a_probe_that_says_nothing_of_the_other_side_is_followed_by_another_after_a_minute() {
+    run(async {
+        let keys = format!("{ALL}\nretry: {{ initial: 5h, max: 10h }}");
+        let mut scene = Scene::new("00:00", &keys);
+        // It is there again, and wants each message later.
+        let greylisted = || Outcome::Retry {
+            reason: Reason { is_of_one: true, ..Reason::new("450") },
+            after: None,
+            holds_all: false,
+        };
+        scene.desk.answer((0..5).map(|_| Outcome::retry("503")).chain((0..1000).map(|_| greylisted())));
+        scene.send_some(5, URGENT);
+        scene.send_some(2, BOUNCED);
+        scene.pass(11 * MINUTE).await;
+        scene.send(BOUNCED);
+        let before = scene.numbers().len();
+        scene.pass(20 * MINUTE).await;
+        let probes = scene.numbers().len() - before;
+        assert!((15..=21).contains(&probes), "{probes}");
+    });
+}
+
+#[test]
+fn a_digest_for_which_the_other_side_has_asked_for_time_is_no_probe_before_that() {
+    run(async {
+        let keys = format!("{ALL}\nretry: {{ initial: 5h, max: 10h }}");
+        let mut scene = Scene::new("00:00", &keys);
+        let asked =
+            || Outcome::Retry { reason: Reason::new("503"), after: Some(Duration::from_secs(HOUR)), holds_all: false };
+        scene.desk.answer((0..5).map(|_| Outcome::retry("503")).chain([asked()]));
+        scene.send_some(5, URGENT);
+        scene.send_some(2, BOUNCED);
+        scene.pass(11 * MINUTE).await;
+        scene.send(BOUNCED);
+        let before = scene.numbers().len();
+        assert_eq!(before, 6);
+        scene.pass(15 * MINUTE).await;
+        assert_eq!(scene.numbers().len(), before);
+        scene.pass(HOUR).await;
+        assert!(scene.numbers().len() > before);
+    });
+}
+
 /// What was tried in an outage of two hours, by number of the minute, and all that was given up; an event comes each minute.
 async fn after_an_outage(keys: &str) -> (Vec<Got>, u64) {
     let mut scene = Scene::new("08:00", keys);
@@ -356,6 +400,14 @@ fn after_an_outage_the_first_message_comes_as_soon_with_a_digest_as_without() {
             let (got, _) = after_an_outage(keys).await;
             let first = got.iter().map(|got| got.at).find(|at| *at >= 120);
             assert!(first.is_some_and(|at| at <= 121), "{keys}: {first:?}");
+            if keys == ALL {
+                let waited: HashSet<u64> =
+                    got.iter().filter(|got| got.at >= 120).flat_map(|got| got.numbers.clone()).collect();
+                assert!(
+                    (1..=100).all(|number| waited.contains(&number)),
+                    "none waits on because it was the probe: {waited:?}"
+                );
+            }
             let ids: HashSet<&str> = got.iter().filter(|got| got.at < 120).map(|got| got.id.as_str()).collect();
             assert!(keys.is_empty() || ids.len() <= 5, "a message or two an hour: {ids:?}");
         });
@@ -489,7 +541,7 @@ fn one_address_has_a_few_digests_and_only_one_where_there_are_many_in_all() {
         }
         windows_to(&mut scene, 0..1).await;
         assert_eq!((put_off(&scene).await, scene.waits().0), (0, 2), "it has as many as it may");
-        let others = SECONDS_MAX - TO_ONE_ADDRESS_MAX;
+        let others = SECOND_ONES_UP_TO - TO_ONE_ADDRESS_MAX;
         windows_to(&mut scene, 1..others).await;
         assert_eq!((put_off(&scene).await, scene.waits().0), (others - 1, 2), "and others have theirs");
         windows_to(&mut scene, 1..3).await;

@@ -1,6 +1,6 @@
 //! What a sorter has ready for its worker, and shows of itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,6 +26,8 @@ struct Inner {
     windows: Windows,
     /// Digests that have been put together and are not settled.
     ready: HashMap<DigestId, Arc<Digest>>,
+    /// Those of them that failed while this process ran, and for which the other side has asked for no time.
+    may_hasten: HashSet<DigestId>,
 }
 
 /// One open window, as it is told.
@@ -64,7 +66,24 @@ impl Sorted {
     }
 
     pub(in crate::deliver) fn forget_all_but(&self, is_kept: impl Fn(DigestId) -> bool) {
-        self.lock().ready.retain(|id, _| is_kept(*id));
+        let mut inner = self.lock();
+        inner.ready.retain(|id, _| is_kept(*id));
+        inner.may_hasten.retain(|id| is_kept(*id));
+    }
+
+    /// An attempt at a digest has failed: whether the other side has asked for a time before the next one.
+    pub(in crate::deliver) fn failed(&self, id: DigestId, has_asked: bool) {
+        let may_hasten = &mut self.lock().may_hasten;
+        if has_asked {
+            may_hasten.remove(&id)
+        } else {
+            may_hasten.insert(id)
+        };
+    }
+
+    /// Whether a digest may be tried before its time.
+    pub(in crate::deliver) fn may_hasten(&self, id: DigestId) -> bool {
+        self.lock().may_hasten.contains(&id)
     }
 
     /// Looks at the open windows, or changes them.
@@ -124,7 +143,7 @@ fn shown(head: &crate::store::WindowHead, fold: &Fold) -> ShownWindow {
         ends_ms: head.ends_ms,
         values: fold.values.clone(),
         count: fold.count,
-        passed: head.passed,
+        passed: head.gone(),
         since_ms: fold.since_ms,
     }
 }

@@ -111,6 +111,10 @@ impl Worker {
                 // Like all that waited when the section changed, it is due now.
                 let due_ms = if is_of_now { now_ms + wait.as_millis() as u64 } else { now_ms };
                 let reason = outcome.reason().map(|reason| reason.why().text()).unwrap_or_default();
+                if let Some(id) = claim.digest {
+                    let has_asked = matches!(outcome, Outcome::Retry { after: Some(_), .. });
+                    self.parts.status.sorted().failed(id, has_asked);
+                }
                 Settlement::Scheduled { attempts, first_attempt_ms, due_ms, reason }
             }
             Next::DeadLetter(reason) => {
