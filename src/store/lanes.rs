@@ -52,8 +52,19 @@ pub struct WindowHead {
     pub opened_ms: u64,
     /// When it is to be ended, unix milliseconds.
     pub ends_ms: u64,
-    /// How many of its group have gone out by themselves since it was opened. A value and no step, so that saying it twice changes nothing.
+    /// How many of its group have gone out by themselves since it was opened, and [`Self::NO_MORE`] where none does any more. A value and no
+    /// step, so that saying it twice changes nothing.
     pub passed: u32,
+}
+
+impl WindowHead {
+    /// Beside how many have gone out by themselves: one has waited since, and none that follows overtakes it.
+    pub const NO_MORE: u32 = 1 << 31;
+
+    /// How many of its group have gone out by themselves.
+    pub fn gone(&self) -> u32 {
+        self.passed & !Self::NO_MORE
+    }
 }
 
 /// How a delivery goes out.

@@ -94,7 +94,7 @@ impl Windows {
         // No later than they did: a window says how many, and not when.
         let heads = windows.open.values().map(|open| open.head);
         let passed =
-            heads.flat_map(|head| std::iter::repeat_n(head.opened_ms, (head.passed as usize).min(FIRST_OF_ALL)));
+            heads.flat_map(|head| std::iter::repeat_n(head.opened_ms, (head.gone() as usize).min(FIRST_OF_ALL)));
         let mut passed: Vec<u64> = passed.collect();
         passed.sort_unstable();
         windows.passed = passed.split_off(passed.len().saturating_sub(FIRST_OF_ALL)).into();
@@ -119,7 +119,7 @@ impl Windows {
             let both = WindowHead {
                 opened_ms: known.opened_ms.min(head.opened_ms),
                 ends_ms: known.ends_ms.min(head.ends_ms),
-                passed: known.passed.max(head.passed),
+                passed: known.gone().max(head.gone()) | (known.passed | head.passed) & WindowHead::NO_MORE,
                 ..head
             };
             self.by_end.remove(&(known.ends_ms, key));
@@ -151,9 +151,8 @@ impl Windows {
             self.passed.push_back(now_ms);
             return Lane::Ready;
         }
-        if head.passed < gathering.first {
-            // Once one of them waits, none that follows overtakes it.
-            head.passed = gathering.first;
+        if head.passed & WindowHead::NO_MORE == 0 {
+            head.passed |= WindowHead::NO_MORE;
             self.changed.insert(key);
         }
         let is_others = key == OTHERS;
@@ -383,7 +382,7 @@ mod tests {
         let heads = windows.take_changed();
         assert_eq!(heads.len(), 2);
         let head = heads.iter().find(|head| head.key == key).expect("its head");
-        assert_eq!((head.opened_ms, head.ends_ms, head.passed), (0, 15 * MINUTE_MS, 2));
+        assert_eq!((head.opened_ms, head.ends_ms, head.passed), (0, 15 * MINUTE_MS, 2 | WindowHead::NO_MORE));
         assert!(windows.take_changed().is_empty());
         assert_eq!(windows.over(15 * MINUTE_MS - 1, GROUPS_MAX), []);
         assert_eq!(windows.over(15 * MINUTE_MS, GROUPS_MAX), [key, group(2).key], "with the one that ends 5 ms later");
@@ -400,10 +399,26 @@ mod tests {
         assert_eq!(place_at(&mut windows, &gathering, (1, 1, 0), 0, true), Lane::Window(key), "it is quiet");
         assert_eq!(place(&mut windows, &gathering, (2, 1), 1), Lane::Window(key));
         let heads = windows.take_changed();
-        assert_eq!((heads[0].ends_ms, heads[0].passed), (0, 3), "it ends with the quiet hours");
+        assert_eq!((heads[0].ends_ms, heads[0].gone()), (0, 0), "it ends with the quiet hours");
         let mut after_a_restart = Windows::known(heads, gathering.every);
         assert_eq!(place(&mut after_a_restart, &gathering, (2, 1), 2), Lane::Window(key));
         assert_eq!(after_a_restart.over(2, GROUPS_MAX), [key]);
+        let more = self::gathering(9);
+        assert_eq!(place(&mut after_a_restart, &more, (3, 1), 3), Lane::Window(key), "nor where more may go first now");
+    }
+
+    #[test]
+    fn what_waited_at_night_has_not_gone_by_itself_whatever_comes_after_a_restart() {
+        let gathering = gathering(3);
+        let mut windows = Windows::default();
+        for name in 0..FIRST_OF_ALL as u64 {
+            place_at(&mut windows, &gathering, (name, name, 0), 0, true);
+        }
+        let mut after_a_restart = Windows::known(windows.take_changed(), gathering.every);
+        for number in 0..3 {
+            assert_eq!(place(&mut after_a_restart, &gathering, (100 + number, 99), 1), Lane::Ready, "of a new group");
+        }
+        assert!(matches!(place(&mut after_a_restart, &gathering, (103, 99), 1), Lane::Window(_)));
     }
 
     #[test]
@@ -566,7 +581,7 @@ mod tests {
             "its first have gone out"
         );
         windows.take_in([there(1, 99_000, 1)]);
-        assert_eq!((windows.next_end_ms(), windows.take_changed().len()), (Some(30_000), 1));
+        assert_eq!((windows.next_end_ms(), windows.take_changed().len()), (Some(30_000), 2));
         assert_eq!(windows.over(30_000, GROUPS_MAX), [group(1).key]);
     }
 

@@ -31,7 +31,7 @@
 //!   6 selection act u8 | destination u32 | at ms u64 | replay 16 bytes | length u16, reason
 //!               chunks u32, and for each: key u64 | length u32, bytes;  moved and yielded: to u32
 //!   7 replay    done u8 | replay 16 bytes | at ms u64 | cursor u64 | until u64 | selected u64 | length u32, spec
-//!   8 windows   destination u32 | count u32, and for each: key 16 bytes | address u64 | opened ms u64 | ends ms u64 | passed u32
+//!   8 windows   destination u32 | count u32, and for each: key 16 bytes | address u64 | opened ms u64 | ends ms u64 | passed u32 (its highest bit: none goes by itself any more)
 //!   9 digest    what u8 | destination u32 | at ms u64, and by what:
 //!               1 closed: digest u64 | windows u32, key 16 bytes … | chunks as in 6;  5 ended: windows u32, key 16 bytes …
 //!               2 scheduled: digest u64 | attempts u16 | first attempt ms u64 | due ms u64 | length u16, reason
