@@ -29,15 +29,18 @@ pub(super) struct Reads<'s> {
 }
 
 impl<'s> Reads<'s> {
+    /// Those of a body without a scope of its own: what is set in an `if` is there behind it.
     fn statements(&mut self, statements: &[ast::Stmt<'s>]) {
-        self.own.push(HashMap::new());
         statements.iter().for_each(|statement| self.statement(statement));
-        self.own.pop();
     }
 
     pub(super) fn statement(&mut self, statement: &ast::Stmt<'s>) {
         match statement {
-            ast::Stmt::Template(of) => self.statements(&of.children),
+            ast::Stmt::Template(of) => {
+                self.own.push(HashMap::new());
+                self.statements(&of.children);
+                self.own.pop();
+            }
             ast::Stmt::EmitExpr(of) => self.expression(&of.expr),
             ast::Stmt::ForLoop(of) => {
                 self.expression(&of.iter);
@@ -362,6 +365,18 @@ mod tests {
         check("{% if a %}{{ a }}{% endif %}", &["a", "a"]);
         check("{% for t in tags %}{{ t.x }}{{ loop.index }}{% endfor %}", &["tags"]);
         check("{% set x = a.b %}{{ x }}", &["a.b"]);
+        check("{% for t in tags %}{% set x = t %}{% endfor %}{{ x }}", &["tags", "x"]);
+        for body in [
+            "{% if type %}@{% endif %}",
+            "{% filter upper %}@{% endfilter %}",
+            "{% autoescape false %}@{% endautoescape %}",
+        ] {
+            let source = format!("{}{{{{ x }}}}", body.replace('@', "{% set x = 'y' %}"));
+            let event = std::collections::BTreeMap::from([("type", "t")]);
+            let shown = minijinja::Environment::new().render_str(&source, event);
+            assert_eq!(shown.ok().as_deref().map(str::trim), Some("y"), "{source}");
+            check(&source, if body.contains("type") { &["type"] } else { &[] });
+        }
         check("{{ a['b'].c }}", &["a.b.c"]);
         check("{{ a[0].c }}{{ a[:3] }}", &["a", "a"]);
         check("{{ 'x' if a.b == 'y' else c }}", &["a.b", "c"]);
