@@ -366,7 +366,13 @@ mod tests {
         assert_eq!(of(counts), plain);
         assert_ne!(of(&counts.replace("#email", "#shop")), of(counts));
         assert_ne!(of(&counts.replace('@', "xoxb-another")), of(counts));
-        assert_ne!(of("{ token: @, channel: \"#email\", api: \"https://slack-gov.com/api\" }"), plain);
+        for api in [
+            "https://slack-gov.com/api",
+            "https://proxy.example.com/slack.com/",
+            "https://proxy.example.com/slack/v1.2/",
+        ] {
+            assert_ne!(of(&format!("{{ token: @, channel: \"#email\", api: \"{api}\" }}")), plain, "{api}");
+        }
     }
 
     #[test]

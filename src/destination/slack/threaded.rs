@@ -22,7 +22,10 @@ impl Memory for Slack {
         let app = self.app.as_ref()?;
         let name = self.content_masks.apply(app.threads()?.name(delivery)?);
         let (kind, sentence) = match app.updates() {
-            true => ("counter", format!("or an edit of the message that counts {name}: its number goes up by one")),
+            true => {
+                let by = delivery.digest.as_deref().map_or(1, |digest| digest.count);
+                ("counter", format!("or an edit of the message that counts {name}: its number goes up by {by}"))
+            }
             false => ("thread", format!("into the thread of {name}")),
         };
         Some(Place { kind, sentence, name })
@@ -304,7 +307,7 @@ mod tests {
         let expected = (format!("{post}, into the thread of campaign.name Spring"), name.clone());
         assert_eq!(told(&*threads, false), expected);
         let expected = (
-            format!("{post}, or an edit of the message that counts campaign.name Spring: its number goes up by one"),
+            format!("{post}, or an edit of the message that counts campaign.name Spring: its number goes up by 1"),
             name,
         );
         assert_eq!(told(&*scene.slack, false), expected);
@@ -444,6 +447,23 @@ mod tests {
             assert_eq!(scene.count(1).await, Outcome::Delivered);
             assert!(text(&scene).as_str().is_some_and(|text| text.starts_with(edited)), "{}", text(&scene));
         }
+    }
+
+    #[tokio::test]
+    async fn what_belongs_to_no_counter_is_told_as_without_one() {
+        let mut scene = Scene::counting(Strict::hurried());
+        let values = [("type".to_owned(), "user_created".to_owned())].to_vec();
+        let event = sample(r#"{"type":"user_created"}"#, 1_700_000_000_000);
+        let group = crate::destination::Group {
+            values,
+            ..bounces(2, 1).digest.as_deref().expect("a digest").groups[0].clone()
+        };
+        let digest = bounces(2, 1).digest.as_deref().expect("a digest").clone();
+        let digest = crate::destination::Digest { groups: vec![group], events: vec![event.clone()], ..digest };
+        let delivery = Delivery { digest: Some(Arc::new(digest)), ..event };
+        assert_eq!(scene.attempt(&delivery).await, Outcome::Delivered);
+        let text = scene.last().message["text"].clone();
+        assert!(text.as_str().is_some_and(|text| text.starts_with("*2 × user_created*")), "{text}");
     }
 
     #[tokio::test]

@@ -110,12 +110,11 @@ impl Tally {
     /// with the examples of the last.
     pub fn told(&self, threads: &Threads, delivery: &Delivery) -> Delivery {
         let digest = delivery.digest.as_deref();
-        if self.count == 1 && digest.is_none() {
-            return delivery.clone();
-        }
+        let belongs = threads.values(delivery).filter(|_| digest.is_some() || self.count > 1);
+        // What belongs to nothing is told as it is.
+        let Some(values) = belongs else { return delivery.clone() };
         let events = digest.map_or_else(|| vec![delivery.clone()], |digest| digest.events.clone());
-        let values = threads.values(delivery).unwrap_or_default().into_iter();
-        let values = values.map(|(path, value)| (path.to_owned(), value)).collect();
+        let values = values.into_iter().map(|(path, value)| (path.to_owned(), value)).collect();
         let Self { count, since_ms, until_ms, .. } = *self;
         let group = Group { values, count, since: since_ms, until: until_ms, parts: Vec::new(), other_parts: 0 };
         let together = Digest {
