@@ -11,8 +11,8 @@ use crate::time::Instant;
 /// So many failures in a row are no accident of single events.
 pub const RETRIES_IN_A_ROW: u32 = 5;
 /// Between opening and the first probe, and the base of all later waits.
-const PROBE_FIRST: Duration = Duration::from_secs(2);
-const PROBE_FACTOR: u32 = 4;
+pub const PROBE_FIRST: Duration = Duration::from_secs(2);
+pub const PROBE_FACTOR: u32 = 4;
 /// Probes are no further apart, while there is something due to probe with.
 pub const PROBE_LAST: Duration = Duration::from_secs(60);
 

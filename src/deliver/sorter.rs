@@ -48,8 +48,8 @@ pub struct Sorter {
     tries: HashMap<DigestId, Tries>,
     /// Where digests go, as far as that is known: of those that are not settled.
     addresses: HashMap<DigestId, u64>,
-    /// When a digest was made due as a probe last, in this outage.
-    hastened_at: Option<Instant>,
+    /// When a digest was made due as a probe last, in this outage, and how long after that the next is.
+    hastened: Option<(Instant, Duration)>,
     is_quiet: bool,
     destination: NameId,
 }
@@ -67,7 +67,7 @@ impl Sorter {
             preparing: JoinSet::new(),
             tries: HashMap::new(),
             addresses: HashMap::new(),
-            hastened_at: None,
+            hastened: None,
             is_quiet: false,
             destination,
             parts,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::{LOOK_AGAIN, LOOK_AT_WALL, Sorter};
-use crate::deliver::PROBE_LAST;
+use crate::deliver::breaker::{PROBE_FACTOR, PROBE_FIRST, PROBE_LAST};
 use crate::deliver::sorting::Fold;
 use crate::deliver::sorting::windows::{GROUPS_MAX, Over};
 use crate::store::{self, DIGESTS_MAX, DigestId, OpenWindows, QueueState, WindowHead};
@@ -71,7 +71,7 @@ impl Sorter {
     pub(super) fn hasten_probe(&mut self) -> Option<Instant> {
         let QueueState { state, .. } = self.state.now();
         if state.open_since_ms.is_none() {
-            if self.hastened_at.take().is_some() {
+            if self.hastened.take().is_some() {
                 self.waiting_digests().iter().for_each(|digest| self.parts.queue.hasten(digest.id));
             }
             return None;
@@ -88,14 +88,15 @@ impl Sorter {
             return None;
         }
         let now = Instant::now();
-        if self.hastened_at.is_none_or(|at| at + PROBE_LAST <= now) && self.parts.queue.windows().others == 0 {
+        if self.hastened.is_none_or(|(at, wait)| at + wait <= now) && self.parts.queue.windows().others == 0 {
             // Of another address it would say nothing of this one, and hold up what does.
             let is_of_these =
                 |digest: &&store::Digest| self.addresses.get(&digest.id).is_some_and(|at| gathered.contains(at));
             let waiting = self.waiting_digests();
             if let Some(next) = waiting.iter().filter(is_of_these).min_by_key(|digest| digest.due_ms) {
-                // A probe that says nothing of the other side moves no other: no more often than when they are furthest apart.
-                self.hastened_at = Some(now);
+                // A probe that says nothing of the other side moves no other: these come further and further apart by themselves.
+                let wait = self.hastened.map_or(PROBE_FIRST, |(_, wait)| (wait * PROBE_FACTOR).min(PROBE_LAST));
+                self.hastened = Some((now, wait));
                 self.parts.queue.hasten(next.id);
             }
         }

@@ -33,7 +33,8 @@ impl Lanes {
         (self.backlog_cursor, self.arrivals_cursor) = (0, arrivals_from);
     }
 
-    /// What is scheduled or in flight is urgent, unless it has another lane. Returns whether there is something urgent that is due some time.
+    /// What is scheduled or in flight is urgent, unless it has another lane. Returns whether it was not known: it may have been handed back,
+    /// and who works goes on by that alone where all else waits.
     fn is_urgent_after_all(&mut self, sequence: u64, due_ms: Option<u64>, waits: bool) -> bool {
         if self.placed.contains(sequence) {
             return false;
@@ -43,7 +44,7 @@ impl Lanes {
             self.placed.insert(sequence);
         }
         self.urgent_due.extend(due_ms.map(|due_ms| (due_ms, sequence)));
-        due_ms.is_some()
+        true
     }
 
     fn is_known(&self, key: GroupKey) -> bool {
