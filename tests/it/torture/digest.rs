@@ -296,7 +296,7 @@ impl Scene {
         self.crashed_by(up);
         let up = self.rig.start().await;
         self.look_at(&up, &before, false).await;
-        self.load.post(up.hooks, dice.within(1..EVENTS_A_SILENCE)).await;
+        self.load.post(up.hooks, dice.within(EVENTS_A_SILENCE / 2..EVENTS_A_SILENCE)).await;
         self.until_urgent_came().await;
         self.silences.push(Silence { during: from..Instant::now(), is_for_urgent: false });
         self.rig.change(&quiet, "");
