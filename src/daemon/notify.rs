@@ -13,12 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::without_addresses;
 use crate::config::{Config, Notify};
-use crate::deliver::{LOOK_EVERY, Status, Turn};
+use crate::deliver::{LOOK_EVERY, RateLimit, Status};
 use crate::notify::{
-    Candidate, Certificate, Dead, Failing, Item, Key, Kind, Ledger, Observed, ObservedDestination, ObservedSource,
-    Page, Paused, Round, State, Telling, Unplaced, notice, shown_now,
+    Candidate, Certificate, Dead, Failing, Key, Kind, Ledger, Observed, ObservedDestination, ObservedSource, Page,
+    Paused, Round, Stand, State, Telling, Unplaced, is_for, notice, shown_now,
 };
-use crate::relay::{Generation, KnownProblem, Relay, SourceState, TURN_WITHIN};
+use crate::relay::{Generation, KeptTurns, KnownProblem, Relay, SourceState, stand_of};
 use crate::store::{AllCounts, Counts, DeadReasons, Health, MEMO_BYTES_MAX, NameId, StoreError};
 use crate::telemetry::minutes::Totals;
 use crate::time::{Clock, Instant, wall_ms};
@@ -50,7 +50,8 @@ pub(super) async fn notify(relay: Arc<Relay>, clock: Clock, has_begun: Arc<Atomi
         }
         let generation = relay.generation().clone();
         let Some(notify) = generation.config.notify.as_ref() else {
-            if desk.is_some() {
+            if let Some(desk) = &mut desk {
+                desk.kept_turns = KeptTurns::default();
                 show(&relay, Vec::new());
             }
             is_off = true;
@@ -92,6 +93,10 @@ struct Desk {
     counting: Asked<(Result<AllCounts, StoreError>, Totals)>,
     keeping: Asked<Result<(), StoreError>>,
     reasoning: Asked<Result<DeadReasons, StoreError>>,
+    /// For what nobody could be told of, with whom nothing but a turn was lacking.
+    kept_turns: KeptTurns,
+    /// Who could not be told in this look.
+    failed: Vec<String>,
 }
 
 /// A question to the store, which may not answer while that is what is wrong: it is asked once, however often somebody wants to know.
@@ -135,6 +140,8 @@ impl Desk {
             counting: Asked::default(),
             keeping: Asked::default(),
             reasoning: Asked::default(),
+            kept_turns: KeptTurns::default(),
+            failed: Vec::new(),
             relay,
             clock,
         }
@@ -145,7 +152,9 @@ impl Desk {
         let observed = self.observe(generation).await;
         let now_ms = self.clock.now_ms();
         self.go_by_the_names_of(&generation.config);
-        self.finish(generation, notify, &observed).await;
+        self.failed.clear();
+        self.look_at_turns(generation, notify, &observed);
+        let mut has_tried = self.finish(generation, notify, &observed).await;
         let looks = self.ledger.look(&observed, &notify.bounds, now_ms);
         let items = self.state.step(&looks, &notify.terms, now_ms);
         self.show();
@@ -158,6 +167,8 @@ impl Desk {
                     self.state.not_told(&telling.id);
                     round.failed(&name, items);
                 }
+                // Whatever is kept for it waits for nothing else that is told.
+                self.give_back_turns(generation, notify, &observed);
                 self.keep().await;
             }
             for item in &round.untold {
@@ -168,8 +179,12 @@ impl Desk {
                     item.text
                 );
             }
-            self.wait_for(&round.untold, generation, notify);
+            self.state.untold(&round.untold, self.clock.now_ms());
+            has_tried = true;
             self.show();
+        }
+        if has_tried {
+            self.keep_turns(generation, notify, &observed);
         }
         if self.kept_at.elapsed() >= KEPT_EVERY {
             self.keep().await;
@@ -193,38 +208,80 @@ impl Desk {
         });
     }
 
-    /// Tells what the process before may have told or not: as it was, under the same id.
-    async fn finish(&mut self, generation: &Generation, notify: &Notify, observed: &Observed) {
-        for telling in self.state.unfinished(self.clock.now_ms()) {
+    /// Tells what the process before may have told or not: as it was, under the same id. Says whether there was anything.
+    async fn finish(&mut self, generation: &Generation, notify: &Notify, observed: &Observed) -> bool {
+        let unfinished = self.state.unfinished(self.clock.now_ms());
+        for telling in &unfinished {
             let mut round = Round::new(Vec::new(), candidates(generation, notify, observed, &self.relay));
             let place_of = |name: &str| place_of(generation, name);
             let mut is_told = false;
             while let Some(name) = round.whole(&telling.items, place_of).filter(|_| !is_told) {
-                is_told = self.tell(&name, &telling).await;
+                is_told = self.tell(&name, telling).await;
                 round.failed(&name, Vec::new());
             }
             if !round.has_one_for(&telling.items, place_of) {
                 // By this config it is told in parts, or not at all.
                 self.state.not_told(&telling.id);
             } else if !is_told {
-                self.wait_for(&telling.items, generation, notify);
+                self.state.untold(&telling.items, self.clock.now_ms());
             }
             self.keep().await;
         }
+        !unfinished.is_empty()
     }
 
-    /// Nobody could be told of these now. Who lacks nothing but a turn has one by the time when it is tried again.
-    fn wait_for(&mut self, items: &[Item], generation: &Generation, notify: &Notify) {
-        self.state.untold(items, self.clock.now_ms());
-        for name in &notify.to {
-            let place = place_of(generation, name);
-            let is_about = |item: &Item| {
-                item.key.destination().is_some_and(|about| about == name || place_of(generation, about) == place)
-            };
-            if items.iter().any(|item| !is_about(item)) {
-                self.relay.keep_turn(name);
+    /// Has that tried again for which a turn that was kept has come.
+    fn look_at_turns(&mut self, generation: &Generation, notify: &Notify, observed: &Observed) {
+        for (candidate, limit) in self.give_back_turns(generation, notify, observed) {
+            if candidate.stand == Stand::Ready && self.kept_turns.has(&limit) {
+                let keys = self.waiting_for(generation, &candidate).concat();
+                self.state.try_now(&keys, self.clock.now_ms());
             }
         }
+    }
+
+    /// Keeps the next turn of whoever lacks nothing but one to be told of what nobody could be told of.
+    fn keep_turns(&mut self, generation: &Generation, notify: &Notify, observed: &Observed) {
+        for (_, limit) in self.give_back_turns(generation, notify, observed) {
+            self.kept_turns.keep(&limit, Instant::now());
+        }
+    }
+
+    /// Gives back the turns that are kept for nobody any more. Returns those who are to be told of what nobody could be told of, and their
+    /// limits.
+    fn give_back_turns(
+        &mut self,
+        generation: &Generation,
+        notify: &Notify,
+        observed: &Observed,
+    ) -> Vec<(Candidate, Arc<RateLimit>)> {
+        // One that fails is probed by the same turns.
+        let failing = observed.destinations.iter().filter(|seen| is_failing(seen));
+        let probed: Vec<_> = failing.filter_map(|seen| self.limit_of(&seen.name)).collect();
+        let mut waiting = Vec::new();
+        for mut candidate in candidates(generation, notify, observed, &self.relay) {
+            if self.failed.contains(&candidate.name) {
+                candidate.stand = Stand::Out;
+            }
+            let limit = self.limit_of(&candidate.name);
+            let limit = limit.filter(|limit| !probed.iter().any(|probed| Arc::ptr_eq(probed, limit)));
+            if let Some(limit) = limit.filter(|_| !self.waiting_for(generation, &candidate).is_empty()) {
+                waiting.push((candidate, limit));
+            }
+        }
+        self.kept_turns.give_back_all_but(waiting.iter().map(|(_, limit)| limit));
+        waiting
+    }
+
+    /// The messages of which nobody could be told and this one is to be, once there is a turn: of what each is.
+    fn waiting_for(&self, generation: &Generation, candidate: &Candidate) -> Vec<Vec<Key>> {
+        let mut waiting = self.state.waiting();
+        waiting.retain(|keys| is_for(keys, candidate, |name| place_of(generation, name)));
+        waiting
+    }
+
+    fn limit_of(&self, name: &str) -> Option<Arc<RateLimit>> {
+        self.relay.sections.of(name).map(|section| section.rate_limit.clone())
     }
 
     /// Tells somebody, and says whether that was heard.
@@ -254,6 +311,7 @@ impl Desk {
             }
             Err(why) => {
                 tracing::error!(to = name, id = notice.id, why, "nobody could be told by it: {}", notice.title);
+                self.failed.push(name.to_owned());
                 false
             }
         }
@@ -416,6 +474,10 @@ fn observed(
     }
 }
 
+fn is_failing(seen: &ObservedDestination) -> bool {
+    matches!(seen.failing, Failing::Yes(_))
+}
+
 fn id_of(generation: &Generation, name: &str) -> Option<NameId> {
     let at = generation.config.destinations.iter().position(|destination| destination.name == name)?;
     generation.destination_ids.get(at).copied()
@@ -431,17 +493,14 @@ fn place_of(generation: &Generation, name: &str) -> Option<String> {
 fn candidates(generation: &Generation, notify: &Notify, observed: &Observed, relay: &Relay) -> Vec<Candidate> {
     let candidate = |name: &String| {
         let seen = observed.destinations.iter().find(|seen| seen.name == *name);
-        let now = Instant::now();
-        let is_held = relay
-            .sections
-            .of(name)
-            .and_then(|section| section.rate_limit.closed_until(now, Turn::Notice))
-            .is_some_and(|later| later - now > TURN_WITHIN);
-        Candidate {
-            name: name.clone(),
-            place: place_of(generation, name).unwrap_or_default(),
-            is_out: is_held || seen.is_none_or(|seen| seen.paused.is_some() || matches!(seen.failing, Failing::Yes(_))),
-        }
+        let is_out = seen.is_none_or(|seen| seen.paused.is_some() || is_failing(seen));
+        let stand = match relay.sections.of(name).map(|section| stand_of(&section.rate_limit, Instant::now())) {
+            _ if is_out => Stand::Out,
+            Some(stand) => stand,
+            // Telling says that the config names it no more.
+            None => Stand::Ready,
+        };
+        Candidate { name: name.clone(), place: place_of(generation, name).unwrap_or_default(), stand }
     };
     notify.to.iter().map(candidate).collect()
 }

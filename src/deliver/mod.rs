@@ -37,7 +37,7 @@ pub use self::bodies::{ALL_BYTES_MAX, Bodies};
 pub use self::breaker::{PROBE_LAST, RETRIES_IN_A_ROW};
 pub use self::decide::{Next, Policy, decide};
 pub use self::limits::{BacklogLimits, Limited, Limiter};
-pub use self::rate_limit::{RateLimit, Turn};
+pub use self::rate_limit::{KeptTurn, RateLimit, Turn};
 pub use self::section::{DestinationConfig, Section};
 pub use self::sorter::{Parts, Sorter, together};
 pub use self::status::{Shown, Status};

@@ -1,7 +1,9 @@
 //! How fast: a turn for each attempt, no two closer than an interval; and holds, when the other side asks for quiet.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use crate::time::Instant;
 
@@ -9,6 +11,8 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub struct RateLimit {
     state: Mutex<State>,
+    /// The next turn comes sooner than was said.
+    sooner: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
@@ -19,7 +23,9 @@ struct State {
     held_until: Option<Instant>,
     /// Somebody has something urgent and will take the next turn: nobody who has not takes one before then.
     wanted_until: Option<Instant>,
-    /// Somebody has a notice: nobody else takes a turn before then.
+    /// Somebody has a notice and will take the next turn: nobody else takes one before then.
+    awaited_until: Option<Instant>,
+    /// The next turn is [kept](KeptTurn) until then at most.
     kept_until: Option<Instant>,
 }
 
@@ -33,13 +39,19 @@ pub enum Turn {
     Notice,
 }
 
+/// A turn that is kept for a notice until this is dropped: nobody else takes one before then. A limit has one of these at a time.
+#[derive(Debug)]
+pub struct KeptTurn {
+    limit: Arc<RateLimit>,
+}
+
 /// For how long a turn is kept for who wants it: who sleeps until it comes wakes up in less.
 const KEPT_FOR: Duration = Duration::from_millis(50);
 
 impl RateLimit {
     /// A limit with at least `interval` between two attempts.
     pub fn new(interval: Option<Duration>) -> Self {
-        Self { state: Mutex::new(State { interval, ..State::default() }) }
+        Self { state: Mutex::new(State { interval, ..State::default() }), sooner: watch::Sender::new(()) }
     }
 
     /// Takes a turn, or says when the next may be taken.
@@ -51,7 +63,7 @@ impl RateLimit {
         match turn {
             Turn::Usual => {}
             Turn::Urgent => state.wanted_until = None,
-            Turn::Notice => state.kept_until = None,
+            Turn::Notice => state.awaited_until = None,
         }
         // Now, and not the turn's own time: a pause must not be made up for by a burst.
         state.last = Some(now);
@@ -69,10 +81,15 @@ impl RateLimit {
         state.wanted_until = state.wanted_until.max(Some(at + KEPT_FOR));
     }
 
-    /// Keeps the turn that comes then for a notice, for who comes for it within a time.
-    pub fn keep_for_notice(&self, at: Instant, within: Duration) {
+    /// Keeps the turn that comes then for a notice. If nobody takes it, it is anybody's soon.
+    pub fn await_for_notice(&self, at: Instant) {
         let mut state = self.lock();
-        state.kept_until = state.kept_until.max(Some(at + within.max(KEPT_FOR)));
+        state.awaited_until = state.awaited_until.max(Some(at + KEPT_FOR));
+    }
+
+    /// Sees when the next turn comes sooner than was said until now: who sleeps until then asks again.
+    pub fn sooner(&self) -> watch::Receiver<()> {
+        self.sooner.subscribe()
     }
 
     /// Until when the other side wants nothing at all, if it has said so.
@@ -102,7 +119,20 @@ impl RateLimit {
     /// Ends a hold: an operator wants to see now.
     pub fn release(&self) {
         let mut state = self.lock();
-        (state.held_until, state.wanted_until, state.kept_until) = (None, None, None);
+        (state.held_until, state.wanted_until) = (None, None);
+        (state.awaited_until, state.kept_until) = (None, None);
+        drop(state);
+        self.sooner.send_replace(());
+    }
+
+    fn give_back(&self, now: Instant) {
+        let mut state = self.lock();
+        state.kept_until = None;
+        // Who has something urgent wanted the turn after the kept one, and wants the next one now.
+        let next = state.closed_until(now, Turn::Urgent).unwrap_or(now);
+        state.wanted_until = state.wanted_until.map(|until| until.min(next + KEPT_FOR));
+        drop(state);
+        self.sooner.send_replace(());
     }
 
     /// Gives no turn before `until`.
@@ -112,11 +142,35 @@ impl RateLimit {
     }
 }
 
+impl KeptTurn {
+    /// Keeps the next turn of a limit, until then at most.
+    pub fn of(limit: &Arc<RateLimit>, until: Instant) -> Self {
+        let kept = Self { limit: limit.clone() };
+        kept.renew(until);
+        kept
+    }
+
+    pub fn is_of(&self, limit: &Arc<RateLimit>) -> bool {
+        Arc::ptr_eq(&self.limit, limit)
+    }
+
+    /// It is kept until then at most.
+    pub fn renew(&self, until: Instant) {
+        self.limit.lock().kept_until = Some(until);
+    }
+}
+
+impl Drop for KeptTurn {
+    fn drop(&mut self) {
+        self.limit.give_back(Instant::now());
+    }
+}
+
 impl State {
     fn closed_until(&self, now: Instant, turn: Turn) -> Option<Instant> {
         let next = self.last.zip(self.interval).map(|(last, interval)| last + interval);
         let wanted = self.wanted_until.filter(|_| turn == Turn::Usual);
-        let kept = self.kept_until.filter(|_| turn != Turn::Notice);
+        let kept = self.kept_until.max(self.awaited_until).filter(|_| turn != Turn::Notice);
         self.held_until.max(next).max(wanted).max(kept).filter(|later| now < *later)
     }
 }
@@ -189,16 +243,63 @@ mod tests {
     fn a_turn_that_is_kept_for_a_notice_is_not_taken_by_what_is_urgent() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let limit = RateLimit::new(Some(Duration::from_millis(1_000)));
+        let limit = Arc::new(RateLimit::new(Some(Duration::from_millis(1_000))));
         assert_eq!(limit.take(at(0), Turn::Urgent), Ok(()));
-        limit.keep_for_notice(at(1_000), Duration::from_millis(500));
+        limit.await_for_notice(at(1_000));
         limit.want(at(1_000));
-        assert_eq!(limit.take(at(1_000), Turn::Urgent), Err(at(1_500)));
-        assert_eq!(limit.take(at(1_000), Turn::Usual), Err(at(1_500)));
-        assert_eq!(limit.take(at(1_000), Turn::Notice), Ok(()));
-        assert_eq!(limit.take(at(2_000), Turn::Urgent), Ok(()), "it has been taken");
-        limit.keep_for_notice(at(3_000), Duration::ZERO);
-        assert_eq!(limit.take(at(3_049), Turn::Urgent), Err(at(3_050)));
-        assert_eq!(limit.take(at(3_050), Turn::Urgent), Ok(()), "nobody came");
+        assert_eq!(limit.take(at(1_049), Turn::Urgent), Err(at(1_050)));
+        assert_eq!(limit.take(at(1_049), Turn::Usual), Err(at(1_050)));
+        assert_eq!(limit.take(at(1_049), Turn::Notice), Ok(()));
+        assert_eq!(limit.take(at(2_049), Turn::Urgent), Ok(()), "it has been taken");
+        limit.await_for_notice(at(3_049));
+        assert_eq!(limit.take(at(3_098), Turn::Urgent), Err(at(3_099)));
+        assert_eq!(limit.take(at(3_099), Turn::Urgent), Ok(()), "nobody came");
+    }
+
+    #[test]
+    fn a_turn_is_kept_until_it_is_given_back_also_where_a_notice_took_one_meanwhile() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let limit = Arc::new(RateLimit::new(Some(Duration::from_millis(1_000))));
+        assert_eq!(limit.take(at(0), Turn::Usual), Ok(()));
+        let kept = KeptTurn::of(&limit, at(60_000));
+        for turn in [Turn::Usual, Turn::Urgent] {
+            assert_eq!(limit.take(at(1_000), turn), Err(at(60_000)));
+        }
+        assert_eq!(limit.take(at(1_000), Turn::Notice), Ok(()), "a test of somebody");
+        assert_eq!(limit.take(at(2_000), Turn::Usual), Err(at(60_000)), "and who keeps it has not had it");
+        kept.renew(at(50_000));
+        assert_eq!(limit.take(at(2_000), Turn::Usual), Err(at(50_000)));
+        let sooner = limit.sooner();
+        drop(kept);
+        assert!(sooner.has_changed().expect("it is there"), "who sleeps asks again");
+        assert_eq!(limit.take(at(2_000), Turn::Usual), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_is_given_back_is_first_that_of_what_is_urgent_and_then_anybodys() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        for passed_ms in [500, 1_500] {
+            let limit = Arc::new(RateLimit::new(Some(Duration::from_millis(1_000))));
+            let taken = Instant::now();
+            assert_eq!(limit.take(taken, Turn::Usual), Ok(()));
+            let kept = KeptTurn::of(&limit, at(60_000));
+            limit.want(at(60_000));
+            tokio::time::advance(Duration::from_millis(passed_ms)).await;
+            drop(kept);
+            let next = Instant::now().max(taken + Duration::from_millis(1_000));
+            assert_eq!(limit.closed_until(Instant::now(), Turn::Usual), Some(next + KEPT_FOR));
+            assert_eq!(limit.take(next, Turn::Urgent), Ok(()));
+        }
+    }
+
+    #[test]
+    fn who_shares_a_hold_asks_again_when_it_is_ended() {
+        let limit = RateLimit::new(None);
+        limit.hold(Instant::now() + Duration::from_secs(60));
+        let sooner = limit.sooner();
+        limit.release();
+        assert!(sooner.has_changed().expect("it is there"));
     }
 }

@@ -208,15 +208,17 @@ impl Worker {
         }
     }
 
-    /// Resolves when the section, or how the destination stands, is not what it is now.
+    /// Resolves when the section, or how the destination stands, is not what it is now; or when the next turn comes sooner than was said.
     fn changes(&self) -> BoxFuture<'static, ()> {
         let mut state = self.state.clone();
         let mut section = self.parts.section.clone();
+        let mut sooner = self.section.rate_limit.sooner();
         Box::pin(async move {
             tokio::select! {
                 () = state.changed() => {}
                 // An error means that the other end is gone: the process is ending.
                 Ok(()) = section.changed() => {}
+                Ok(()) = sooner.changed() => {}
             }
         })
     }

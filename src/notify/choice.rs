@@ -10,8 +10,17 @@ pub struct Candidate {
     pub name: String,
     /// Where that leads: two names may be one place.
     pub place: String,
-    /// It fails, is paused, or could not be told just now.
-    pub is_out: bool,
+    pub stand: Stand,
+}
+
+/// Whether somebody can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stand {
+    Ready,
+    /// Nothing is in the way but the rate: the next turn is further away than is waited for.
+    LacksTurn,
+    /// It fails, is paused, is held by its server, or could not be told just now.
+    Out,
 }
 
 /// A destination that something is about, and where it leads, if the config names it still.
@@ -29,8 +38,15 @@ impl About {
 
 /// The first who can be told of something: by its place in the list.
 fn choose(about: &[About], candidates: &[Candidate]) -> Option<usize> {
-    let can_be_told = |candidate: &Candidate| !candidate.is_out && !about.iter().any(|about| about.is(candidate));
+    let can_be_told =
+        |candidate: &Candidate| candidate.stand == Stand::Ready && !about.iter().any(|about| about.is(candidate));
     candidates.iter().position(can_be_told)
+}
+
+/// Whether somebody is one to tell of some things, as one message, once there is a turn.
+pub fn is_for(keys: &[Key], candidate: &Candidate, place_of: impl Fn(&str) -> Option<String>) -> bool {
+    let is_about = |key: &Key| about_of(key, &place_of).is_some_and(|about| about.is(candidate));
+    candidate.stand != Stand::Out && !keys.iter().any(is_about)
 }
 
 /// Who is told of which of some things, in their order; with `None`, those of which nobody can be told.
@@ -81,7 +97,7 @@ impl Round {
         self.candidates
             .iter_mut()
             .filter(|candidate| candidate.name == name)
-            .for_each(|candidate| candidate.is_out = true);
+            .for_each(|candidate| candidate.stand = Stand::Out);
         self.left.extend(items);
     }
 
@@ -93,7 +109,8 @@ impl Round {
 
     /// Whether there is anybody who could be told of all of it, now or later.
     pub fn has_one_for(&self, items: &[Item], place_of: impl Fn(&str) -> Option<String>) -> bool {
-        let all = self.candidates.iter().map(|candidate| Candidate { is_out: false, ..candidate.clone() }).collect();
+        let all = self.candidates.iter().map(|candidate| Candidate { stand: Stand::Ready, ..candidate.clone() });
+        let all = all.collect();
         Self::new(Vec::new(), all).whole(items, place_of).is_some()
     }
 }
@@ -109,7 +126,7 @@ mod tests {
     use crate::notify::{Kind, Said};
 
     fn candidate(name: &str, place: &str) -> Candidate {
-        Candidate { name: name.to_owned(), place: place.to_owned(), is_out: false }
+        Candidate { name: name.to_owned(), place: place.to_owned(), stand: Stand::Ready }
     }
 
     fn item(kind: Kind, about: &str) -> Item {
@@ -151,10 +168,28 @@ mod tests {
     }
 
     #[test]
-    fn who_is_out_is_not_told() {
-        let out = Candidate { is_out: true, ..candidate("ops", "slack") };
-        let items = || vec![item(Kind::StoreFull, ""), item(Kind::DeadLetters, "mail")];
-        check(&[out.clone(), candidate("mail", "mail")], items(), &[(Some("mail"), &[""]), (None, &["mail"])]);
-        check(&[out], items(), &[(None, &["", "mail"])]);
+    fn who_is_out_or_lacks_a_turn_is_not_told() {
+        for stand in [Stand::Out, Stand::LacksTurn] {
+            let out = Candidate { stand, ..candidate("ops", "slack") };
+            let items = || vec![item(Kind::StoreFull, ""), item(Kind::DeadLetters, "mail")];
+            check(&[out.clone(), candidate("mail", "mail")], items(), &[(Some("mail"), &[""]), (None, &["mail"])]);
+            check(&[out], items(), &[(None, &["", "mail"])]);
+        }
+    }
+
+    #[test]
+    fn a_message_is_for_who_is_not_out_and_whom_nothing_of_it_is_about() {
+        let place_of = |name: &str| Some(if name == "chat" { "slack" } else { name }.to_owned());
+        let check = |stand, about: &[&str], expected| {
+            let keys: Vec<Key> = about.iter().map(|about| Key::new(Kind::DeadLetters, *about)).collect();
+            let ops = Candidate { stand, ..candidate("ops", "slack") };
+            assert_eq!(is_for(&keys, &ops, place_of), expected, "{stand:?} {about:?}");
+        };
+        for stand in [Stand::Ready, Stand::LacksTurn] {
+            check(stand, &["crm", "mail"], true);
+            check(stand, &["crm", "ops"], false);
+            check(stand, &["chat"], false);
+        }
+        check(Stand::Out, &["crm"], false);
     }
 }

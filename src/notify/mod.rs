@@ -14,7 +14,7 @@
 //!   [`Look`]s.
 //! * [`problem`], [`Kind`], [`Key`]: what can be wrong, of what.
 //! * [`state`], [`State`]: what is wrong since when, and who was told. [`Item`]: one thing that is to be told.
-//! * [`choice`], [`Candidate`], [`Round`]: whom to tell of what.
+//! * [`choice`], [`Candidate`], [`Stand`], [`Round`]: whom to tell of what.
 //! * [`words`]: what people read.
 
 mod choice;
@@ -24,7 +24,7 @@ mod problem;
 mod state;
 mod words;
 
-pub use self::choice::{Candidate, Round};
+pub use self::choice::{Candidate, Round, Stand, is_for};
 pub use self::ledger::{Bounds, CERTIFICATE_ENDS_WITHIN, LASTING, Ledger};
 pub use self::observed::{Certificate, Dead, Failing, Observed, ObservedDestination, ObservedSource, Paused, Unplaced};
 pub use self::problem::{Key, Kind, Look};

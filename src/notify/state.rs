@@ -268,6 +268,23 @@ impl State {
         }
     }
 
+    /// The messages of which nobody could be told yet: of what each is.
+    pub fn waiting(&self) -> Vec<Vec<Key>> {
+        let keys = |telling: &Telling| telling.items.iter().map(|item| item.key.clone()).collect::<Vec<Key>>();
+        let whole: Vec<Vec<Key>> = self.telling.iter().map(keys).collect();
+        let is_whole = |key: &&Key| whole.iter().flatten().any(|other| other == *key);
+        let alone: Vec<Vec<Key>> =
+            self.untold.keys().filter(|key| !is_whole(key)).map(|key| vec![key.clone()]).collect();
+        let is_untold = |keys: &Vec<Key>| keys.iter().any(|key| self.untold.contains_key(key));
+        whole.into_iter().filter(is_untold).chain(alone).collect()
+    }
+
+    /// Somebody can be told of these now, of whom nobody could.
+    pub fn try_now(&mut self, keys: &[Key], now_ms: u64) {
+        let untold = self.untold.iter_mut().filter(|(key, _)| keys.contains(key));
+        untold.for_each(|(_, untold)| untold.again_ms = untold.again_ms.min(now_ms));
+    }
+
     /// What a problem is about may be in the config no more: then that is what is said when it is over, and not that it is well.
     pub fn part_with(&mut self, is_there: impl Fn(&Key) -> bool) {
         for (key, problem) in &mut self.problems {

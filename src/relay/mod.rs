@@ -48,7 +48,7 @@ use self::refused::Refused;
 pub use self::reload::{CONFIG_READ_TIMEOUT, LastReload, OwnerRequest, OwnerRequests, ReloadError, Reloaded};
 use self::replay::{Replayer, Route};
 pub use self::sources::{SourceAct, SourceState};
-pub use self::telling::{Heard, KnownProblem, Problems, Sections, TURN_WITHIN};
+pub use self::telling::{Heard, KeptTurns, KnownProblem, Problems, Sections, stand_of};
 use self::unreadable::Unreadable;
 pub use self::what_if::{Change, Comparison, Example, Group};
 use crate::bins::Bins;

@@ -12,15 +12,15 @@ use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 
 use super::Relay;
-use crate::deliver::{HOLD_MAX, RateLimit, Section, Turn};
+use crate::deliver::{HOLD_MAX, KeptTurn, RateLimit, Section, Turn};
 use crate::destination::{Notice, Outcome};
-use crate::notify::{AGAIN_FIRST, AGAIN_LAST, Kind, Page};
+use crate::notify::{APART, Kind, Page, Stand};
 use crate::time::Instant;
 
 /// A turn of the rate limit that is further away is not waited for: another can be told sooner.
-pub const TURN_WITHIN: Duration = Duration::from_secs(30);
-/// Who is to try again does so at the next look, and may be telling others then.
-const LOOKED_WITHIN: Duration = Duration::from_secs(30);
+const TURN_WITHIN: Duration = Duration::from_secs(30);
+/// Whoever keeps a turn takes it when it comes, but that there is a while between two messages, and others may be told just then.
+const TAKEN_WITHIN: Duration = Duration::from_secs(30).saturating_add(APART);
 /// Attempts to tell one destination of one message, and the waits between them: what was an accident is over by then, and somebody else waits.
 const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(5)];
 
@@ -99,13 +99,6 @@ impl Relay {
         unreachable!("the last attempt has no wait behind it")
     }
 
-    /// Keeps the next turn of a destination for the notice that was not told for want of one, where a rate is all that is in its way.
-    pub fn keep_turn(&self, name: &str) {
-        if let Some(section) = self.sections.of(name) {
-            keep_turn(&section.rate_limit);
-        }
-    }
-
     /// Makes one attempt.
     pub async fn tell_once(&self, name: &str, notice: &Notice) -> Heard {
         let heard = self.attempt_to_tell(name, notice).await;
@@ -154,20 +147,47 @@ async fn has_turn(rate_limit: &RateLimit) -> bool {
         if later - started > TURN_WITHIN {
             return false;
         }
-        rate_limit.keep_for_notice(later, Duration::ZERO);
+        rate_limit.await_for_notice(later);
         tokio::time::sleep_until(later).await;
     }
     true
 }
 
-/// Keeps the next turn, until it is tried again. That is a little further away each time, and never further than the turn and that before it.
-fn keep_turn(rate_limit: &RateLimit) {
-    let now = Instant::now();
-    let later = rate_limit.closed_until(now, Turn::Notice);
-    // Where turns come sooner, the next one is waited for.
-    let interval = rate_limit.interval().filter(|interval| *interval > TURN_WITHIN);
-    if let (Some(later), Some(interval), None) = (later, interval, rate_limit.held_until(now)) {
-        rate_limit.keep_for_notice(later, (interval + AGAIN_FIRST).min(AGAIN_LAST) + LOOKED_WITHIN);
+/// Whether somebody can be told, as far as the rate limit goes.
+pub fn stand_of(rate_limit: &RateLimit, now: Instant) -> Stand {
+    match rate_limit.closed_until(now, Turn::Notice) {
+        Some(later) if later - now > TURN_WITHIN => match rate_limit.held_until(now) {
+            Some(_) => Stand::Out,
+            None => Stand::LacksTurn,
+        },
+        Some(_) | None => Stand::Ready,
+    }
+}
+
+/// The turns that are kept for what nobody could be told of. Dropping this gives them back.
+#[derive(Debug, Default)]
+pub struct KeptTurns(Vec<KeptTurn>);
+
+impl KeptTurns {
+    /// Gives back all but those of some limits.
+    pub fn give_back_all_but<'a>(&mut self, limits: impl Iterator<Item = &'a Arc<RateLimit>> + Clone) {
+        self.0.retain(|kept| limits.clone().any(|limit| kept.is_of(limit)));
+    }
+
+    pub fn has(&self, limit: &Arc<RateLimit>) -> bool {
+        self.0.iter().any(|kept| kept.is_of(limit))
+    }
+
+    /// Keeps the next turn of a limit, where nothing else is in the way.
+    pub fn keep(&mut self, limit: &Arc<RateLimit>, now: Instant) {
+        let Some(later) = limit.closed_until(now, Turn::Notice).filter(|_| stand_of(limit, now) == Stand::LacksTurn)
+        else {
+            return;
+        };
+        match self.0.iter().find(|kept| kept.is_of(limit)) {
+            Some(kept) => kept.renew(later + TAKEN_WITHIN),
+            None => self.0.push(KeptTurn::of(limit, later + TAKEN_WITHIN)),
+        }
     }
 }
 
@@ -210,20 +230,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_the_rate_is_slow_a_notice_has_its_turn_when_it_is_tried_again() {
+    async fn where_the_rate_is_slow_a_notice_has_the_next_turn() {
         for interval in [31, 60, 300, 3600].map(Duration::from_secs) {
             for turn in [Turn::Usual, Turn::Urgent] {
                 let limit = Arc::new(RateLimit::new(Some(interval)));
                 let backlog = backlog(&limit, turn);
                 tokio::task::yield_now().await;
                 let started = Instant::now();
-                let mut wait = AGAIN_FIRST;
-                while !has_turn(&limit).await {
-                    assert!(started.elapsed() <= 2 * interval + AGAIN_LAST, "it never comes");
-                    keep_turn(&limit);
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(AGAIN_LAST);
-                }
+                let mut kept = KeptTurns::default();
+                assert!(!has_turn(&limit).await);
+                kept.keep(&limit, Instant::now());
+                // Its next look, between two messages and after others were told.
+                tokio::time::sleep(interval + TAKEN_WITHIN - Duration::from_millis(1)).await;
+                assert_eq!(stand_of(&limit, Instant::now()), Stand::Ready);
+                assert!(has_turn(&limit).await);
+                assert!(started.elapsed() < interval + TAKEN_WITHIN, "it waits for no other turn");
                 backlog.abort();
             }
         }
@@ -233,18 +254,41 @@ mod tests {
     async fn no_turn_is_kept_where_it_is_open_or_near_or_the_server_asks_for_quiet() {
         let minute = Duration::from_secs(60);
         for interval in [TURN_WITHIN, TURN_WITHIN + Duration::from_millis(1)] {
-            let limit = RateLimit::new(Some(interval));
-            keep_turn(&limit);
+            let limit = Arc::new(RateLimit::new(Some(interval)));
+            let mut kept = KeptTurns::default();
+            kept.keep(&limit, Instant::now());
             assert_eq!(limit.take(Instant::now(), Turn::Usual), Ok(()), "there is one");
-            keep_turn(&limit);
+            kept.keep(&limit, Instant::now());
             let is_kept = limit.take(Instant::now() + interval, Turn::Usual).is_err();
-            assert_eq!(is_kept, interval > TURN_WITHIN);
+            assert_eq!((is_kept, kept.has(&limit)), (interval > TURN_WITHIN, is_kept));
         }
-        let limit = RateLimit::new(Some(minute));
+        let limit = Arc::new(RateLimit::new(Some(minute)));
         assert_eq!(limit.take(Instant::now(), Turn::Usual), Ok(()));
         limit.hold(Instant::now() + minute);
-        keep_turn(&limit);
+        KeptTurns::default().keep(&limit, Instant::now());
+        assert_eq!(stand_of(&limit, Instant::now()), Stand::Out);
         assert_eq!(limit.take(Instant::now() + minute, Turn::Usual), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kept_turn_is_given_back_once_for_all_who_share_its_limit() {
+        let limit = || {
+            let limit = Arc::new(RateLimit::new(Some(Duration::from_secs(60))));
+            assert_eq!(limit.take(Instant::now(), Turn::Usual), Ok(()));
+            limit
+        };
+        let [shared, other] = [limit(), limit()];
+        let mut kept = KeptTurns::default();
+        for limit in [&shared, &shared, &other] {
+            kept.keep(limit, Instant::now());
+        }
+        let at = Instant::now() + Duration::from_secs(60);
+        kept.give_back_all_but([&shared].into_iter());
+        assert_eq!((kept.has(&shared), kept.has(&other)), (true, false));
+        assert_eq!(other.take(at, Turn::Usual), Ok(()));
+        assert_eq!(shared.take(at, Turn::Usual), Err(at + TAKEN_WITHIN));
+        drop(kept);
+        assert_eq!(shared.take(at, Turn::Usual), Ok(()), "nobody keeps it");
     }
 
     #[tokio::test(start_paused = true)]

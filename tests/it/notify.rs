@@ -281,6 +281,115 @@ async fn who_cannot_be_told_is_followed_by_the_next_and_at_last_by_the_log() {
     assert_eq!(ids, vec![first.header("webhook-id").map(str::to_owned); 4]);
 }
 
+/// One in whose way is nothing but its rate, and another who refuses the first message: `ops` has had its turn for this hour, something was to
+/// be told, and nobody could be. Another event waits for `ops`.
+struct Kept {
+    drill: Drill,
+    config: String,
+    ops: Fake,
+    pager: Fake,
+}
+
+const SLOW: &str = "    rate: 1/h\n";
+
+impl Kept {
+    async fn start() -> Self {
+        let ops = Fake::start([]).await;
+        let pager = Fake::start([Act::status(400)]).await;
+        let destinations = [http("ops", &ops), SLOW.to_owned(), http("pager", &pager)].concat();
+        let rest = "notify: { to: [ops, pager] }\nrules: [ { name: all, to: ops } ]\ndestinations:\n";
+        let config = format!("{HEAD}{rest}{destinations}");
+        let drill = Drill::start_with(&config).await;
+        drill.relay.accept(SENT).await;
+        ops.wait_for(1).await;
+        drill.relay.accept(SENT).await;
+        untold(&drill, &pager).await;
+        Self { drill, config, ops, pager }
+    }
+
+    async fn reload(&mut self, from: &str, to: &str) {
+        self.config = self.config.replace(from, to);
+        assert_eq!(self.drill.reload(&self.config).await.status(), 200);
+    }
+
+    /// Lets time pass until somebody has been told.
+    async fn until_told(&self, who: &str) {
+        let mut told = Value::Null;
+        eventually("it to be told", async || {
+            self.drill.pass(1);
+            told = self.drill.until_seen("source_refused").await["told"].clone();
+            !told.is_null()
+        })
+        .await;
+        assert_eq!(told["to"], who);
+    }
+
+    /// Waits until the event that waited has arrived, and a number of notices.
+    async fn until_free(&self, notices: usize) {
+        let seen = self.ops.wait_for(2 + notices).await;
+        assert_eq!(seen.iter().filter(|seen| seen.text().contains("notice")).count(), notices);
+    }
+}
+
+/// Has something to tell, of which nobody can be told now: the last who could refuses.
+async fn untold(drill: &Drill, pager: &Fake) {
+    drill.send_by_a_wrong_token().await;
+    drill.until_seen("source_refused").await;
+    drill.pass(SOON);
+    pager.wait_for(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_was_kept_is_given_back_when_another_was_told() {
+    let mut kept = Kept::start().await;
+    kept.until_told("pager").await;
+    assert_eq!(said(&kept.pager.seen()[1]), ["source_refused vero begins"]);
+    kept.reload(SLOW, "").await;
+    kept.until_free(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_turn_is_taken_as_soon_as_it_comes_and_what_waits_goes_on() {
+    let mut kept = Kept::start().await;
+    kept.reload(SLOW, "").await;
+    kept.until_told("ops").await;
+    kept.until_free(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_was_kept_is_given_back_when_nobody_is_to_be_told_any_more() {
+    let mut kept = Kept::start().await;
+    kept.reload("notify: { to: [ops, pager] }\n", "").await;
+    kept.reload(SLOW, "").await;
+    kept.until_free(0).await;
+    let mut kept = Kept::start().await;
+    kept.reload("[ops, pager]", "[pager]").await;
+    kept.reload(SLOW, "").await;
+    kept.until_free(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_turn_is_kept_that_the_probe_of_what_fails_would_take() {
+    // By the one who is to be told, and by another on the same webhook.
+    for (to, slow) in [("ops", "ops"), ("same", "ops")] {
+        let ops = Fake::start(fails(1)).await;
+        let pager = Fake::start([Act::status(400)]).await;
+        let slack = |name: &str| {
+            format!("  {name}:\n    slack: {{ url: \"{}/one\" }}\n    {QUICK}\n    rate: 1/h\n", ops.url())
+        };
+        let destinations = [slack("ops"), slack("same"), http("pager", &pager)].concat();
+        let config = format!(
+            "{HEAD}notify: {{ to: [{to}, pager] }}\nrules: [ {{ name: all, to: {slow} }} ]\ndestinations:\n{destinations}"
+        );
+        let mut drill = Drill::start_with(&config).await;
+        drill.relay.accept(SENT).await;
+        drill.until_seen("destination_failing").await;
+        untold(&drill, &pager).await;
+        assert_eq!(drill.reload(&config.replace("1/h", "100/s")).await.status(), 200);
+        ops.wait_for(2).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_without_room_is_told_of_to_a_chat() {
     let crm = Fake::start([]).await;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::notify::{Candidate, Kind, Round};
+use crate::notify::{Candidate, Kind, Round, Stand};
 
 const START_MS: u64 = 1_700_000_000_000;
 const TERMS: Terms = Terms { after: Duration::from_secs(600), repeat: Some(Duration::from_secs(6 * 3600)) };
@@ -231,6 +231,30 @@ fn where_nobody_can_be_told_it_is_tried_again_later_and_later() {
 }
 
 #[test]
+fn what_waits_for_a_turn_alone_is_tried_again_when_there_is_one() {
+    let mut state = State::default();
+    let now_ms = START_MS + 11_000;
+    state.step(&[full(), failing("crm")], &TERMS, START_MS);
+    let items = state.step(&[full(), failing("crm")], &TERMS, now_ms);
+    assert_eq!(state.waiting(), Vec::<Vec<Key>>::new());
+    state.untold(&items, now_ms);
+    assert_eq!(state.waiting(), [[full().key]]);
+    assert_eq!(state.step(&[full()], &TERMS, now_ms + 1000), []);
+    state.try_now(&[failing("crm").key], now_ms + 2000);
+    assert_eq!(state.step(&[full()], &TERMS, now_ms + 2000), [], "it is another's");
+    state.try_now(&[full().key], now_ms + 3000);
+    assert_eq!(state.step(&[full()], &TERMS, now_ms + 3000), items);
+    // What was being told when a process ended waits as one.
+    let telling = state.begin(vec![items[0].clone(), items[0].clone()], now_ms);
+    state.untold(&telling.items, now_ms + 3000);
+    assert_eq!((state.waiting(), state.unfinished(now_ms + 4000).len()), (vec![vec![full().key, full().key]], 0));
+    state.try_now(&[full().key], now_ms + 5000);
+    assert_eq!(state.unfinished(now_ms + 5000), std::slice::from_ref(&telling));
+    state.told(&telling.id, "ops", now_ms + 5000);
+    assert_eq!(state.waiting(), Vec::<Vec<Key>>::new());
+}
+
+#[test]
 fn what_nobody_can_be_told_of_holds_up_nothing_else_and_goes_along_with_it() {
     let mut drill = Drill::new();
     let mut asked = Vec::new();
@@ -430,9 +454,10 @@ impl World {
         if turn.unknown && !turn.stands[1] {
             looks.push(Look { is_certain: false, ..failing("crm") });
         }
-        let candidates = ["ops", "mail"].into_iter().zip([turn.stands[2], false]);
+        let of_ops = if turn.stands[2] { Stand::Out } else { Stand::Ready };
+        let candidates = ["ops", "mail"].into_iter().zip([of_ops, Stand::Ready]);
         let candidates =
-            candidates.map(|(name, is_out)| Candidate { name: name.to_owned(), place: name.to_owned(), is_out });
+            candidates.map(|(name, stand)| Candidate { name: name.to_owned(), place: name.to_owned(), stand });
         let candidates: Vec<_> = candidates.collect();
         let hears = |name: &str| turn.hears[usize::from(name == "mail")];
         for telling in self.state.unfinished(self.now_ms) {
