@@ -16,10 +16,10 @@ use crate::config::{Config, Notify};
 use crate::deliver::{LOOK_EVERY, RateLimit, Status};
 use crate::notify::{
     Candidate, Certificate, Dead, Failing, Key, Kind, Ledger, Observed, ObservedDestination, ObservedSource, Page,
-    Paused, Round, Stand, State, Telling, Unplaced, is_for, notice, shown_now,
+    Paused, Removed, Round, Stand, State, Telling, Unplaced, is_for, notice, shown_now,
 };
 use crate::relay::{Generation, KeptTurns, KnownProblem, Relay, SourceState, stand_of};
-use crate::store::{AllCounts, Counts, DeadReasons, Health, MEMO_BYTES_MAX, NameId, StoreError};
+use crate::store::{AllCounts, Counts, DeadReasons, Health, MEMO_BYTES_MAX, NameId, NameKind, Names, StoreError};
 use crate::telemetry::minutes::Totals;
 use crate::time::{Clock, Instant, wall_ms};
 
@@ -88,7 +88,7 @@ struct Desk {
     kept: String,
     kept_at: Instant,
     /// What waits, and then what became of deliveries: in this order, since a dead letter is counted before it is kept.
-    counts: AllCounts,
+    counts: Option<AllCounts>,
     totals: Totals,
     counting: Asked<(Result<AllCounts, StoreError>, Totals)>,
     keeping: Asked<Result<(), StoreError>>,
@@ -135,7 +135,7 @@ impl Desk {
             ledger: serde_json::from_value(known["ledger"].clone()).unwrap_or_default(),
             kept: String::new(),
             kept_at: Instant::now(),
-            counts: AllCounts::default(),
+            counts: None,
             totals: Totals::default(),
             counting: Asked::default(),
             keeping: Asked::default(),
@@ -320,7 +320,9 @@ impl Desk {
     /// Why the dead letters of a destination were given up: the most frequent reasons.
     async fn reasons(&mut self, name: &str) -> Vec<String> {
         let generation = self.relay.generation().clone();
-        let Some(id) = id_of(&generation, name) else { return Vec::new() };
+        // It may be one that the config does not name any more.
+        let removed = || self.relay.store.names().find(NameKind::Destination, name);
+        let Some(id) = id_of(&generation, name).or_else(removed) else { return Vec::new() };
         if self.reasoning.is_open() {
             // It would be another's.
             return Vec::new();
@@ -350,10 +352,11 @@ impl Desk {
             }
         };
         if let Some((Ok(counts), totals)) = self.counting.answer(counting).await {
-            (self.counts, self.totals) = (counts, totals);
+            (self.counts, self.totals) = (Some(counts), totals);
         }
+        let counts = self.counts.as_ref();
         let destinations = config.destinations.iter().zip(&generation.destination_ids).map(|(config, id)| {
-            let counts = self.counts.of(*id);
+            let counts = counts.map(|counts| counts.of(*id)).unwrap_or_default();
             let status = generation.statuses.get(id);
             let so_far = self.totals.destinations.get(config.name.as_str());
             let dead = so_far.map(|so_far| Dead { kept: counts.dead, died: so_far.dead });
@@ -372,6 +375,7 @@ impl Desk {
         let reload_error = relay.last_reload().and_then(|last| last.error);
         Observed {
             destinations: destinations.collect(),
+            removed: counts.map(|counts| removed(counts, generation, &relay.store.names())),
             sources: sources.collect(),
             // What follows shows lines of the file.
             reload_error: reload_error.and_then(|error| error.lines().next().map(str::to_owned)),
@@ -472,6 +476,17 @@ fn observed(
         }),
         dead,
     }
+}
+
+/// Those that the config does not name any more, and that have something still.
+fn removed(counts: &AllCounts, generation: &Generation, names: &Names) -> Vec<Removed> {
+    let is_removed = |counts: &&Counts| {
+        let id = counts.destination;
+        counts.state.removed_since_ms.is_some() && names.is_reachable(id) && !generation.destination_ids.contains(&id)
+    };
+    let has_some = |counts: &&Counts| counts.backlog > 0 || counts.dead > 0;
+    let removed = counts.destinations.iter().filter(is_removed).filter(has_some);
+    removed.map(|counts| Removed { name: names.name(counts.destination).to_string(), dead: counts.dead }).collect()
 }
 
 fn is_failing(seen: &ObservedDestination) -> bool {

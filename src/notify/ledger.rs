@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::observed::{Certificate, Dead, Failing, Observed, ObservedDestination, ObservedSource, Unplaced};
+use super::observed::{Certificate, Dead, Failing, Observed, ObservedDestination, ObservedSource, Removed, Unplaced};
 use super::problem::{Key, Kind, Look};
 use super::words::{day, lasting};
 use crate::units::{numbered, shown_duration};
@@ -62,6 +62,41 @@ struct Died {
     /// Nobody was to be told until now: what died meanwhile is old.
     #[serde(skip)]
     is_old: bool,
+    /// The config does not name the destination: what is counted is since then.
+    #[serde(default)]
+    is_removed: bool,
+}
+
+impl Died {
+    /// Counts what died since was looked last, where anything is known of it.
+    fn see(&mut self, seen: Option<Dead>, now_ms: u64) {
+        let Dead { kept: dead, died } = seen.unwrap_or(Dead { kept: self.kept, died: self.counted.unwrap_or(0) });
+        if seen.is_some() && std::mem::take(&mut self.is_old) {
+            (self.kept, self.counted) = (dead, Some(died));
+            (self.early, self.early_at_end) = (0, 0);
+        }
+        let counted = self.counted.map_or(0, |counted| died.saturating_sub(counted));
+        // What limits give up is not counted, and what was given up before this process is not either.
+        let kept = dead.saturating_sub(self.kept);
+        let due = counted + self.early.max(self.early_at_end);
+        let more = counted + kept.saturating_sub(due);
+        // What was replayed meanwhile is never seen among them, and is not waited for.
+        self.early = due.saturating_sub(kept).min(counted);
+        self.early_at_end = if dead < self.kept { 0 } else { self.early };
+        self.counted = seen.map(|dead| dead.died).or(self.counted);
+        self.kept = dead;
+        self.last_ms = self.last_ms.min(now_ms);
+        if more > 0 {
+            self.count += more;
+            self.last_ms = now_ms;
+        }
+    }
+
+    /// What became of so many, and to whom, in words.
+    fn in_words(&self, name: &str) -> String {
+        let dead = if self.count == 1 { "a dead letter" } else { "dead letters" };
+        format!("{} to {name} became {dead}", numbered(self.count, "delivery"))
+    }
 }
 
 /// The oldest that had no lane yet, and since when no newer one has been.
@@ -119,8 +154,8 @@ impl Ledger {
             looks.extend(self.of_silent(source, passed_ms));
             looks.extend(self.of_refused(source, is_at_start, now_ms));
         }
+        looks.extend(self.of_removed(observed, now_ms));
         let is_there = |name: &String| observed.destinations.iter().any(|there| there.name == *name);
-        self.died.retain(|name, _| is_there(name));
         self.placing.retain(|name, _| is_there(name));
         let is_there = |name: &String| observed.sources.iter().any(|there| there.name == *name);
         self.heard.retain(|name, _| is_there(name));
@@ -151,40 +186,54 @@ impl Ledger {
             (Some(dead), None) => self.died.entry(name.clone()).or_insert(Died { kept: dead.kept, ..Died::default() }),
             (None, None) => return None,
         };
-        let Dead { kept: dead, died } =
-            destination.dead.unwrap_or(Dead { kept: known.kept, died: known.counted.unwrap_or(0) });
-        if destination.dead.is_some() && std::mem::take(&mut known.is_old) {
-            (known.kept, known.counted) = (dead, Some(died));
-            (known.early, known.early_at_end) = (0, 0);
+        if std::mem::take(&mut known.is_removed) {
+            // It is back: what died meanwhile was seen among those that are kept, and an hour begins.
+            (known.counted, known.last_ms) = (None, now_ms);
         }
-        let counted = known.counted.map_or(0, |counted| died.saturating_sub(counted));
-        // What limits give up is not counted, and what was given up before this process is not either.
-        let kept = dead.saturating_sub(known.kept);
-        let due = counted + known.early.max(known.early_at_end);
-        let more = counted + kept.saturating_sub(due);
-        // What was replayed meanwhile is never seen among them, and is not waited for.
-        known.early = due.saturating_sub(kept).min(counted);
-        known.early_at_end = if dead < known.kept { 0 } else { known.early };
-        known.counted = destination.dead.map(|dead| dead.died).or(known.counted);
-        known.kept = dead;
-        known.last_ms = known.last_ms.min(now_ms);
-        if more > 0 {
-            known.count += more;
-            known.last_ms = now_ms;
-        }
+        known.see(destination.dead, now_ms);
         if known.count == 0 {
             return None;
         }
-        let told = numbered(known.count, "delivery");
         if now_ms.saturating_sub(known.last_ms) > as_ms(LASTING) {
             // Its end is told in the words of the last look.
             known.count = 0;
             return None;
         }
-        let text =
-            format!("{told} to {name} became {}", if known.count == 1 { "a dead letter" } else { "dead letters" });
+        let told = numbered(known.count, "delivery");
         let over = format!("no further delivery to {name} became a dead letter within an hour: {told} in all");
-        Some(certain(Kind::DeadLetters, name, true, text, &over))
+        Some(certain(Kind::DeadLetters, name, true, known.in_words(name), &over))
+    }
+
+    /// What became dead letters of destinations that the config does not name. It is over when none is left: nobody sees them otherwise.
+    fn of_removed(&mut self, observed: &Observed, now_ms: u64) -> Vec<Look> {
+        for Removed { name, dead } in observed.removed.iter().flatten() {
+            // Of one that was never seen, what it has is old.
+            let new = || Died { kept: *dead, ..Died::default() };
+            let known = self.died.entry(name.clone()).or_insert_with(new);
+            if !std::mem::replace(&mut known.is_removed, true) {
+                // What died before was told by itself.
+                (known.count, known.counted) = (0, None);
+            }
+            known.see(Some(Dead { kept: *dead, died: 0 }), now_ms);
+            if *dead == 0 {
+                known.count = 0;
+            }
+        }
+        // Where it is not known what is left of them, whatever was known holds.
+        let is_left = |name: &String| match &observed.removed {
+            Some(removed) => removed.iter().any(|removed| removed.name == *name),
+            None => true,
+        };
+        let is_named = |name: &String| observed.destinations.iter().any(|there| there.name == *name);
+        self.died.retain(|name, _| is_named(name) || is_left(name));
+        let died = self.died.iter().filter(|(_, died)| died.is_removed && died.count > 0);
+        let look = |(name, died): (&String, &Died)| {
+            let text = format!("{}, since the config does not name it any more", died.in_words(name));
+            let over = format!("no dead letter of the deliveries to {name} is left");
+            let look = certain(Kind::DeadLetters, name, true, text, &over);
+            Look { is_certain: observed.removed.is_some(), is_of_removed: true, ..look }
+        };
+        died.map(look).collect()
     }
 
     fn of_silent(&mut self, source: &ObservedSource, passed_ms: u64) -> Option<Look> {
@@ -247,7 +296,7 @@ impl Ledger {
 }
 
 fn certain(kind: Kind, about: &str, at_once: bool, text: String, over: &str) -> Look {
-    Look { key: Key::new(kind, about), is_certain: true, at_once, text, over: over.to_owned() }
+    Look { key: Key::new(kind, about), is_certain: true, at_once, is_of_removed: false, text, over: over.to_owned() }
 }
 
 fn of_destination(destination: &ObservedDestination, bounds: &Bounds, is_stuck: bool, looks: &mut Vec<Look>) {
@@ -460,6 +509,52 @@ mod tests {
         check(&[(9, 0), (0, 2), (0, 2), (4, 2)], 6);
         // What is kept and was not counted by then was given up by a limit: the two are read in such an order.
         check(&[(0, 0), (1, 0), (2, 1)], 2);
+    }
+
+    #[test]
+    fn what_dies_of_a_destination_that_was_removed_is_one_problem_until_none_is_left() {
+        let mut ledger = Ledger::default();
+        let look = |ledger: &mut Ledger, observed: &Observed, seconds: u64| {
+            let looks = ledger.look(observed, &Bounds::default(), NOW_MS + seconds * 1000);
+            looks.into_iter().map(|look| (look.text, look.is_certain && look.is_of_removed)).next()
+        };
+        let removed =
+            |dead| Observed { removed: Some(vec![Removed { name: "crm".to_owned(), dead }]), ..Observed::default() };
+        let told = |text: &str| Some((format!("{text}, since the config does not name it any more"), true));
+        let (one, three) = ("1 delivery to crm became a dead letter", "3 deliveries to crm became dead letters");
+        look(&mut ledger, &dead_letters(4, 9), 0);
+        assert_eq!(look(&mut ledger, &dead_letters(5, 10), 1), Some((one.to_owned(), false)));
+        assert_eq!(look(&mut ledger, &removed(5), 2), None, "these died while it was named");
+        assert_eq!(look(&mut ledger, &removed(6), 3), told(one));
+        let mut ledger = kept(&ledger);
+        let unknown = Observed::default();
+        assert_eq!(look(&mut ledger, &unknown, 4).map(|(_, is_certain)| is_certain), Some(false));
+        assert_eq!(look(&mut ledger, &removed(8), 9 * HOUR_MS / 1000), told(three), "in another process, much later");
+        assert_eq!(look(&mut ledger, &removed(1), 10 * HOUR_MS / 1000), told(three), "one is left");
+        let mut back = ledger.clone();
+        assert_eq!(look(&mut back, &dead_letters(1, 12), 11 * HOUR_MS / 1000), Some((three.to_owned(), false)));
+        assert_eq!(look(&mut back, &dead_letters(1, 12), 12 * HOUR_MS / 1000), Some((three.to_owned(), false)));
+        assert_eq!(look(&mut back, &dead_letters(1, 12), 12 * HOUR_MS / 1000 + 1), None, "as any other");
+        assert_eq!(look(&mut ledger, &removed(0), 11 * HOUR_MS / 1000), None);
+        assert_eq!(look(&mut ledger, &removed(1), 12 * HOUR_MS / 1000), told(one), "that is another problem");
+        let gone = Observed { removed: Some(Vec::new()), ..Observed::default() };
+        assert_eq!((look(&mut ledger, &gone, 13 * HOUR_MS / 1000), ledger.died.len()), (None, 0));
+        assert_eq!(
+            look(&mut ledger, &removed(7), 14 * HOUR_MS / 1000),
+            None,
+            "of one that was never seen they are old"
+        );
+    }
+
+    #[test]
+    fn what_dies_of_a_removed_destination_while_nobody_is_to_be_told_is_old() {
+        let mut ledger = Ledger::default();
+        let removed =
+            |dead| Observed { removed: Some(vec![Removed { name: "crm".to_owned(), dead }]), ..Observed::default() };
+        let look = |ledger: &mut Ledger, dead| ledger.look(&removed(dead), &Bounds::default(), NOW_MS).len();
+        assert_eq!(look(&mut ledger, 0), 0);
+        ledger.goes_on_late();
+        assert_eq!([look(&mut ledger, 5), look(&mut ledger, 6)], [0, 1]);
     }
 
     #[test]

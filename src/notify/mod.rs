@@ -26,7 +26,9 @@ mod words;
 
 pub use self::choice::{Candidate, Round, Stand, is_for};
 pub use self::ledger::{Bounds, CERTIFICATE_ENDS_WITHIN, LASTING, Ledger};
-pub use self::observed::{Certificate, Dead, Failing, Observed, ObservedDestination, ObservedSource, Paused, Unplaced};
+pub use self::observed::{
+    Certificate, Dead, Failing, Observed, ObservedDestination, ObservedSource, Paused, Removed, Unplaced,
+};
 pub use self::problem::{Key, Kind, Look};
 pub use self::state::{
     AGAIN_FIRST, AGAIN_LAST, APART, GATHER, ITEMS_MAX, Item, PROBLEMS_MAX, Problem, STEADY, Said, State, Telling, Terms,

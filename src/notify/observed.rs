@@ -4,6 +4,8 @@
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     pub destinations: Vec<ObservedDestination>,
+    /// Those that the config does not name any more and that have something still; `None` where that is not known.
+    pub removed: Option<Vec<Removed>>,
     pub sources: Vec<ObservedSource>,
     /// Why the last reload failed, if it did, in a line.
     pub reload_error: Option<String>,
@@ -45,6 +47,14 @@ pub struct Dead {
     pub kept: u64,
     /// Deliveries that became dead letters since the process began, as far as they were counted.
     pub died: u64,
+}
+
+/// A destination that was removed from the config.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    pub name: String,
+    /// Dead letters that are kept of it.
+    pub dead: u64,
 }
 
 /// Whether attempts fail.

@@ -115,6 +115,8 @@ pub struct Look {
     pub is_certain: bool,
     /// It is told at once, and not only when it has lasted.
     pub at_once: bool,
+    /// It goes on although the config does not name what it is about, and its end is its own.
+    pub is_of_removed: bool,
     /// What is wrong, in a sentence without its end. Nothing in it is of a person.
     pub text: String,
     /// What is said when it is over.

@@ -67,6 +67,9 @@ pub struct Problem {
     pub at_once: bool,
     pub text: String,
     pub over: String,
+    /// It goes on although the config does not name what it is about.
+    #[serde(default)]
+    pub is_of_removed: bool,
     /// What it is about is not in the config now: this is said of its end then.
     #[serde(default)]
     pub left: Option<String>,
@@ -154,6 +157,7 @@ impl State {
                 Some(look) if look.is_certain && !is_told_over(key) => {
                     problem.gone_ms = None;
                     problem.at_once = look.at_once;
+                    problem.is_of_removed = look.is_of_removed;
                     problem.text = cut(&look.text);
                     problem.over = cut(&look.over);
                 }
@@ -173,6 +177,7 @@ impl State {
                     at_once: look.at_once,
                     text: cut(&look.text),
                     over: cut(&look.over),
+                    is_of_removed: look.is_of_removed,
                     left: None,
                     gone_ms: None,
                     told: None,
@@ -289,7 +294,7 @@ impl State {
     pub fn part_with(&mut self, is_there: impl Fn(&Key) -> bool) {
         for (key, problem) in &mut self.problems {
             let left = || cut(&format!("{} is not in the config any more", key.about));
-            let has_left = !is_there(key);
+            let has_left = !problem.is_of_removed && !is_there(key);
             if problem.left.is_some() && !has_left {
                 // What is seen of it from here on says whether it is over.
                 problem.gone_ms = None;

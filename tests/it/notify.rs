@@ -484,6 +484,44 @@ async fn dead_letters_are_told_with_their_number_and_the_reasons() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_dies_of_a_destination_that_was_removed_is_told_and_over_when_none_is_left() {
+    let crm = Fake::start([]).await;
+    let ops = Fake::start([]).await;
+    let config = format!("{HEAD}removed_grace: 1s\n{}", told_by(&crm, "ops", &http("ops", &ops)));
+    let mut drill = Drill::start_with(&config).await;
+    drill.until_looked().await;
+    drill.relay.act("/api/destinations/crm/pause").await;
+    for _ in 0..2 {
+        drill.relay.accept(SENT).await;
+    }
+    let gone = format!(
+        "{HEAD}removed_grace: 1s\nnotify: {{ to: [ops] }}\nrules: [ {{ to: [], stop: true }} ]\ndestinations:\n{}",
+        http("ops", &ops)
+    );
+    assert_eq!(drill.reload(&gone).await.status(), 200);
+    let text = drill.until_seen("dead_letters").await["text"].to_string();
+    assert!(text.contains("2 deliveries to crm became dead letters, since the config does not name it"), "{text}");
+    drill.pass(SOON);
+    let told = drill.told(&ops, 1).await;
+    assert_eq!(said(&told), ["dead_letters crm begins"]);
+    let details = &told.json()["notice"]["problems"][0]["details"];
+    assert_eq!(details, &serde_json::json!(["2 × the destination was removed from the config"]));
+    // Neither an hour nor another process ends it.
+    let drill = drill.restart().await;
+    drill.pass(2 * HOUR);
+    drill.mark(&ops, 2).await;
+    drill.until_seen("dead_letters").await;
+    let dropped =
+        crate::operator::told(&drill.relay, "/api/dead-letters/drop", serde_json::json!({ "destination": "crm" }))
+            .await;
+    assert_eq!(dropped["deliveries"], 2);
+    drill.until_gone("dead_letters").await;
+    drill.pass(STEADY);
+    let over = drill.told(&ops, 3).await;
+    assert!(over.text().contains("over: no dead letter of the deliveries to crm is left"), "{}", over.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_person_has_paused_is_told_when_it_has_lasted_and_a_backlog_beyond_its_bounds_at_once() {
     let crm = Fake::start([]).await;
     let ops = Fake::start([]).await;

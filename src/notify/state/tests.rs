@@ -10,7 +10,8 @@ const TERMS: Terms = Terms { after: Duration::from_secs(600), repeat: Some(Durat
 
 fn look(kind: Kind, about: &str, at_once: bool) -> Look {
     let said = format!("{about} is {}", kind.name());
-    Look { key: Key::new(kind, about), is_certain: true, at_once, text: said.clone(), over: format!("not {said}") }
+    let over = format!("not {said}");
+    Look { key: Key::new(kind, about), is_certain: true, at_once, is_of_removed: false, text: said, over }
 }
 
 fn failing(about: &str) -> Look {
@@ -311,6 +312,25 @@ fn what_is_back_in_the_config_is_not_said_to_be_gone_from_it() {
     drill.go_on(3, &[]);
     let over = drill.state.problems().next().map(|(_, problem)| problem.over().to_owned());
     assert_eq!(over.as_deref(), Some("not crm is destination_failing"));
+}
+
+#[test]
+fn what_goes_on_outside_of_the_config_ends_in_its_own_words() {
+    let mut drill = Drill::new();
+    let removed = Look { is_of_removed: true, ..look(Kind::DeadLetters, "crm", true) };
+    drill.go_on(30, &[look(Kind::DeadLetters, "crm", true)]);
+    drill.state.part_with(|_| false);
+    drill.go_on(3, &[]);
+    drill.state.part_with(|_| false);
+    drill.go_on(3, std::slice::from_ref(&removed));
+    drill.restart();
+    drill.state.part_with(|_| false);
+    drill.go_on(3, &[]);
+    let over = |drill: &Drill| drill.state.problems().next().map(|(_, problem)| problem.over().to_owned());
+    assert_eq!(over(&drill).as_deref(), Some("not crm is dead_letters"));
+    drill.go_on(3, &[look(Kind::DeadLetters, "crm", true)]);
+    drill.state.part_with(|_| false);
+    assert_eq!(over(&drill).as_deref(), Some("crm is not in the config any more"), "it was back and has left again");
 }
 
 #[test]
