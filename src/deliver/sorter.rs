@@ -139,6 +139,7 @@ impl Sorter {
         let every = self.gathering().and_then(|gathering| gathering.every);
         let known = if sorts { Windows::known(heads, every) } else { Windows::default() };
         self.parts.status.sorted().windows(|windows| *windows = known);
+        self.forget_astray();
         self.say_changed();
         // Where it is quiet, what of retries is not urgent waits as well.
         self.is_quiet = false;
@@ -169,6 +170,13 @@ impl Sorter {
         let heads = self.parts.queue.windows().open.into_iter().map(|(head, _)| head);
         self.parts.status.sorted().windows(|windows| windows.take_in(heads));
         self.say_changed();
+    }
+
+    /// What belongs elsewhere by the section that there is now is put together again.
+    fn forget_astray(&self) {
+        let astray = self.parts.status.sorted().forget_astray(&*self.section.config.destination);
+        // What else is ready waits for none of them meanwhile.
+        astray.into_iter().for_each(|id| self.parts.queue.withhold(id));
     }
 
     /// Has the store know what has changed of windows.

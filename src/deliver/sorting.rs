@@ -19,6 +19,7 @@ mod rehearse;
 mod sorted;
 pub mod windows;
 
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use ring::digest::{Context, SHA256, digest};
@@ -31,7 +32,7 @@ pub use self::rehearse::Rehearsal;
 pub use self::sorted::{ShownWindow, Sorted};
 pub use self::windows::{Fold, Windows};
 use crate::destination::digest::seen;
-use crate::destination::{Delivery, Destination};
+use crate::destination::{Delivery, Destination, Digest, place_of};
 use crate::event::{FieldId, FieldSet, Refused, RelayFields};
 use crate::rules::Condition;
 use crate::store::GroupKey;
@@ -143,13 +144,19 @@ impl Sorting {
     }
 }
 
-/// Tells the addresses of a destination apart, as no message goes to two of them; 0 where it has one.
+/// Tells the places of a destination apart, as no message is gathered for two of them; 0 where it has one.
 pub fn address_of(destination: &dyn Destination, delivery: &Delivery) -> u64 {
-    destination.address_of(delivery).map_or(0, |address| {
-        let digest = digest(&SHA256, address.as_bytes());
+    place_of(destination, delivery).map_or(0, |place| {
+        let digest = digest(&SHA256, place.as_bytes());
         let (bytes, _) = digest.as_ref().split_first_chunk().expect("a digest has 32 bytes");
         u64::from_le_bytes(*bytes).max(1)
     })
+}
+
+/// Whether a digest that was put together by another section belongs elsewhere by this one. Where that panics, the attempt tells.
+pub fn is_astray(destination: &dyn Destination, digest: &Digest) -> bool {
+    let (Some(address), Some(first)) = (digest.address, digest.events.first()) else { return false };
+    std::panic::catch_unwind(AssertUnwindSafe(|| address_of(destination, first) != address)).unwrap_or(false)
 }
 
 fn key_of(digest: &ring::digest::Digest) -> GroupKey {

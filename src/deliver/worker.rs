@@ -23,7 +23,7 @@ use super::in_hand::{InHand, Read, Unattempted};
 use super::rate_limit::Turn;
 use super::recalled::{self, Recalled};
 use super::section::Section;
-use super::sorting::{Sorted, Verdict};
+use super::sorting::{Sorted, Verdict, is_astray};
 use super::status::Status;
 use crate::destination::{Delivery, Digest, Outcome, Outcomes, Reason};
 use crate::event::RelayFields;
@@ -449,6 +449,10 @@ fn together_of(
                 *read = Err(StoreError::Unavailable("this destination takes each event by itself".to_owned()));
             }
             Some(None) => *read = Err(StoreError::Unavailable("the digest is not put together yet".to_owned())),
+            // Its sorter is about to see that as well.
+            Some(Some(digest)) if is_astray(&*section.config.destination, digest) => {
+                *read = Err(StoreError::Unavailable("the digest belongs elsewhere by this config".to_owned()));
+            }
             // One of its events that cannot be read is no reason to give all of them up.
             Some(Some(digest)) if read.is_err() => {
                 let unread = || StoreError::Unavailable("none of the digest's events can be read".to_owned());

@@ -83,6 +83,8 @@ pub struct Digest {
     pub left_out: u64,
     /// The page that shows them, if there is one.
     pub page: Option<String>,
+    /// What tells the place where all of it belongs from others; `None` where it belongs to several by now: then it stands by itself.
+    pub address: Option<u64>,
 }
 
 /// The deliveries of a digest that have the same values.
@@ -324,6 +326,7 @@ fn of_members(events: Vec<Delivery>, groups: Vec<Group>) -> Delivery {
         events,
         left_out: 0,
         page: Some("https://relay.example.com/".to_owned()),
+        address: Some(0),
     };
     Delivery { digest: Some(Arc::new(digest)), ..first }
 }

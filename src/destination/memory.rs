@@ -35,6 +35,16 @@ pub struct Place {
     pub sentence: String,
 }
 
+/// What tells the place where a delivery goes from others, as far as that depends on its event: its address, and what it belongs to there. Only
+/// what goes to one place is gathered to one message. To be compared, not shown.
+pub fn place_of(destination: &dyn Destination, delivery: &Delivery) -> Option<String> {
+    let key = destination.memory().and_then(|memory| memory.key(delivery));
+    match (destination.address_of(delivery), key) {
+        (address, None) => address,
+        (address, Some(key)) => Some(format!("{} {key}", address.unwrap_or_default())),
+    }
+}
+
 /// What an attempt made now would send, and where that goes.
 pub fn preview(destination: &dyn Destination, delivery: &Delivery, is_urgent: bool) -> Result<Preview, Unsent> {
     let mut preview = destination.preview(delivery)?;

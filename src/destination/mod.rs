@@ -71,7 +71,7 @@ use smallvec::SmallVec;
 pub use self::answer::Answers;
 pub use self::client::Client;
 pub use self::digest::{Digest, DigestKeys, Group, MISSING, digest_keys, leave_out};
-pub use self::memory::{Memo, Memory, Place, preview};
+pub use self::memory::{Memo, Memory, Place, place_of, preview};
 pub use self::notice::{Notice, Teller, Told};
 pub use self::preview::Preview;
 pub use self::unsent::Unsent;

@@ -195,6 +195,7 @@ fn together(
         events,
         left_out: count.saturating_sub(examples as u64),
         page: None,
+        address: Some(0),
     };
     let together = Delivery { digest: Some(Arc::new(digest)), ..of.clone() };
     destination::preview(&*config.destinations[delivery.destination].destination, &together, false)

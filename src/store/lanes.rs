@@ -173,11 +173,15 @@ pub trait Lanes: Send + Sync {
     /// offered, or is none any more, nothing changes.
     fn offer(&self, id: DigestId);
 
+    /// Has a digest be claimed no more until it is offered again. One that is in flight is left alone, and so is one that is none any more.
+    fn withhold(&self, id: DigestId);
+
     /// Has a digest that waits for another attempt be due now. Not durable. For one that is due, in flight, or none any more, nothing changes.
     fn hasten(&self, id: DigestId);
 
     /// A digest is none any more, since it cannot go out as one: what was in it is ready, and as old as it was. No window puts it
-    /// together again, unless sorting begins anew before it has gone out. One that is in flight is left alone. Written within 100 ms and durable within a second.
+    /// together again, unless sorting begins anew before it has gone out. One that is in flight is left alone, and one that was handed back is not.
+    /// Written within 100 ms and durable within a second.
     fn dissolve(&self, id: DigestId);
 
     /// All digests that are not settled, in the order of their closing.

@@ -110,6 +110,10 @@ impl<T: PassesOn> Lanes for T {
         self.queue().offer(id);
     }
 
+    fn withhold(&self, id: DigestId) {
+        self.queue().withhold(id);
+    }
+
     fn hasten(&self, id: DigestId) {
         self.queue().hasten(id);
     }

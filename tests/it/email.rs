@@ -690,6 +690,7 @@ async fn a_digest_is_one_letter_and_the_same_one_on_each_attempt() {
         events: events.clone(),
         left_out: 0,
         page: None,
+        address: Some(0),
     };
     let delivery = Delivery { digest: Some(Arc::new(digest)), ..events[0].clone() };
     for own in [

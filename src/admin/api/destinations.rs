@@ -9,7 +9,7 @@ use super::{
 };
 use crate::deliver::sorting::{EXAMPLES, ShownWindow};
 use crate::deliver::{DestinationConfig, Parts, Status, together};
-use crate::destination::{self, Delivery, Digest, Group};
+use crate::destination::{self, Delivery, Group};
 use crate::explain::{as_json, shown_fields};
 use crate::relay::{Generation, Relay};
 use crate::store::{AllCounts, Command, Counts, NameId, What};
@@ -230,11 +230,14 @@ async fn next_message(relay: &Relay, config: &DestinationConfig, id: NameId, sta
     let Some((at_ms, folds)) = status.sorted().next(sorting, relay.clock.arrival_ms()) else { return Value::Null };
     let examples = sorting.gathering.as_ref().map_or(EXAMPLES, |gathering| gathering.examples);
     let page = relay.page().map(|page| page.of_destination(&config.name));
-    let digest = together(&*relay.store, id, Parts { id: String::new(), folds, examples, at_ms }).await;
+    let count = folds.iter().map(|fold| fold.count).sum();
+    // What lies in windows is gathered by the section that there is.
+    let parts = Parts { id: String::new(), folds, examples, at_ms, count, page, address: Some(0) };
+    let digest = together(&*relay.store, id, parts).await;
     // It is a look ahead: where nothing can be read just now there is none.
     let Ok(digest) = digest else { return Value::Null };
     let Some(first) = digest.events.first().cloned() else { return Value::Null };
-    let delivery = Delivery { digest: (digest.count > 1).then(|| Arc::new(Digest { page, ..digest })), ..first };
+    let delivery = Delivery { digest: (digest.count > 1).then(|| Arc::new(digest)), ..first };
     destination::preview(&*config.destination, &delivery, false).map_or(Value::Null, |preview| as_json(&preview))
 }
 

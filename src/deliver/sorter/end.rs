@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use super::prepare::Known;
 use super::{LOOK_AGAIN, LOOK_AT_WALL, Sorter};
 use crate::deliver::breaker::{PROBE_FACTOR, PROBE_FIRST, PROBE_LAST};
 use crate::deliver::sorting::Fold;
@@ -166,7 +167,7 @@ impl Sorter {
         let closed = queue.digests().into_iter().find(|digest| !before.contains(&digest.id));
         if let Some(digest) = closed {
             self.addresses.insert(digest.id, over.address);
-            self.prepare(digest, folds, Some(durable));
+            self.prepare(digest, Some(Known { folds, address: over.address, durable }));
         }
     }
 

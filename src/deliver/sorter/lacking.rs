@@ -4,10 +4,9 @@ use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
 
-use super::prepare::{Durable, Prepared, Preparing};
+use super::prepare::{Failure, Known, Preparing};
 use super::{LOOK_AGAIN, Sorter};
-use crate::deliver::sorting::Fold;
-use crate::store::{self, DigestId, StoreError};
+use crate::store::{self, DigestId};
 use crate::time::Instant;
 
 /// So often putting a digest together may panic.
@@ -16,14 +15,8 @@ pub(super) const PANICS_MAX: u32 = 3;
 /// does not holds up nothing else.
 pub(super) const FAILURES_MAX: u32 = 60;
 
-/// What putting a digest together came to.
-pub type Made = (DigestId, Result<Prepared, Failure>);
-
-/// Why a digest is not put together.
-pub enum Failure {
-    Unreadable(StoreError),
-    Panicked,
-}
+/// What putting a digest together came to: where it belongs, or 0.
+pub type Made = (DigestId, Result<u64, Failure>);
 
 /// How often putting one digest together has failed.
 #[derive(Debug)]
@@ -49,21 +42,32 @@ impl Sorter {
     /// one message, and goes out as what it is made of.
     pub(super) fn made(&mut self, (id, made): Made) {
         let failure = match made {
-            Ok(Prepared { address }) => {
+            Ok(address) => {
                 self.addresses.insert(id, address);
                 self.tries.remove(&id);
-                return;
+                // It may have been put together by the section before.
+                return self.forget_astray();
             }
             Err(failure) => failure,
         };
         let now = Instant::now();
         let tries = self.tries.entry(id).or_insert_with(|| Tries::none(now));
         tries.rests_until = now + LOOK_AGAIN;
+        let destination = self.section.config.name.as_str();
         match failure {
             Failure::Panicked => tries.panics += 1,
+            Failure::Apart => {
+                if tries.failures == 0 {
+                    tracing::warn!(
+                        destination,
+                        "by the config that there is now the events of a digest go to several addresses: each goes out by itself"
+                    );
+                }
+                tries.failures += 1;
+                return self.parts.queue.dissolve(id);
+            }
             Failure::Unreadable(error) => {
                 tries.failures += 1;
-                let destination = self.section.config.name.as_str();
                 tracing::warn!(destination, %error, "the events of a digest cannot be read; it is tried again");
             }
         }
@@ -91,7 +95,7 @@ impl Sorter {
             let rested = lacking.filter(|digest| tries(digest).is_none_or(|tries| tries.rests_until <= now));
             let next = rested.min_by_key(|digest| tries(digest).map_or(0, Tries::count)).cloned();
             if let Some(digest) = next {
-                self.prepare(digest, Vec::new(), None);
+                self.prepare(digest, None);
             }
         }
         let is_there = |id: &DigestId| digests.iter().any(|digest| digest.id == *id);
@@ -103,7 +107,7 @@ impl Sorter {
     }
 
     /// Beside the rest: what is urgent is given its lane meanwhile.
-    pub(super) fn prepare(&mut self, digest: store::Digest, folds: Vec<Fold>, durable: Option<Durable>) {
+    pub(super) fn prepare(&mut self, digest: store::Digest, known: Option<Known>) {
         let preparing = Preparing {
             queue: self.parts.queue.clone(),
             store: self.parts.store.clone(),
@@ -113,8 +117,8 @@ impl Sorter {
         };
         let id = digest.id;
         self.preparing.spawn(async move {
-            let made = AssertUnwindSafe(preparing.prepare(digest, folds, durable)).catch_unwind().await;
-            (id, made.map_err(|_| Failure::Panicked).and_then(|made| made.map_err(Failure::Unreadable)))
+            let made = AssertUnwindSafe(preparing.prepare(digest, known)).catch_unwind().await;
+            (id, made.unwrap_or(Err(Failure::Panicked)))
         });
     }
 }

@@ -1,6 +1,7 @@
 //! A closed digest is put together, so that the worker may attempt it: from what its sorter knows of it, or read again, as after a restart.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +9,11 @@ use super::place::PLACED_AT_ONCE;
 use super::together::{Parts, together};
 use crate::deliver::section::Section;
 use crate::deliver::sorting::windows::{Arrival, GROUPS_MAX};
-use crate::deliver::sorting::{EXAMPLES, Fold, Group, Judged, Sorting, Verdict, address_of};
+use crate::deliver::sorting::{EXAMPLES, Fold, Group, Sorting, Verdict, address_of};
 use crate::deliver::status::Status;
 use crate::deliver::worker::delivery;
-use crate::destination::Digest;
-use crate::event::EventId;
+use crate::destination::Delivery;
+use crate::event::{EventId, RelayFields};
 use crate::store::{self, Answer, DigestId, GroupKey, NameId, Queue, Store, StoreError};
 
 /// For how long the end of windows waits to be durable. On a full disk it goes on without: what is to be told is told.
@@ -21,10 +22,33 @@ const END_WAIT: Duration = Duration::from_secs(5);
 /// Resolves when the end of windows is durable.
 pub type Durable = Answer<'static, Option<DigestId>>;
 
-/// A digest that has been put together.
-pub struct Prepared {
-    /// Where it goes, where that depends on its events; else 0.
+/// What is known of the members of a digest whose windows were ended just now.
+pub struct Known {
+    pub folds: Vec<Fold>,
+    /// Where all of them go, where that depends on their events; else 0.
     pub address: u64,
+    pub durable: Durable,
+}
+
+/// The same where they were read.
+struct Read {
+    folds: Vec<Fold>,
+    /// `None` where they belong to several threads.
+    address: Option<u64>,
+}
+
+/// Why a digest is not put together.
+pub enum Failure {
+    Unreadable(StoreError),
+    Panicked,
+    /// Its events go to several addresses by now, and no message does.
+    Apart,
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Unreadable(error)
+    }
 }
 
 /// What a digest is put together with.
@@ -37,34 +61,39 @@ pub struct Preparing {
 }
 
 impl Preparing {
-    /// Puts a digest together and lets it go out, not before its end is on the disk: until then it could be another after a crash. `folds` is
-    /// what is known of its members.
-    pub async fn prepare(
-        self,
-        digest: store::Digest,
-        folds: Vec<Fold>,
-        durable: Option<Durable>,
-    ) -> Result<Prepared, StoreError> {
-        if let Some(durable) = durable
-            && !matches!(tokio::time::timeout(END_WAIT, durable).await, Ok(Ok(_)))
-        {
-            let destination = self.section.config.name.as_str();
-            tracing::warn!(destination, digest = %digest.name, "a digest goes out before it is on the disk, which takes it too slowly");
+    /// Puts a digest together and lets it go out, not before its end is on the disk: until then it could be another after a crash. Returns its
+    /// address: where it belongs, where that depends on its events and is one place; else 0.
+    ///
+    /// It is the same each time, whatever is known of it: what its members might tell otherwise is read.
+    pub async fn prepare(self, digest: store::Digest, known: Option<Known>) -> Result<u64, Failure> {
+        let mut read = Read { folds: Vec::new(), address: None };
+        if let Some(Known { folds, address, durable }) = known {
+            if !matches!(tokio::time::timeout(END_WAIT, durable).await, Ok(Ok(_))) {
+                let destination = self.section.config.name.as_str();
+                tracing::warn!(destination, digest = %digest.name, "a digest goes out before it is on the disk, which takes it too slowly");
+            }
+            read = Read { folds, address: Some(address) };
         }
-        let known: u64 = folds.iter().map(|fold| fold.count).sum();
-        let folds = if known == digest.members { folds } else { self.fold_again(digest.id).await? };
-        let parts = Parts { id: digest.name.to_string(), folds, examples: self.examples(), at_ms: digest.closed_ms };
-        let put_together = together(&*self.store, self.destination, parts).await?;
-        let left_out = digest.members.saturating_sub(put_together.events.len() as u64);
-        let page = self.section.page.clone();
-        let first = put_together.events.first();
-        let address = first.map_or(0, |first| address_of(&*self.section.config.destination, first));
-        let prepared = Digest { count: digest.members, left_out, page, ..put_together };
+        let count: u64 = read.folds.iter().map(|fold| fold.count).sum();
+        if count != digest.members || read.folds.iter().any(|fold| fold.reads_differently) {
+            read = self.read(digest.id).await?;
+        }
+        let Read { folds, address } = read;
+        let parts = Parts {
+            id: digest.name.to_string(),
+            folds,
+            examples: self.examples(),
+            at_ms: digest.closed_ms,
+            count: digest.members,
+            page: self.section.page.clone(),
+            address,
+        };
+        let prepared = together(&*self.store, self.destination, parts).await?;
         self.status.sorted().keep(digest.id, Arc::new(prepared));
         self.queue.offer(digest.id);
         // Also where it was offered by one whose digests are gone.
         self.queue.wake();
-        Ok(Prepared { address })
+        Ok(address.unwrap_or(0))
     }
 
     fn sorting(&self) -> Option<&Sorting> {
@@ -76,23 +105,26 @@ impl Preparing {
         gathering.map_or(EXAMPLES, |gathering| gathering.examples)
     }
 
-    /// Reads the members of a digest.
-    async fn fold_again(&self, id: DigestId) -> Result<Vec<Fold>, StoreError> {
-        let by_type = self.sorting().is_none().then(Sorting::by_type);
-        let Some(sorting) = self.sorting().or(by_type.as_ref()) else { return Ok(Vec::new()) };
+    /// Reads the members of a digest. What goes to several addresses by the section that there is can be none.
+    async fn read(&self, id: DigestId) -> Result<Read, Failure> {
+        let by_type = Sorting::by_type();
+        let sorting = self.sorting().unwrap_or(&by_type);
         let mut folds: BTreeMap<GroupKey, Fold> = BTreeMap::new();
+        let mut places = Places::default();
         let mut after: Option<EventId> = None;
         loop {
             let events = self.queue.members(id, after, PLACED_AT_ONCE).await?;
-            let Some(last) = events.last() else { return Ok(folds.into_values().collect()) };
+            let Some(last) = events.last() else {
+                // Where none can be read none goes out, and no place waits for it.
+                let address = places.common.unwrap_or(Some(0));
+                return Ok(Read { folds: folds.into_values().collect(), address });
+            };
             after = Some(last.id);
             let names = self.store.names();
             for event in &events {
                 let delivery = delivery(&names, event, Some(self.destination));
-                let group = match sorting.judge(&*self.section.config.destination, &delivery) {
-                    Judged { verdict: Verdict::Of(group), .. } => group,
-                    Judged { verdict: Verdict::Urgent | Verdict::Single, .. } => Group::of_all(),
-                };
+                places.see(&self.section, &delivery)?;
+                let group = group_of(sorting, &delivery);
                 // What one window had taken of all others is one group again.
                 let is_one_too_many = folds.len() >= GROUPS_MAX && !folds.contains_key(&group.key);
                 let group = if is_one_too_many { Group::of_all() } else { group };
@@ -103,5 +135,37 @@ impl Preparing {
             drop(names);
             tokio::task::yield_now().await;
         }
+    }
+}
+
+/// The group of a delivery, wherever it goes: of what belongs to several places one with the same values is one.
+fn group_of(sorting: &Sorting, delivery: &Delivery) -> Group {
+    let relay = RelayFields { source: &delivery.source, received_ms: delivery.event.received_ms };
+    match sorting.verdict(&delivery.event.body, relay, 0) {
+        Ok(Verdict::Of(group)) => group,
+        Ok(Verdict::Urgent | Verdict::Single) | Err(_) => Group::of_all(),
+    }
+}
+
+/// Where the members of a digest go, of all those that were seen: `None` within where that is not one.
+#[derive(Default)]
+struct Places {
+    recipient: Option<Option<String>>,
+    common: Option<Option<u64>>,
+}
+
+impl Places {
+    /// One more is seen. Fails where it goes to another address than the ones before.
+    fn see(&mut self, section: &Section, delivery: &Delivery) -> Result<(), Failure> {
+        let destination = &*section.config.destination;
+        let look = || (destination.address_of(delivery), address_of(destination, delivery));
+        // At what panics the attempt tells.
+        let Ok((recipient, address)) = std::panic::catch_unwind(AssertUnwindSafe(look)) else { return Ok(()) };
+        if *self.recipient.get_or_insert_with(|| recipient.clone()) != recipient {
+            return Err(Failure::Apart);
+        }
+        let common = self.common.get_or_insert(Some(address));
+        *common = common.filter(|common| *common == address);
+        Ok(())
     }
 }

@@ -299,14 +299,126 @@ fn twenty_groups_are_twenty_groups_after_a_restart_too() {
         scene.kill().await;
         scene.pass(MINUTE).await;
         let [before, after] = &scene.got()[..] else { panic!("two attempts") };
-        let sorted = |groups: &[String]| {
-            let mut groups = groups.to_vec();
-            groups.sort();
-            groups
-        };
-        assert_eq!((sorted(&before.groups), &before.id), (sorted(&after.groups), &after.id));
+        assert_eq!((&before.told, &before.id), (&after.told, &after.id));
         assert_eq!(after.groups.len(), GROUPS_MAX);
     });
+}
+
+#[test]
+fn a_digest_of_what_one_window_took_of_all_others_tells_the_same_after_a_restart() {
+    run(async {
+        let mut scene = Scene::new("12:00", "digest: { every: 10m, by: [group], first: 0, max: 1000 }");
+        scene.desk.answer([later(30)]);
+        for number in 0..WINDOWS_MAX as u64 + 30 {
+            scene.send(&format!(r#""type":"bounced","group":{number}"#));
+        }
+        scene.pass(10 * MINUTE + 2).await;
+        let before = scene.got()[0].clone();
+        assert!(before.count > GROUPS_MAX as u64 && before.groups.contains(&"events".to_owned()), "{before:?}");
+        scene.kill().await;
+        scene.pass(MINUTE).await;
+        let after = scene.got().into_iter().skip(1).find(|got| got.id == before.id).expect("it was tried again");
+        assert_eq!((before.told, before.numbers), (after.told, after.numbers));
+    });
+}
+
+#[test]
+fn what_was_looked_at_in_another_order_tells_the_same_after_a_restart() {
+    run(async {
+        let keys = "digest: { every: 10m, by: [type], breakdown: part, first: 0, max: 1000 }";
+        let mut scene = Scene::new("12:00", keys);
+        scene.desk.answer([later(30)]);
+        let send = |scene: &mut Scene, part: u64| scene.send(&format!(r#"{BOUNCED},"part":"{part}""#));
+        for part in 0..300 {
+            send(&mut scene, part);
+        }
+        scene.pass(5).await;
+        scene.kill().await;
+        // What comes now is looked at in turn with what was there before.
+        for part in 0..300 {
+            send(&mut scene, 1_000 + part);
+        }
+        scene.pass(10 * MINUTE).await;
+        scene.kill().await;
+        scene.pass(MINUTE).await;
+        let [before, after] = &scene.got()[..] else { panic!("two attempts: {:?}", scene.numbers()) };
+        assert_eq!((before.count, &before.told, &before.id), (600, &after.told, &after.id));
+    });
+}
+
+/// A digest of these events that is to be tried again when the config changes, and what becomes of it.
+async fn changed_meanwhile(restarts: bool, events: &[&str], change: impl Fn(&desk::Desk)) -> (Scene, Got) {
+    let mut scene = Scene::new("12:00", ALL);
+    scene.desk.answer([later(30)]);
+    for fields in events {
+        scene.send(fields);
+    }
+    scene.pass(10 * MINUTE + 5).await;
+    let before = scene.got()[0].clone();
+    assert_eq!((scene.got().len(), before.count, &before.thread), (1, events.len() as u64, &None));
+    change(&scene.desk);
+    if restarts {
+        scene.kill_and_start_with(DIGEST_AND_URGENT).await;
+    } else {
+        scene.reload(DIGEST_AND_URGENT);
+    }
+    scene.pass(5 * MINUTE).await;
+    assert_eq!(scene.waits(), (0, 0));
+    (scene, before)
+}
+
+#[test]
+fn a_digest_that_failed_before_there_were_threads_goes_into_no_thread_unless_all_of_it_belongs_there() {
+    let [one, two] = ["one", "two"].map(|thread| format!(r#"{BOUNCED},"thread":"{thread}""#));
+    for restarts in [false, true] {
+        run(async {
+            let (mut scene, before) = changed_meanwhile(restarts, &[&one, &one, &two], desk::Desk::begin_threads).await;
+            let [_, after] = &scene.got()[..] else { panic!("once more: {:?}", scene.got()) };
+            assert_eq!((&after.id, &after.told, &after.numbers), (&before.id, &before.told, &before.numbers));
+            assert_eq!(after.thread, None, "restarts: {restarts}");
+            scene.send(&one);
+            scene.send(&one);
+            scene.pass(11 * MINUTE).await;
+            assert_eq!(scene.got()[2].thread.as_deref(), Some("one"), "what comes now");
+            let (scene, before) = changed_meanwhile(restarts, &[&one, &one], desk::Desk::begin_threads).await;
+            let [_, after] = &scene.got()[..] else { panic!("once more: {:?}", scene.got()) };
+            assert_eq!((&after.id, after.thread.as_deref()), (&before.id, Some("one")), "restarts: {restarts}");
+        });
+    }
+}
+
+#[test]
+fn while_a_digest_is_looked_at_again_by_another_config_what_is_urgent_goes_out() {
+    run(async {
+        let mut scene = Scene::new("12:00", ALL);
+        scene.desk.answer([later(30)]);
+        for thread in ["one", "two"] {
+            scene.send(&format!(r#"{BOUNCED},"thread":"{thread}""#));
+        }
+        scene.pass(10 * MINUTE + 5).await;
+        let digest = scene.queue().digests()[0].id;
+        *scene.faults.broken.lock().expect("nobody panicked with it") = Some((digest, Reading::Fails));
+        scene.desk.begin_threads();
+        scene.reload(DIGEST_AND_URGENT);
+        scene.pass(5).await;
+        let urgent = scene.send(URGENT);
+        scene.pass(5).await;
+        assert_eq!(scene.numbers()[1..], [[urgent]]);
+    });
+}
+
+#[test]
+fn a_digest_that_failed_before_its_events_went_to_several_addresses_is_no_message_to_one_of_them() {
+    let [ann, bob] = ["ann", "bob"].map(|mailbox| format!(r#"{BOUNCED},"mailbox":"{mailbox}""#));
+    for restarts in [false, true] {
+        run(async {
+            let (scene, _) = changed_meanwhile(restarts, &[&ann, &bob, &ann], desk::Desk::begin_mailboxes).await;
+            assert_eq!(scene.numbers()[1..], [[1], [2], [3]], "restarts: {restarts}");
+            let (scene, before) = changed_meanwhile(restarts, &[&ann, &ann], desk::Desk::begin_mailboxes).await;
+            let [_, after] = &scene.got()[..] else { panic!("once more: {:?}", scene.got()) };
+            assert_eq!((&after.id, &after.told, &after.numbers), (&before.id, &before.told, &before.numbers));
+        });
+    }
 }
 
 #[test]

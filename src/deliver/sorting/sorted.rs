@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::windows::GROUPS_MAX;
-use super::{Fold, Sorting, Windows};
-use crate::destination::Digest;
+use super::{Fold, Sorting, Windows, is_astray};
+use crate::destination::{Destination, Digest};
 use crate::store::{DigestId, GroupKey};
 
 /// Between one destination's sorter, its worker, and whoever looks.
@@ -69,6 +69,12 @@ impl Sorted {
         let mut inner = self.lock();
         inner.ready.retain(|id, _| is_kept(*id));
         inner.may_hasten.retain(|id| is_kept(*id));
+    }
+
+    /// Digests that belong elsewhere by what a destination is now are as good as not put together. Returns them.
+    pub(in crate::deliver) fn forget_astray(&self, destination: &dyn Destination) -> Vec<DigestId> {
+        let mut inner = self.lock();
+        inner.ready.extract_if(|_, digest| is_astray(destination, digest)).map(|(id, _)| id).collect()
     }
 
     /// An attempt at a digest has failed: whether the other side has asked for a time before the next one.

@@ -56,6 +56,10 @@ pub struct Fold {
     pub parts: Vec<(String, u64)>,
     /// How many have a value beyond [`PARTS_MAX`].
     pub other_parts: u64,
+    /// Read again in their order, its events may tell something else: they were looked at in another one, or are of several groups.
+    pub reads_differently: bool,
+    /// The greatest number of those that were looked at.
+    latest: u64,
     /// The first and the last of them, by number.
     first: BTreeMap<u64, EventId>,
     last: BTreeMap<u64, EventId>,
@@ -159,6 +163,7 @@ impl Windows {
         let values = if is_others { &[][..] } else { &arrival.group.values };
         let part = arrival.group.part.as_deref().filter(|_| !is_others);
         fold.add(&arrival, values, part, gathering.examples);
+        fold.reads_differently |= is_others;
         Lane::Window(key)
     }
 
@@ -300,6 +305,8 @@ impl Fold {
                 None => self.other_parts += 1,
             }
         }
+        self.reads_differently |= event.sequence() < self.latest;
+        self.latest = self.latest.max(event.sequence());
         self.first.insert(event.sequence(), event);
         if self.first.len() > examples - examples / 2 {
             self.last.extend(self.first.pop_last());
@@ -310,7 +317,9 @@ impl Fold {
     }
 
     /// Two groups told of as one, which has no name.
-    pub fn with(self, other: Self) -> Self {
+    pub fn with(mut self, other: Self) -> Self {
+        self.first.extend(other.first);
+        self.last.extend(other.last);
         Self {
             count: self.count + other.count,
             since_ms: self.since_ms.min(other.since_ms),
@@ -319,6 +328,11 @@ impl Fold {
             last: self.last,
             ..Self::default()
         }
+    }
+
+    /// The number of its first event.
+    pub fn first_number(&self) -> Option<u64> {
+        self.first.keys().next().copied()
     }
 
     /// At most so many of its events, the first and the last of them, in order.
@@ -487,6 +501,7 @@ mod tests {
         }
         assert_eq!(windows.iter().count(), WINDOWS_MAX);
         let (_, others) = windows.get(&OTHERS).expect("it is open");
+        assert!(others.reads_differently);
         assert_eq!((others.count, others.values.len(), others.parts.len()), (3, 0, 0));
         assert_eq!(place(&mut windows, &gathering, (7, 7), 0), Lane::Window(group(7).key), "one that is open");
         let elsewhere = place_at(&mut windows, &gathering, (most + 9, most + 9, 5), 0, false);
@@ -639,6 +654,24 @@ mod tests {
         assert_eq!((backwards.since_ms, backwards.until_ms), (10, 109));
         let few = fold_of(&mut [7, 3, 5].into_iter());
         assert_eq!(few.examples(5).iter().map(|event| event.sequence()).collect::<Vec<_>>(), [3, 5, 7]);
+        let twice = fold_of(&mut (1..9).chain(1..9));
+        assert_eq!(twice.examples(9).iter().map(|event| event.sequence()).collect::<Vec<_>>(), [1, 2, 3, 7, 8]);
+    }
+
+    #[test]
+    fn what_reads_in_its_order_as_it_was_looked_at_is_known() {
+        let reads_differently = |sequences: &[u64], examples: usize| {
+            let gathering = Gathering { examples, ..gathering(0) };
+            let mut windows = Windows::default();
+            for sequence in sequences {
+                place(&mut windows, &gathering, (*sequence, 1), 0);
+            }
+            windows.end(&[group(1).key])[0].reads_differently
+        };
+        for examples in [1, 2, 50] {
+            assert!(!reads_differently(&[0, 1, 5, 9], examples));
+            assert!(reads_differently(&[0, 5, 1, 9], examples));
+        }
     }
 
     #[test]

@@ -241,6 +241,7 @@ pub(super) mod tests {
                 page: Some(format!("https://relay.example.com/{}", page.replace(char::is_whitespace, "")))
                     .filter(|page| !page.contains(['<', '>', '|'])),
                 events: events.clone(),
+                address: Some(0),
             };
             Delivery { digest: Some(Arc::new(digest)), ..events[0].clone() }
         })

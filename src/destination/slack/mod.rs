@@ -606,18 +606,9 @@ impl Destination for Slack {
     }
 
     fn address_of(&self, delivery: &Delivery) -> Option<String> {
-        let app = self.app.as_ref()?;
-        let is_chosen = app.fixed().is_err();
-        if !is_chosen && app.threads().is_none() {
-            return None;
-        }
+        let app = self.app.as_ref().filter(|app| app.fixed().is_err())?;
         // What has no channel makes a dead letter, whatever it is put together with.
-        let channel = app.channel(delivery).unwrap_or_default();
-        let Some(threads) = app.threads() else { return Some(channel) };
-        match threads.key(delivery, &channel) {
-            Some(thread) => Some(format!("{channel} {thread}")),
-            None => is_chosen.then_some(channel),
-        }
+        Some(app.channel(delivery).unwrap_or_default())
     }
 
     fn interval_min(&self) -> Option<Duration> {

@@ -139,7 +139,7 @@ mod tests {
     use super::super::super::sample::{built, sample};
     use super::super::strict::{Post, Strict, Watched};
     use super::*;
-    use crate::destination::{Client, Destination};
+    use crate::destination::{Client, Destination, place_of};
 
     const TOKEN: &str = "xoxb-canary-of-an-app";
     const SECTION: &str = "{ token: @, channel: \"#email\", thread_by: [campaign.name] }";
@@ -276,7 +276,7 @@ mod tests {
     async fn each_thread_has_a_key_of_its_own_and_no_digest_has_two_of_them() {
         let scene = Scene::new();
         let key = |delivery: &Delivery| scene.slack.memory().expect("threads").key(delivery);
-        let address = |delivery: &Delivery| scene.slack.address_of(delivery);
+        let address = |delivery: &Delivery| place_of(&*scene.slack, delivery);
         let [spring, autumn] = ["Spring", "Autumn"].map(event);
         let none = sample(r#"{"type":"user_created"}"#, 1_700_000_000_000);
         assert!(key(&spring).is_some() && key(&spring) != key(&autumn) && key(&none).is_none());
@@ -290,7 +290,25 @@ mod tests {
         assert!(key("email").is_some() && key("email") != key("shop"), "a thread lies in one channel");
         assert_eq!(key("nowhere"), None);
         let plain = slack("{ token: @, channel: \"#email\" }", &scene.watched.client());
-        assert!(plain.memory().is_none() && plain.address_of(&spring).is_none());
+        assert!(plain.memory().is_none() && place_of(&*plain, &spring).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_was_put_together_of_several_threads_belongs_to_none_of_them() {
+        let of_one = bounces(20, 3);
+        let digest = of_one.digest.as_deref().expect("a digest").clone();
+        let of_several = Delivery {
+            digest: Some(Arc::new(crate::destination::Digest { address: None, ..digest })),
+            ..of_one.clone()
+        };
+        for mut scene in [Scene::new(), Scene::counting(Strict::hurried())] {
+            let memory = scene.slack.memory().expect("it has threads");
+            assert!(memory.key(&of_one).is_some() && memory.place(&of_one).is_some());
+            assert!(memory.key(&of_several).is_none() && memory.place(&of_several).is_none());
+            assert_eq!(scene.attempt(&of_several).await, Outcome::Delivered);
+            let text = scene.last().message["text"].clone();
+            assert!(text.as_str().is_some_and(|text| text.starts_with("*20 × bounced")), "as it is: {text}");
+        }
     }
 
     #[tokio::test]

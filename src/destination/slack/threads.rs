@@ -132,8 +132,12 @@ impl Threads {
         Some(if named.is_empty() { "all events".to_owned() } else { named.join(", ") })
     }
 
-    /// Its values as they are seen, where it has any: what looks the same belongs together, as in a digest.
+    /// Its values as they are seen, where it has any: what looks the same belongs together, as in a digest. What was put together before the
+    /// config said so may belong to several threads, and has none.
     pub fn values(&self, delivery: &Delivery) -> Option<Vec<(&str, String)>> {
+        if delivery.digest.as_deref().is_some_and(|digest| digest.address.is_none()) {
+            return None;
+        }
         let relay = RelayFields { source: &delivery.source, received_ms: delivery.event.received_ms };
         let event = self.fields.read(&delivery.event.body, relay).ok()?;
         let value = |id| seen(event.fields.told(&self.fields, id).unwrap_or_default());

@@ -126,6 +126,7 @@ impl Tally {
             left_out: count.saturating_sub(events.len() as u64),
             events,
             page: digest.and_then(|digest| digest.page.clone()),
+            address: digest.map_or(Some(0), |digest| digest.address),
         };
         Delivery { digest: Some(Arc::new(together)), ..delivery.clone() }
     }

@@ -146,6 +146,10 @@ impl Lanes for JournalQueue {
         }
     }
 
+    fn withhold(&self, id: DigestId) {
+        self.here(|queue| queue.withhold(id));
+    }
+
     fn hasten(&self, id: DigestId) {
         let now_ms = self.journal.clock.now_ms();
         if self.here(|queue| queue.hasten(id, now_ms)) == Some(true) {

@@ -8,7 +8,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
-use crate::destination::{Delivery, Destination, Outcome, Outcomes, Preview, Reason, Unsent};
+use crate::destination::{
+    Delivery, Destination, Digest, Memo, Memory, Outcome, Outcomes, Place, Preview, Reason, Unsent,
+};
 use crate::secret::Secret;
 use crate::time::{Clock, MINUTE_MS};
 
@@ -25,9 +27,14 @@ pub(super) struct Got {
     pub(super) count: u64,
     /// Of each group, what its events have in common.
     pub(super) groups: Vec<String>,
+    /// All else that a digest tells.
+    pub(super) told: String,
+    /// The thread that it went into.
+    pub(super) thread: Option<String>,
 }
 
-/// A destination. Where the event says `at`, that is the address it goes to; where it says `poison`, it is never taken.
+/// A destination. Where the event says `at`, that is the address it goes to; where it says `poison`, it is never taken. By other keys it goes to
+/// the `mailbox` that the event says, or into its `thread`.
 #[derive(Debug)]
 pub(super) struct Desk {
     clock: Clock,
@@ -40,6 +47,8 @@ pub(super) struct Desk {
     refused: Mutex<HashSet<String>>,
     is_down: AtomicBool,
     takes_one_by_one: AtomicBool,
+    has_mailboxes: AtomicBool,
+    has_threads: AtomicBool,
 }
 
 impl Desk {
@@ -53,6 +62,8 @@ impl Desk {
             refused: Mutex::default(),
             is_down: AtomicBool::default(),
             takes_one_by_one: AtomicBool::default(),
+            has_mailboxes: AtomicBool::default(),
+            has_threads: AtomicBool::default(),
         }
     }
 
@@ -93,6 +104,14 @@ impl Desk {
         self.takes_one_by_one.store(true, Ordering::Relaxed);
     }
 
+    pub(super) fn begin_mailboxes(&self) {
+        self.has_mailboxes.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn begin_threads(&self) {
+        self.has_threads.store(true, Ordering::Relaxed);
+    }
+
     pub(super) fn got(&self) -> Vec<Got> {
         self.got.lock().expect("nobody panicked with it").clone()
     }
@@ -101,6 +120,27 @@ impl Desk {
 fn field(delivery: &Delivery, name: &str) -> Value {
     let body: Value = serde_json::from_slice(&delivery.event.body).expect("JSON");
     body[name].clone()
+}
+
+fn told(digest: &Digest) -> String {
+    let Digest { count, since_ms, until_ms, groups, left_out, .. } = digest;
+    format!("{count} {since_ms} {until_ms} {left_out} {groups:?}")
+}
+
+impl Memory for Desk {
+    fn key(&self, delivery: &Delivery) -> Option<String> {
+        let belongs = delivery.digest.as_deref().is_none_or(|digest| digest.address.is_some());
+        field(delivery, "thread").as_str().filter(|_| belongs).map(str::to_owned)
+    }
+
+    fn place(&self, _: &Delivery) -> Option<Place> {
+        None
+    }
+
+    fn attempt<'a>(&'a self, delivery: &'a Delivery, _: &'a mut Memo) -> BoxFuture<'a, Outcome> {
+        let made = Destination::attempt(self, std::slice::from_ref(delivery));
+        made.map(|mut made| made.pop().expect("one outcome")).boxed()
+    }
 }
 
 impl Destination for Desk {
@@ -119,6 +159,8 @@ impl Destination for Desk {
                     groups: digest
                         .map(|digest| digest.groups.iter().map(|group| group.name()).collect())
                         .unwrap_or_default(),
+                    told: digest.map(told).unwrap_or_default(),
+                    thread: self.memory().and_then(|memory| memory.key(delivery)),
                 };
                 self.got.lock().expect("nobody panicked with it").push(got);
                 let address = self.address_of(delivery).unwrap_or_default();
@@ -150,7 +192,13 @@ impl Destination for Desk {
 
     fn address_of(&self, delivery: &Delivery) -> Option<String> {
         assert!(field(delivery, "panics").is_null(), "an address that panics");
-        field(delivery, "at").as_str().map(str::to_owned)
+        let mailbox = self.has_mailboxes.load(Ordering::Relaxed).then(|| field(delivery, "mailbox"));
+        let address = mailbox.filter(|mailbox| !mailbox.is_null()).unwrap_or_else(|| field(delivery, "at"));
+        address.as_str().map(str::to_owned)
+    }
+
+    fn memory(&self) -> Option<&dyn Memory> {
+        self.has_threads.load(Ordering::Relaxed).then_some(self)
     }
 
     fn is_loopback(&self) -> bool {

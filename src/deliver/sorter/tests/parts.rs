@@ -14,10 +14,15 @@ const MADE_MS: u64 = 7;
 
 /// A relay that has kept some events, and their ids.
 async fn kept(count: usize, fields: &str) -> (Scene, Vec<EventId>) {
+    kept_each(std::iter::repeat_n(fields, count)).await
+}
+
+/// The same with fields for each.
+async fn kept_each(events: impl Iterator<Item = impl AsRef<str>>) -> (Scene, Vec<EventId>) {
     let mut scene = Scene::without_worker("12:00", "");
     let mut ids = Vec::new();
-    for _ in 0..count {
-        let id = scene.append(fields, scene.id());
+    for fields in events {
+        let id = scene.append(fields.as_ref(), scene.id());
         scene.pass_ms(100).await;
         ids.push(id.await.expect("it runs").expect("it is kept"));
     }
@@ -37,7 +42,8 @@ fn fold(name: u64, events: &[(EventId, &str)]) -> Fold {
 }
 
 async fn made(scene: &Scene, folds: Vec<Fold>, examples: usize) -> Digest {
-    let parts = Parts { id: "d".to_owned(), folds, examples, at_ms: MADE_MS };
+    let count = folds.iter().map(|fold| fold.count).sum();
+    let parts = Parts { id: "d".to_owned(), folds, examples, at_ms: MADE_MS, count, page: None, address: Some(0) };
     together(&**scene.store(), scene.id(), parts).await.expect("readable")
 }
 
@@ -100,5 +106,17 @@ fn bodies_that_are_more_than_anybody_reads_are_left_out_from_the_middle() {
         assert_eq!((shown(&digest), digest.left_out), (vec![0, 1], 0));
         let digest = made(&scene, fold(&ids), 50).await;
         assert_eq!((shown(&digest), digest.left_out), (vec![0, 2], 1));
+    });
+}
+
+#[test]
+fn the_last_of_more_than_the_store_gives_at_once_is_an_example_like_the_first() {
+    run(async {
+        let bytes = |nth: usize| if (1..10).contains(&nth) { 1 << 20 } else { 1 };
+        let events = (0..11).map(|nth| format!(r#"{BOUNCED},"text":"{}""#, "x".repeat(bytes(nth))));
+        let (scene, ids) = kept_each(events).await;
+        let all = ids.iter().map(|id| (*id, "x")).collect::<Vec<_>>();
+        let digest = made(&scene, vec![fold(1, &all)], 50).await;
+        assert_eq!((shown(&digest), digest.left_out), (vec![0, 10], 9));
     });
 }

@@ -453,6 +453,22 @@ fn a_digest_that_is_dissolved_is_ready_deliveries_unless_it_is_in_flight() {
     queue.sort(true, 0);
     queue.place(vec![head(A, 10)], (0..3).map(|sequence| (sequence, Lane::Window(A))));
     queue.end(&[A], id(8), 10, 0);
+    queue.offer(id(8));
+    let claim = queue.claim(1, 10)[0];
+    queue.withhold(id(8));
+    assert!(queue.digest(id(8)).is_some_and(Closed::is_offered), "it is in flight");
+    queue.give_back(claim);
+    queue.withhold(id(8));
+    assert_eq!(queue.claim(9, 10), []);
+    assert!(queue.offer(id(8)));
+    let claim = queue.claim(1, 10)[0];
+    queue.give_back(claim);
+    assert!(queue.dissolve(id(8)), "it was handed back");
+    assert_eq!(sequences(&queue.claim(9, 10)), [0, 1, 2]);
+    queue.take_back_all();
+    queue.sort(true, 0);
+    queue.place(vec![head(A, 10)], (0..3).map(|sequence| (sequence, Lane::Window(A))));
+    queue.end(&[A], id(8), 10, 0);
     queue.sort(false, 0);
     assert_eq!(queue.claim(9, 10), []);
     assert!(queue.dissolve(id(8)));
@@ -626,8 +642,15 @@ impl Both {
             }
             Step::Dissolve => {
                 let Some((id, digest)) = self.queue.digests().next() else { return };
-                assert_eq!(self.queue.dissolve(id), !digest.is_in_hand);
-                if !digest.is_in_hand {
+                let handed_back = self.returned.iter().position(|claim| claim.digest == Some(id));
+                if let Some(claim) = handed_back.map(|at| self.returned.remove(at)) {
+                    for sequence in self.deliveries(&claim) {
+                        self.known.get_mut(&sequence).expect("known").is_in_hand = false;
+                    }
+                }
+                let is_in_flight = digest.is_in_hand && handed_back.is_none();
+                assert_eq!(self.queue.dissolve(id), !is_in_flight);
+                if !is_in_flight {
                     let was_in_it = |known: &&mut Known| known.has == Some(Has::Digest(id));
                     let ready = self.sorts.then_some(Has::Ready);
                     self.known.values_mut().filter(was_in_it).for_each(|known| known.has = ready);

@@ -284,6 +284,24 @@ impl Queue {
         digest.is_some_and(|digest| !std::mem::replace(&mut digest.is_offered, true))
     }
 
+    /// A digest that is not in flight may not be claimed any more.
+    pub fn withhold(&mut self, id: DigestId) {
+        self.take_back_digest(id);
+        let digest = self.lanes.as_mut().and_then(|lanes| lanes.digests.get_mut(&id));
+        if let Some(digest) = digest.filter(|digest| !digest.is_in_hand) {
+            digest.is_offered = false;
+        }
+    }
+
+    /// One that was handed back is in nobody's hands.
+    fn take_back_digest(&mut self, id: DigestId) {
+        let at = self.returned.iter().position(|claim| claim.digest == Some(id));
+        if let (Some(at), Some(lanes)) = (at, &mut self.lanes) {
+            self.returned.remove(at);
+            lanes.take_back(id);
+        }
+    }
+
     /// A digest that waits for another attempt is due now. Returns whether it was not.
     pub fn hasten(&mut self, id: DigestId, now_ms: u64) -> bool {
         let digest = self.lanes.as_mut().and_then(|lanes| lanes.digests.get_mut(&id));
@@ -297,6 +315,7 @@ impl Queue {
 
     /// A digest that nobody has is none any more: what was in it is ready. Returns whether it was one.
     pub fn dissolve(&mut self, id: DigestId) -> bool {
+        self.take_back_digest(id);
         let Some(lanes) = &mut self.lanes else { return false };
         if lanes.digests.get(&id).is_none_or(|digest| digest.is_in_hand) {
             return false;
