@@ -130,6 +130,7 @@ impl Ledger {
         self.begins_late();
         self.died.values_mut().for_each(|died| died.is_old = true);
         self.heard.values_mut().for_each(|heard| heard.refused_counted = None);
+        self.placing.clear();
     }
 
     /// What is wrong, by what is seen now and was seen before.
@@ -413,7 +414,7 @@ mod tests {
     fn what_is_to_be_given_its_lane_is_a_backlog_once_no_lane_is_given() {
         let bounds = Bounds { age: Some(Duration::from_secs(600)), deliveries: Some(10) };
         let mut ledger = Ledger::default();
-        let mut look = |unplaced: Option<(u64, u64)>, seconds: u64| {
+        let look = |ledger: &mut Ledger, unplaced: Option<(u64, u64)>, seconds: u64| {
             let now_ms = NOW_MS + seconds * 1000;
             let unplaced = unplaced.map(|(deliveries, oldest_ms)| Unplaced {
                 deliveries,
@@ -425,14 +426,21 @@ mod tests {
         };
         let old_ms = NOW_MS - HOUR_MS;
         let both = [Kind::BacklogAge, Kind::BacklogSize];
-        assert_eq!(look(Some((1000, old_ms)), 0), []);
-        assert_eq!(look(Some((900, old_ms + 1)), 50), [], "it is placed");
-        assert_eq!(look(Some((900, old_ms + 1)), 110), []);
-        assert_eq!(look(Some((900, old_ms + 1)), 111), both, "it has been the oldest for more than a minute");
-        assert_eq!(look(Some((990, old_ms)), 112), both, "a sorter that begins anew has come no further");
-        assert_eq!(look(Some((800, old_ms + 2)), 113), []);
-        assert_eq!(look(None, 114), []);
-        assert_eq!(look(Some((1000, old_ms)), 200), [], "after a reload");
+        assert_eq!(look(&mut ledger, Some((1000, old_ms)), 0), []);
+        assert_eq!(look(&mut ledger, Some((900, old_ms + 1)), 50), [], "it is placed");
+        assert_eq!(look(&mut ledger, Some((900, old_ms + 1)), 110), []);
+        assert_eq!(
+            look(&mut ledger, Some((900, old_ms + 1)), 111),
+            both,
+            "it has been the oldest for more than a minute"
+        );
+        assert_eq!(look(&mut ledger, Some((990, old_ms)), 112), both, "a sorter that begins anew has come no further");
+        assert_eq!(look(&mut ledger, Some((800, old_ms + 2)), 113), []);
+        assert_eq!(look(&mut ledger, None, 114), []);
+        assert_eq!(look(&mut ledger, Some((1000, old_ms)), 200), [], "after a reload");
+        ledger.goes_on_late();
+        assert_eq!(look(&mut ledger, Some((1000, old_ms)), 300), [], "nobody has seen whether it was placed meanwhile");
+        assert_eq!(look(&mut ledger, Some((1000, old_ms)), 361), both);
     }
 
     #[test]
