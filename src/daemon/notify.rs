@@ -471,7 +471,7 @@ fn observed(
         oldest_age_ms: counts.oldest_ms.map(age_ms),
         unplaced: (counts.unplaced > 0).then(|| Unplaced {
             deliveries: counts.unplaced,
-            oldest_ms: counts.oldest_unplaced_ms,
+            oldest_ms: counts.first_unplaced_ms,
             oldest_age_ms: counts.oldest_unplaced_ms.map(age_ms),
         }),
         dead,
@@ -536,12 +536,12 @@ mod tests {
     #[test]
     fn what_is_still_to_be_given_its_lane_is_seen_apart_from_the_backlog() {
         let seen = |unplaced| {
-            let oldest_unplaced_ms = (unplaced > 0).then_some(2);
-            let counts = Counts { backlog: 9, unplaced, oldest_unplaced_ms, ..Counts::default() };
+            let [first_unplaced_ms, oldest_unplaced_ms] = [1, 2].map(|ms| (unplaced > 0).then_some(ms));
+            let counts = Counts { backlog: 9, unplaced, first_unplaced_ms, oldest_unplaced_ms, ..Counts::default() };
             let seen = observed("crm", &counts, None, None, 5);
             (seen.backlog, seen.unplaced)
         };
-        let of = |deliveries| Some(Unplaced { deliveries, oldest_ms: Some(2), oldest_age_ms: Some(3) });
+        let of = |deliveries| Some(Unplaced { deliveries, oldest_ms: Some(1), oldest_age_ms: Some(3) });
         assert_eq!([seen(0), seen(7), seen(9)], [(9, None), (2, of(7)), (0, of(9))]);
     }
 

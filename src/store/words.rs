@@ -303,11 +303,13 @@ pub struct Counts {
     pub urgent: u64,
     /// Of the backlog, what is still to be given a lane.
     pub unplaced: u64,
-    /// Since when the oldest waits of the backlog that has a lane, unix milliseconds: when its event arrived, or when it left its window or
-    /// was held no more.
+    /// Since when the oldest waits of the backlog that has a lane, unix milliseconds: when its event arrived, or when it left its window, was
+    /// held no more or was put into the queue again.
     pub oldest_ms: Option<u64>,
     /// When the oldest came that is still to be given a lane, unix milliseconds.
     pub oldest_unplaced_ms: Option<u64>,
+    /// When the first of them came, also where it has waited for less than that.
+    pub first_unplaced_ms: Option<u64>,
     /// Bytes of journal from the oldest that waits for a first attempt, or to go out again: what its backlog keeps from being trimmed.
     pub backlog_bytes: u64,
     /// The same from the oldest that no source had held: what `backlog.max_size` is about.
@@ -332,6 +334,7 @@ impl Default for Counts {
             unplaced: 0,
             oldest_ms: None,
             oldest_unplaced_ms: None,
+            first_unplaced_ms: None,
             backlog_bytes: 0,
             limited_bytes: 0,
             dead: 0,

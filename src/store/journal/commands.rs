@@ -299,6 +299,9 @@ impl Journal {
         let mut queue = lock(&destination.queue);
         let sequences = queue.select(act, &sequences);
         let count = sequences.len();
+        if act == BulkAct::Redeliver {
+            queue.is_as_old_as(self.lived.passed_ms(), &sequences);
+        }
         if count > 0 {
             let record = self.record(of, act, command, reason, sequences);
             self.send(Message::Selections(record.split().into_iter().map(|part| vec![part]).collect()));
@@ -315,6 +318,7 @@ impl Journal {
             let count = moved.len();
             let parts = self.record(from, act, command, "", moved).split().into_iter().map(|gone| {
                 let again = there.select(BulkAct::Redeliver, &gone.sequences);
+                there.is_as_old_as(self.lived.passed_ms(), &again);
                 let again = (!again.is_empty()).then(|| self.record(to, BulkAct::Redeliver, None, "", again));
                 again.into_iter().chain([gone]).collect()
             });

@@ -56,7 +56,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-pub use self::acts::{Act, BulkAct, CommandRecord, Control, ReplayRecord, SelectionRecord};
+pub use self::acts::{Act, BulkAct, CommandRecord, Control, RENAMED, ReplayRecord, SelectionRecord};
 pub use self::codec::cut;
 pub use self::group::{GroupBuilder, GroupHead, GroupPlace};
 pub use self::header::{HeaderError, SegmentHeader};

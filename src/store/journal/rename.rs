@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::bitmap::Bitmap;
 use super::format::{
-    Act, BulkAct, Control, DeliveryKey, DigestAct, DigestRecord, OutcomeRecord, OutcomeState, WindowsRecord,
+    Act, BulkAct, Control, DeliveryKey, DigestAct, DigestRecord, OutcomeRecord, OutcomeState, RENAMED, WindowsRecord,
 };
 use super::inbox::{Message, Urgency};
 use super::queue::Queue;
@@ -193,7 +193,7 @@ impl Journal {
         if sequences.is_empty() {
             return;
         }
-        let record = self.record(destination, act, None, "the destination was renamed", sequences);
+        let record = self.record(destination, act, None, RENAMED, sequences);
         let parts = record.split().into_iter().map(|part| vec![part]).collect();
         let _ = self.sender.send(Message::Selections(parts));
     }

@@ -80,7 +80,7 @@ impl Destinations {
             oldest: book.gauges(
                 "backlog_oldest_age_seconds",
                 "seconds",
-                "For how long the oldest of the backlog has waited: not the time in a window, nor before a source was resumed; 0 when nothing waits",
+                "For how long the oldest of the backlog has waited: not the time in a window, nor before a source was resumed, nor before a replay; 0 when nothing waits",
             ),
             scheduled: book.gauges(
                 "deliveries_scheduled",

@@ -98,10 +98,13 @@ pub struct SelectionRecord {
     pub act: BulkAct,
     /// The command that this is part of, where that is remembered.
     pub command: Option<CommandRecord>,
-    /// Why, for dead letters.
+    /// Why, for dead letters; and [`RENAMED`].
     pub reason: String,
     pub sequences: Bitmap,
 }
+
+/// The reason of what comes over since its destination was renamed.
+pub const RENAMED: &str = "the destination was renamed";
 
 /// What a record says of the command that it is part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +118,11 @@ pub struct CommandRecord {
 const NO_COMMAND: u128 = 0;
 
 impl SelectionRecord {
+    /// Whether what it selects waits from then on. What comes over has waited for longer.
+    pub fn begins_anew(&self) -> bool {
+        self.act == BulkAct::Redeliver && self.reason != RENAMED
+    }
+
     /// The same as records of which each has at most [`CHUNKS_MAX`] chunks: one nearly always.
     pub fn split(self) -> Vec<Self> {
         if self.sequences.chunks() <= CHUNKS_MAX {

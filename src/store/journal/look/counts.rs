@@ -71,6 +71,7 @@ impl Journal {
             limited_bytes: limited.map_or(0, bytes_from),
             oldest_ms: since_ms.into_iter().flatten().min(),
             oldest_unplaced_ms: oldest.unplaced.and_then(|sequence| self.read_arrival(sequence)),
+            first_unplaced_ms: oldest.first_unplaced.and_then(|sequence| self.read_arrival(sequence)),
             ..counts
         }
     }

@@ -30,11 +30,15 @@ impl Queue {
         self.held.keys().copied()
     }
 
-    /// Forgets when something was let go of which nothing waits for its first attempt any more, and which of the oldest was let go
-    /// first where there are too many: it is younger then.
+    /// Forgets when something was let go of which nothing waits any more, and which of the oldest was let go first where there are too
+    /// many: it is younger then.
     pub fn forget_let_go(&mut self) {
-        let unsettled = &self.unsettled;
-        self.let_go.retain(|_, set| set.iter_from(0).any(|sequence| unsettled.contains(sequence)));
+        if self.let_go.is_empty() {
+            return;
+        }
+        let attempted: Bitmap = self.due.keys().chain(self.claimed.keys()).copied().collect();
+        let waiting = [&self.unsettled, &self.redeliveries, &attempted];
+        self.let_go.retain(|_, set| waiting.iter().any(|waiting| !set.is_apart_from(waiting)));
         while self.let_go.len() >= LET_GO_MAX
             && let Some((_, oldest)) = self.let_go.pop_first()
             && let Some(mut next) = self.let_go.first_entry()

@@ -253,7 +253,12 @@ impl<'d> Reader<'d> {
                 }
             }
             Record::Selection(selection) => {
-                self.queue(selection.destination).select(selection.act, &selection.sequences);
+                let passed_ms = self.passed_ms();
+                let queue = self.queue(selection.destination);
+                let selected = queue.select(selection.act, &selection.sequences);
+                if selection.begins_anew() {
+                    queue.is_as_old_as(passed_ms, &selected);
+                }
                 self.commands.add_record(&selection);
                 self.updates.push(Update::Selection(selection));
             }

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::lanes::{place, wait};
-use super::retention::{Kept, SEGMENT};
+use super::retention::{Kept, SEGMENT, select};
 use super::*;
+use crate::store::journal::format::BulkAct;
 
 /// When all events here came.
 const CAME_MS: u64 = 1_700_000_000_000;
@@ -85,4 +86,63 @@ fn what_a_source_had_held_waits_since_it_was_let_go() {
     assert_eq!(age(&store), Some(1), "it is in flight");
     append(&store, "new", &[CRM]).expect("taken");
     assert_eq!(age(&store), Some(10), "by the stamp that it came with");
+}
+
+#[test]
+fn what_is_put_into_the_queue_again_waits_from_then_on_also_after_a_crash_and_a_restart() {
+    let (kept, hand) = (Kept::new(64 * SEGMENT), a_hand());
+    let store = open_at(&kept, hand);
+    for body in ["0", "1"] {
+        append(&store, body, &[CRM]).expect("taken");
+    }
+    let claims = store.claim(crm(&store), 2);
+    store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
+    pass(hand, 9);
+    for (sequence, count) in [(0, 1), (1, 1), (0, 0)] {
+        assert_eq!(select(&store, CRM, BulkAct::Redeliver, &[sequence]), count);
+        pass(hand, 1);
+    }
+    assert_eq!(age(&store), Some(3), "the first of them");
+    store.sync().expect("durable");
+    drop(store);
+    // What the index does not know was put there no sooner than when the store was last known to live.
+    let store = open_at(&kept, hand);
+    assert!(age(&store) <= Some(3), "{:?}", age(&store));
+    let known = age(&store);
+    store.close();
+    drop(store);
+    let store = open_at(&kept, hand);
+    assert_eq!(age(&store), known);
+    let claims = store.claim(crm(&store), 1);
+    assert_eq!(age(&store), known, "in flight");
+    store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
+    let claims = store.claim(crm(&store), 1);
+    store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
+    pass(hand, 1);
+    assert_eq!((age(&store), select(&store, CRM, BulkAct::Redeliver, &[0])), (None, 1));
+    assert_eq!(age(&store), Some(0), "and anew each time");
+}
+
+#[test]
+fn what_is_put_into_the_queue_again_and_fails_waits_since_then() {
+    let (kept, hand) = (Kept::new(64 * SEGMENT), a_hand());
+    let store = open_at(&kept, hand);
+    for body in ["0", "1"] {
+        append(&store, body, &[CRM]).expect("taken");
+    }
+    let claims = store.claim(crm(&store), 2);
+    store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
+    pass(hand, 9);
+    select(&store, CRM, BulkAct::Redeliver, &[0]);
+    let claim = store.claim(crm(&store), 1)[0];
+    let due_ms = CAME_MS + 99 * HOUR_MS;
+    let again = Settlement::Scheduled { attempts: 1, first_attempt_ms: CAME_MS, due_ms, reason: "503".to_owned() };
+    store.settle(vec![(claim, again)]);
+    pass(hand, 2);
+    select(&store, CRM, BulkAct::Redeliver, &[1]);
+    assert_eq!(age(&store), Some(2));
+    store.close();
+    drop(store);
+    let after_a_restart = age(&open_at(&kept, hand));
+    assert!(matches!(after_a_restart, Some(..=2)), "{after_a_restart:?}");
 }

@@ -1,4 +1,4 @@
-//! Since when what waits has waited. Neither the time in a window counts, nor that in which a source was held.
+//! Since when what waits has waited. Neither the time in a window counts, nor that in which a source was held, nor that before a replay.
 
 use super::*;
 
@@ -9,10 +9,13 @@ pub struct Oldest {
     pub event: Option<u64>,
     /// A digest, since it was closed: unix milliseconds.
     pub closed_ms: Option<u64>,
-    /// What a source had held, since it was let go: milliseconds that the store had lived through by then.
+    /// What a source had held, since it was let go, and what was put into the queue again, since then: milliseconds that the store had lived
+    /// through by then.
     pub let_go_ms: Option<u64>,
     /// The oldest that is to be given a lane. It is none of the others.
     pub unplaced: Option<u64>,
+    /// The first that is to be given a lane, whatever it is as old as.
+    pub first_unplaced: Option<u64>,
 }
 
 impl Queue {
@@ -36,14 +39,16 @@ impl Queue {
         let waits = |set: &Bitmap| {
             sets.iter().any(|waiting| !set.is_apart_from(waiting)) || attempted().any(|sequence| set.contains(sequence))
         };
-        let unplaced = || {
+        let has_unplaced = self.count_unplaced() > 0;
+        let unplaced = |others: &[&Bitmap]| {
             let outside: Vec<&Bitmap> =
-                lanes.map(|lanes| &lanes.placed).into_iter().chain(younger.iter().copied()).collect();
+                lanes.map(|lanes| &lanes.placed).into_iter().chain(others.iter().copied()).collect();
             let first = |set: &Bitmap| set.iter_outside(&outside).find(|sequence| !self.claimed.contains_key(sequence));
-            [&self.unsettled, &self.redeliveries].into_iter().filter_map(first).min()
+            [&self.unsettled, &self.redeliveries].into_iter().filter(|_| has_unplaced).filter_map(first).min()
         };
         Oldest {
-            unplaced: (self.count_unplaced() > 0).then(unplaced).flatten(),
+            unplaced: unplaced(&younger),
+            first_unplaced: unplaced(&[]),
             event: first.chain(claimed).chain(due).min(),
             closed_ms: lanes.and_then(|lanes| lanes.digests.values().map(|digest| digest.closed_ms).min()),
             let_go_ms: self.let_go.iter().find(|(_, set)| waits(set)).map(|(passed_ms, _)| *passed_ms),

@@ -263,13 +263,16 @@ impl Queue {
         self.returned = kept;
     }
 
-    /// These are as old as this moment.
-    pub(super) fn is_as_old_as(&mut self, passed_ms: u64, sequences: &Bitmap) {
-        let mut first_attempts = sequences.clone();
-        first_attempts.keep_within(&self.unsettled);
-        if !first_attempts.is_empty() {
+    /// These, as far as they wait, are as old as this moment, whatever was said before.
+    pub fn is_as_old_as(&mut self, passed_ms: u64, sequences: &Bitmap) {
+        let [mut waiting, mut again] = [sequences.clone(), sequences.clone()];
+        waiting.keep_within(&self.unsettled);
+        again.keep_within(&self.redeliveries);
+        waiting.insert_all(&again);
+        if !waiting.is_empty() {
+            self.let_go.values_mut().for_each(|set| set.remove_all(&waiting));
             self.forget_let_go();
-            self.let_go.entry(passed_ms).or_default().insert_all(&first_attempts);
+            self.let_go.entry(passed_ms).or_default().insert_all(&waiting);
         }
     }
 }

@@ -369,10 +369,10 @@ fn time_in_a_window_ages_nothing_and_neither_does_time_before_a_lane() {
     let mut queue = sorting(4);
     assert_eq!(
         (numbers(&queue.unattempted_below(9, 0)), queue.oldest()),
-        (vec![], Oldest { unplaced: Some(0), ..Oldest::default() })
+        (vec![], Oldest { unplaced: Some(0), first_unplaced: Some(0), ..Oldest::default() })
     );
     queue.place(vec![head(A, 100)], [(0, Lane::Window(A)), (1, Lane::Ready), (2, Lane::Urgent)]);
-    let last = Oldest { unplaced: Some(3), ..Oldest::default() };
+    let last = Oldest { unplaced: Some(3), first_unplaced: Some(3), ..Oldest::default() };
     assert_eq!(numbers(&queue.unattempted_below(9, 0)), [1, 2]);
     assert_eq!(
         (numbers(&queue.never_held()), queue.oldest_never_held(), queue.oldest()),
@@ -390,6 +390,25 @@ fn time_in_a_window_ages_nothing_and_neither_does_time_before_a_lane() {
     assert_eq!(queue.oldest(), Oldest { event: Some(1), let_go_ms: Some(30), ..last });
     assert_eq!(numbers(&queue.unattempted_below(9, 29)), [1, 2]);
     assert_eq!(numbers(&queue.unattempted_below(9, 30)), [0, 1, 2]);
+}
+
+#[test]
+fn what_was_let_go_or_put_there_again_is_to_be_placed_and_no_older_than_that() {
+    let mut queue = sorting(2);
+    queue.place(vec![], [(0, Lane::Ready), (1, Lane::Ready)]);
+    for claim in queue.claim(2, 0) {
+        assert!(queue.settle(claim.key.sequence, 1, &OutcomeState::Delivered));
+    }
+    queue.hold(NameId(9), 2);
+    queue.let_go(NameId(9), 5);
+    let again: Bitmap = [0, 1].into_iter().collect();
+    queue.select(BulkAct::Redeliver, &again);
+    queue.is_as_old_as(7, &again);
+    assert_eq!(queue.oldest(), Oldest { first_unplaced: Some(0), ..Oldest::default() });
+    queue.place(vec![], [(0, Lane::Ready), (1, Lane::Ready)]);
+    assert_eq!(queue.oldest(), Oldest { first_unplaced: Some(2), let_go_ms: Some(7), ..Oldest::default() });
+    queue.place(vec![], [(2, Lane::Ready)]);
+    assert_eq!(queue.oldest(), Oldest { let_go_ms: Some(5), ..Oldest::default() });
 }
 
 #[test]
