@@ -3,6 +3,7 @@
 //! What is known is kept in a memo of the store before somebody is told and after it. A store that does not write it now holds nothing up: a
 //! full disk must be told of as well.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::without_addresses;
 use crate::config::{Config, Notify};
 use crate::deliver::{LOOK_EVERY, RateLimit, Status};
+use crate::destination::Notice;
 use crate::notify::{
-    Candidate, Certificate, Dead, Failing, Key, Kind, Ledger, Observed, ObservedDestination, ObservedSource, Page,
-    Paused, Removed, Round, Stand, State, Telling, Unplaced, is_for, notice, shown_now,
+    Candidate, Certificate, Dead, Failing, Item, Key, Kind, Ledger, Observed, ObservedDestination, ObservedSource,
+    Page, Paused, Removed, Round, Stand, State, Telling, Unplaced, is_for, notice, shown_now,
 };
 use crate::relay::{Generation, KeptTurns, KnownProblem, Relay, SourceState, stand_of};
 use crate::store::{AllCounts, Counts, DeadReasons, Health, MEMO_BYTES_MAX, NameId, NameKind, Names, StoreError};
@@ -99,6 +101,9 @@ struct Desk {
     failed: Vec<String>,
 }
 
+/// What else is known of problems, a line each.
+type Details = BTreeMap<Key, Vec<String>>;
+
 /// A question to the store, which may not answer while that is what is wrong: it is asked once, however often somebody wants to know.
 struct Asked<T>(Option<JoinHandle<T>>);
 
@@ -160,11 +165,15 @@ impl Desk {
         self.show();
         if !items.is_empty() {
             let mut round = Round::new(items, candidates(generation, notify, &observed, &self.relay));
-            while let Some((name, items)) = round.next(|name| place_of(generation, name)) {
+            while let Some((name, mut items)) = round.next(|name| place_of(generation, name)) {
+                let details = self.details(&items).await;
+                // What finds no room is due still, and told a minute later.
+                let rest = items.split_off(self.held(&name, &items, &details));
                 let telling = self.state.begin(items.clone(), now_ms);
                 self.keep().await;
-                if !self.tell(&name, &telling).await {
+                if !self.tell(&name, &telling, &details).await {
                     self.state.not_told(&telling.id);
+                    items.extend(rest);
                     round.failed(&name, items);
                 }
                 // Whatever is kept for it waits for nothing else that is told.
@@ -212,11 +221,12 @@ impl Desk {
     async fn finish(&mut self, generation: &Generation, notify: &Notify, observed: &Observed) -> bool {
         let unfinished = self.state.unfinished(self.clock.now_ms());
         for telling in &unfinished {
+            let details = self.details(&telling.items).await;
             let mut round = Round::new(Vec::new(), candidates(generation, notify, observed, &self.relay));
             let place_of = |name: &str| place_of(generation, name);
             let mut is_told = false;
             while let Some(name) = round.whole(&telling.items, place_of).filter(|_| !is_told) {
-                is_told = self.tell(&name, telling).await;
+                is_told = self.tell(&name, telling, &details).await;
                 round.failed(&name, Vec::new());
             }
             if !round.has_one_for(&telling.items, place_of) {
@@ -285,18 +295,8 @@ impl Desk {
     }
 
     /// Tells somebody, and says whether that was heard.
-    async fn tell(&mut self, name: &str, telling: &Telling) -> bool {
-        let mut details = Vec::new();
-        for item in &telling.items {
-            if item.key.kind == Kind::DeadLetters && !item.said.is_over() {
-                details.push((item.key.clone(), self.reasons(&item.key.about).await));
-            }
-        }
-        let page = self.relay.page();
-        let of = |key: &Key| {
-            details.iter().find(|(known, _)| known == key).map(|(_, lines)| lines.clone()).unwrap_or_default()
-        };
-        let notice = notice(telling, page.as_ref(), of);
+    async fn tell(&mut self, name: &str, telling: &Telling, details: &Details) -> bool {
+        let notice = self.notice(telling, details);
         match self.relay.tell(name, &notice).await {
             Ok(()) => {
                 tracing::info!(
@@ -315,6 +315,26 @@ impl Desk {
                 false
             }
         }
+    }
+
+    /// How many of some things, from the first on, somebody is told in one message.
+    fn held(&self, name: &str, items: &[Item], details: &Details) -> usize {
+        let telling = Telling { id: String::new(), at_ms: self.clock.now_ms(), items: items.to_vec() };
+        self.relay.holds(name, &self.notice(&telling, details))
+    }
+
+    fn notice(&self, telling: &Telling, details: &Details) -> Notice {
+        let of = |key: &Key| details.get(key).cloned().unwrap_or_default();
+        notice(telling, self.relay.page().as_ref(), of)
+    }
+
+    /// What else is known of some things.
+    async fn details(&mut self, items: &[Item]) -> Details {
+        let mut details = Details::new();
+        for item in items.iter().filter(|item| item.key.kind == Kind::DeadLetters && !item.said.is_over()) {
+            details.insert(item.key.clone(), self.reasons(&item.key.about).await);
+        }
+        details
     }
 
     /// Why the dead letters of a destination were given up: the most frequent reasons.

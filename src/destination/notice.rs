@@ -41,6 +41,11 @@ pub struct Told {
 
 /// A destination by which somebody can be told.
 pub trait Teller: Send + Sync {
+    /// How many problems of a notice, from the first on, find room in one message.
+    fn holds(&self, notice: &Notice) -> usize {
+        notice.problems.len()
+    }
+
     /// Makes one attempt, and says what it came to. The future may be dropped at its timeout.
     fn tell<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Outcome>;
 }

@@ -87,6 +87,13 @@ impl Relay {
         self.generation().config.admin.url.as_ref().map(|url| Page::at(url.as_str()))
     }
 
+    /// How many problems of a notice, from the first on, somebody is told in one message: one at least.
+    pub fn holds(&self, name: &str, notice: &Notice) -> usize {
+        let section = self.sections.of(name);
+        let teller = section.as_ref().and_then(|section| section.config.destination.teller().ok());
+        teller.map_or(notice.problems.len(), |teller| teller.holds(notice)).max(1)
+    }
+
     /// Tells somebody by way of a destination, and again where that may help.
     pub async fn tell(&self, name: &str, notice: &Notice) -> Result<(), String> {
         for wait in WAITS.into_iter().map(Some).chain([None]) {

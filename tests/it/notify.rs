@@ -411,6 +411,43 @@ async fn a_disk_without_room_is_told_of_to_a_chat() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_finds_no_room_in_a_message_is_told_in_the_next() {
+    let chat = SlackServer::start([]).await;
+    // Its links leave room for three problems.
+    let url = format!("https://relay.example.com/{}", "x".repeat(900));
+    let sources = ["one", "two", "three", "four", "five"];
+    let config = format!(
+        "listen: 127.0.0.1:0\nadmin: {{ listen: \"127.0.0.1:0\", url: \"{url}\" }}\ndata_dir: data\nsources: {{ {} }}\nnotify: {{ to: \
+         [chat] }}\nrules: [ {{ to: [], stop: true }} ]\ndestinations:\n  chat:\n    slack: {{ url: \"{}/services/T0/B0/x\" }}\n",
+        sources.map(|name| format!("{name}: {{ token: secret-{name} }}")).join(", "),
+        chat.url()
+    );
+    let drill = Drill::start_with(&config).await;
+    drill.until_looked().await;
+    for name in sources {
+        let path = format!("/hooks/{name}/wrong");
+        let answer = request(drill.relay.running.address, "POST", &path, &[], SENT.as_bytes()).await;
+        assert_eq!(answer.status(), 404);
+    }
+    eventually("all to be seen", async || drill.problems().await.len() == sources.len()).await;
+    drill.pass(SOON);
+    let told = async |count: usize| {
+        eventually("it to be known", async || {
+            drill.problems().await.iter().filter(|problem| problem["told"].is_object()).count() == count
+        })
+        .await;
+    };
+    told(3).await;
+    drill.pass(STEADY);
+    told(5).await;
+    let texts = chat.wait_for(2).await.into_iter().map(|message| message.json()["text"].to_string());
+    let texts = texts.collect::<String>();
+    for name in sources {
+        assert_eq!(texts.matches(&format!("to the source {name} ")).count(), 1, "{texts}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_written_down_is_told_all_the_same_and_written_later() {
     let crm = Fake::start([]).await;
     let ops = Fake::start([]).await;

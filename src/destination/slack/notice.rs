@@ -17,11 +17,15 @@ const WRONG: &str = "\u{1f534}";
 const OVER: &str = "\u{1f7e2}";
 
 impl Teller for Slack {
+    fn holds(&self, notice: &Notice) -> usize {
+        written(notice).1
+    }
+
     fn tell<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Outcome> {
         async {
             let channel = self.app.as_ref().map(|app| app.fixed()).transpose();
             let place = |channel| [(CHANNEL, channel), (THREAD, None)];
-            match channel.and_then(|channel| self.written(place(channel), Some(text(notice)), None)) {
+            match channel.and_then(|channel| self.written(place(channel), Some(written(notice).0), None)) {
                 Ok(body) => self.post(self.call_with(body)).await,
                 Err(unsent) => unsent.into(),
             }
@@ -30,24 +34,30 @@ impl Teller for Slack {
     }
 }
 
-/// The message: whole problems, as far as there is room.
-fn text(notice: &Notice) -> String {
+/// The message: whole problems, as far as there is room; and how many.
+fn written(notice: &Notice) -> (String, usize) {
     let has_link = notice.problems.iter().any(|problem| problem.page.is_some());
     let link = notice.page.as_deref().filter(|_| !has_link).and_then(link).unwrap_or_default();
     let room = TEXT_MAX - REST_CHARACTERS - link.chars().count();
     let mut text = String::new();
     let mut characters = 0;
+    let mut held = notice.problems.len();
     for (at, problem) in notice.problems.iter().enumerate() {
-        let shown = shown(problem);
+        let mut shown = shown(problem);
+        if at == 0 && shown.chars().count() > room {
+            // What is wrong has room where its reasons have none.
+            shown = self::shown(&Told { details: Vec::new(), ..problem.clone() });
+        }
         characters += shown.chars().count();
         if characters > room {
             text.push_str(&format!("… and {} more, which the page shows\n", notice.problems.len() - at));
+            held = at;
             break;
         }
         text.push_str(&shown);
     }
     text.push_str(&link);
-    text.trim_end().to_owned()
+    (text.trim_end().to_owned(), held)
 }
 
 fn shown(problem: &Told) -> String {
@@ -91,6 +101,10 @@ mod tests {
     use super::*;
     use crate::destination::notice::sample;
 
+    fn text(notice: &Notice) -> String {
+        written(notice).0
+    }
+
     #[test]
     fn each_problem_is_a_line_with_its_link_and_nothing_in_it_is_markup() {
         insta::assert_snapshot!(text(&sample()), @r"
@@ -127,6 +141,22 @@ mod tests {
         assert!(of(room + 1, 1).starts_with("… and 1 more, which the page shows"));
         assert!(of(300, 20).ends_with("… and 8 more, which the page shows"), "{}", of(300, 20));
         assert!(of(300, 20).chars().count() <= TEXT_MAX);
+        let problem = Told { text: "x".repeat(300), details: Vec::new(), page: None, ..one.clone() };
+        let held = |count| written(&Notice { problems: vec![problem.clone(); count], page: None, ..sample() }).1;
+        assert_eq!([12, 13, 20].map(held), [12, 12, 12]);
+    }
+
+    #[test]
+    fn a_problem_by_itself_has_room_without_its_reasons() {
+        let one = Told {
+            text: "x".repeat(300),
+            details: vec!["y".repeat(TEXT_MAX)],
+            page: None,
+            ..sample().problems.remove(0)
+        };
+        let (text, held) = written(&Notice { problems: vec![one.clone(), one], page: None, ..sample() });
+        assert_eq!(held, 1);
+        assert_eq!(text, format!("{WRONG} {}\n… and 1 more, which the page shows", "x".repeat(300)));
     }
 
     #[test]
