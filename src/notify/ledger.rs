@@ -152,7 +152,9 @@ impl Ledger {
             looks.extend(self.of_dead(destination, now_ms));
         }
         for source in &observed.sources {
-            looks.extend(self.of_silent(source, passed_ms));
+            // What the relay does not take is not the source's silence.
+            let heard_ms = if source.is_refusing || observed.full.is_some() { 0 } else { passed_ms };
+            looks.extend(self.of_silent(source, heard_ms));
             looks.extend(self.of_refused(source, is_at_start, now_ms));
         }
         looks.extend(self.of_removed(observed, now_ms));
@@ -237,15 +239,13 @@ impl Ledger {
         died.map(look).collect()
     }
 
-    fn of_silent(&mut self, source: &ObservedSource, passed_ms: u64) -> Option<Look> {
+    fn of_silent(&mut self, source: &ObservedSource, heard_ms: u64) -> Option<Look> {
         let name = &source.name;
         let heard = self.heard.entry(name.clone()).or_default();
         match heard.accepted_counted.replace(source.accepted) {
             // Nothing was heard before this process looked for the first time, but what it has accepted by now.
             None if source.accepted == 0 => {}
-            Some(before) if before == source.accepted => {
-                heard.silent_ms += if source.is_refusing { 0 } else { passed_ms };
-            }
+            Some(before) if before == source.accepted => heard.silent_ms += heard_ms,
             None | Some(_) => heard.silent_ms = 0,
         }
         let expected_ms = source.expect_every_ms.filter(|expected_ms| heard.silent_ms > *expected_ms)?;
@@ -632,16 +632,18 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_is_refused_by_an_operator_or_expects_nothing_is_not_silent() {
+    fn a_source_that_is_refused_or_expects_nothing_is_not_silent() {
         for change in [
-            |source: &mut ObservedSource| source.is_refusing = true,
-            |source: &mut ObservedSource| source.expect_every_ms = None,
+            |observed: &mut Observed| observed.sources[0].is_refusing = true,
+            |observed: &mut Observed| observed.sources[0].expect_every_ms = None,
+            |observed: &mut Observed| observed.full = Some("no room".to_owned()),
         ] {
             let mut observed = heard(0, 0);
-            change(&mut observed.sources[0]);
+            change(&mut observed);
             let mut ledger = Ledger::default();
             ledger.look(&observed, &Bounds::default(), NOW_MS);
-            assert_eq!(ledger.look(&observed, &Bounds::default(), NOW_MS + 9 * HOUR_MS), []);
+            let looks = ledger.look(&observed, &Bounds::default(), NOW_MS + 9 * HOUR_MS);
+            assert!(looks.iter().all(|look| look.key.kind != Kind::SourceSilent), "{looks:?}");
         }
     }
 
