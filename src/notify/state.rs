@@ -170,8 +170,9 @@ impl State {
         });
         let problems = &self.problems;
         self.untold.retain(|key, _| problems.contains_key(key));
-        for look in looks.iter().filter(|look| look.is_certain) {
-            if self.problems.len() < PROBLEMS_MAX || self.problems.contains_key(&look.key) {
+        // The worst first.
+        for look in seen.into_values().filter(|look| look.is_certain) {
+            if self.problems.contains_key(&look.key) || self.has_room_for(&look.key) {
                 let new = || Problem {
                     since_ms: now_ms,
                     at_once: look.at_once,
@@ -187,6 +188,16 @@ impl State {
                 self.problems.entry(look.key.clone()).or_insert_with(new);
             }
         }
+    }
+
+    /// Whether one more can be known. Where there are too many, one of which nobody knows gives way to what is worse.
+    fn has_room_for(&mut self, key: &Key) -> bool {
+        if self.problems.len() < PROBLEMS_MAX {
+            return true;
+        }
+        let gives_way = |(other, problem): &(&Key, &Problem)| other.kind > key.kind && !problem.may_be_known();
+        let least = self.problems.iter().rev().find(gives_way).map(|(other, _)| other.clone());
+        least.is_some_and(|least| self.problems.remove(&least).is_some())
     }
 
     /// What somebody is to be told of, if it is time for a message.

@@ -398,8 +398,34 @@ fn more_problems_than_anybody_reads_are_not_remembered() {
     state.step(&looks[1..], &TERMS, START_MS + 1000);
     state.step(&looks[1..], &TERMS, START_MS + 61_000);
     assert_eq!(state.problems().count(), PROBLEMS_MAX);
-    let last = failing(&PROBLEMS_MAX.to_string()).key;
+    let last = looks.iter().map(|look| look.key.clone()).max().expect("one");
     assert!(state.problems().any(|(key, _)| *key == last), "where there is room, it is seen");
+}
+
+#[test]
+fn what_is_worse_is_known_however_much_else_there_is() {
+    let silent = look(Kind::SourceSilent, "vero", true);
+    let many: Vec<_> = (0..=PROBLEMS_MAX).map(|at| failing(&at.to_string())).collect();
+    let is_known = |state: &State, look: &Look| state.problems().any(|(key, _)| *key == look.key);
+    // Whether it comes at once with all the rest, or later.
+    for before in [0, PROBLEMS_MAX] {
+        let mut state = State::default();
+        state.step(&many[..before], &TERMS, START_MS);
+        let all: Vec<_> = many.iter().chain([&silent]).cloned().collect();
+        for seconds in 1..3 {
+            state.step(&all, &TERMS, START_MS + seconds * 1000);
+            assert!(is_known(&state, &silent));
+            assert_eq!(state.problems().count(), PROBLEMS_MAX);
+        }
+    }
+    // Of what somebody was told the end is told too.
+    let mut state = State::default();
+    state.step(&many[..PROBLEMS_MAX], &TERMS, START_MS);
+    let told: Vec<_> = state.problems().map(|(key, problem)| problem.item(key, Said::Begun)).collect();
+    let id = state.begin(told, START_MS).id;
+    state.told(&id, "ops", START_MS);
+    state.step(std::slice::from_ref(&silent), &TERMS, START_MS + 1000);
+    assert!(!is_known(&state, &silent));
 }
 
 #[test]
