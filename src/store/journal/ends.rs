@@ -90,7 +90,7 @@ impl Journal {
         limit: &mut SearchLimit,
     ) -> Result<Ends, ReadError> {
         let mut search = Search { journal: self, wanted, open, ends: Ends::new() };
-        search.find_late()?;
+        let late = search.find_late()?;
         if let Some(mut scan) = self.scan_for(&search.wanted)? {
             let mut window = Window::new(LAG_READ_BYTES);
             while limit.bytes_left > 0 {
@@ -101,6 +101,8 @@ impl Journal {
             }
         }
         limit.unfound += search.open.len() as u64;
+        // Of these the walk may have met what was said before they arrived, and no more.
+        search.ends.extend(late);
         Ok(search.ends)
     }
 
@@ -144,7 +146,8 @@ struct Search<'s> {
 impl Search<'_> {
     /// What arrived after an attempt that failed may have done so long after its event: the index knows when, where nobody acted on it
     /// since.
-    fn find_late(&mut self) -> Result<(), ReadError> {
+    fn find_late(&mut self) -> Result<Ends, ReadError> {
+        let mut late = Ends::new();
         let start = self.journal.segments.history_start();
         let segments = self.journal.segments.outline();
         let is_acted_on = |sequence: u64| {
@@ -157,11 +160,11 @@ impl Search<'_> {
             for (destination, attempts, at_ms) in database.late(sequence).map_err(unreadable)? {
                 let key = DeliveryKey { sequence, destination };
                 if self.open.remove(&key) {
-                    self.ends.insert(key, DeliveryState::Delivered { attempts, at_ms });
+                    late.insert(key, DeliveryState::Delivered { attempts, at_ms });
                 }
             }
         }
-        Ok(())
+        Ok(late)
     }
 
     fn is_spoken_of(&self, info: &SegmentInfo) -> bool {

@@ -37,6 +37,13 @@ fn with_every_end(store: &JournalStore) -> Vec<(EventId, Vec<(String, String)>)>
     let mut all = Vec::new();
     let mut ends = |settlement: Settlement, acts: &[BulkAct], said: &[(&str, &str)]| {
         let event = append(store, "one", &[CRM]).expect("taken");
+        if matches!(settlement, Settlement::Delivered { attempts: 2.. }) {
+            settle(
+                store,
+                CRM,
+                Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms: 0, reason: "503".into() },
+            );
+        }
         settle(store, CRM, settlement);
         for act in acts {
             select(store, CRM, *act, &[event.sequence()]);
