@@ -34,7 +34,7 @@ pub use self::backoff::JITTER;
 #[cfg(test)]
 pub(crate) use self::backoff::{MIXED_STEP, mixed};
 pub use self::bodies::{ALL_BYTES_MAX, Bodies};
-pub use self::breaker::{PROBE_LAST, RETRIES_IN_A_ROW};
+pub use self::breaker::RETRIES_IN_A_ROW;
 pub use self::decide::{Next, Policy, decide};
 pub use self::limits::{BacklogLimits, Limited, Limiter};
 pub use self::rate_limit::{KeptTurn, RateLimit, Turn};

@@ -14,6 +14,9 @@ use crate::time::Instant;
 /// While the other side is down, and a digest that it did not take waits for another attempt, the next one is closed no sooner than this: an
 /// hour of outage is not a message for each window, and a digest that is never taken is not the only one that is ever tried.
 const CLOSED_APART: Duration = Duration::from_secs(30 * 60);
+/// The same for the first that is closed in an outage, and where none of those that wait can be a probe: it may be what is in them that is not
+/// taken, and not the other side that is down.
+const FIRST_CLOSED_AFTER: Duration = Duration::from_secs(2 * 60);
 /// Digests that no attempt was made at, or whose attempt is in flight. With so many of them windows go on collecting: that costs less than one
 /// more message to who takes none.
 pub(super) const UNTRIED_MAX: usize = 16;
@@ -72,7 +75,8 @@ impl Sorter {
     pub(super) fn hasten_probe(&mut self) -> Option<Instant> {
         let QueueState { state, .. } = self.state.now();
         if state.open_since_ms.is_none() {
-            if self.hastened.take().is_some() {
+            let was_hastened = self.hastened.take().is_some();
+            if std::mem::take(&mut self.began_down) || was_hastened {
                 self.waiting_digests().iter().for_each(|digest| self.parts.queue.hasten(digest.id));
             }
             return None;
@@ -94,7 +98,9 @@ impl Sorter {
             let is_of_these =
                 |digest: &&store::Digest| self.addresses.get(&digest.id).is_some_and(|at| gathered.contains(at));
             let waiting = self.waiting_digests();
-            if let Some(next) = waiting.iter().filter(is_of_these).min_by_key(|digest| digest.due_ms) {
+            if let Some(next) =
+                waiting.iter().filter(|digest| digest.is_offered).filter(is_of_these).min_by_key(|digest| digest.due_ms)
+            {
                 // A probe that says nothing of the other side moves no other: these come further and further apart by themselves.
                 let wait = self.hastened.map_or(PROBE_FIRST, |(_, wait)| (wait * PROBE_FACTOR).min(PROBE_LAST));
                 self.hastened = Some((now, wait));
@@ -109,7 +115,7 @@ impl Sorter {
         let now_ms = self.parts.clock.now_ms();
         let sorted = self.parts.status.sorted();
         let mut digests = self.parts.queue.digests();
-        digests.retain(|digest| digest.is_offered && digest.due_ms > Some(now_ms) && sorted.may_hasten(digest.id));
+        digests.retain(|digest| digest.due_ms > Some(now_ms) && sorted.may_hasten(digest.id));
         digests
     }
 
@@ -150,12 +156,22 @@ impl Sorter {
             |digest: &&store::Digest| digest.is_offered && digest.due_ms.is_some_and(|due_ms| due_ms <= now_ms);
         // What else can go now can be the probe of whether it works again. A digest that was not taken may never be.
         let has_probe = windows.others > digests.iter().filter(can_go).count() as u64;
-        let was_closed = |digest: &store::Digest| now_ms < digest.closed_ms + CLOSED_APART.as_millis() as u64;
-        let is_one_enough = has_probe || to_it().any(was_closed);
-        if state.paused.is_some() || is_one_waiting || (state.open_since_ms.is_some() && is_one_enough) {
+        let is_one_enough = |since_ms: u64| has_probe || self.have_one_closed(to_it(), since_ms);
+        if state.paused.is_some() || is_one_waiting || state.open_since_ms.is_some_and(is_one_enough) {
             return Err(now + LOOK_AGAIN);
         }
         self.section.rate_limit.held_until(now).map_or(Ok(()), Err)
+    }
+
+    /// Whether one of these was closed so lately, in an outage that has been since then, that another would say nothing more.
+    fn have_one_closed<'d>(&self, digests: impl Iterator<Item = &'d store::Digest> + Clone, since_ms: u64) -> bool {
+        let now_ms = self.parts.clock.now_ms();
+        let sorted = self.parts.status.sorted();
+        let is_soon = |due_ms: u64| due_ms <= now_ms + FIRST_CLOSED_AFTER.as_millis() as u64;
+        let can_be_probe = |digest: &store::Digest| sorted.may_hasten(digest.id) || digest.due_ms.is_none_or(is_soon);
+        let is_of_outage = |digest: &store::Digest| digest.closed_ms >= since_ms && can_be_probe(digest);
+        let apart = if digests.clone().any(is_of_outage) { CLOSED_APART } else { FIRST_CLOSED_AFTER };
+        digests.into_iter().any(|digest| now_ms < digest.closed_ms + apart.as_millis() as u64)
     }
 
     /// Ends windows: what waits in them is a digest from here on.

@@ -448,7 +448,7 @@ fn while_the_other_side_is_down_there_is_always_something_to_probe_with_and_not_
 }
 
 #[test]
-fn a_probe_that_says_nothing_of_the_other_side_is_followed_by_another_after_a_minute() {
+fn probes_that_say_nothing_of_the_other_side_come_a_minute_apart_in_the_end() {
     run(async {
         let keys = format!("{ALL}\nretry: {{ initial: 5h, max: 10h }}");
         let mut scene = Scene::new("00:00", &keys);
@@ -481,23 +481,67 @@ fn a_digest_for_which_the_other_side_has_asked_for_time_is_no_probe_before_that(
         scene.send_some(5, URGENT);
         scene.send_some(2, BOUNCED);
         scene.pass(11 * MINUTE).await;
-        scene.send(BOUNCED);
-        let before = scene.numbers().len();
-        assert_eq!(before, 6);
+        let next = scene.send(BOUNCED);
+        let attempts = |scene: &Scene| scene.numbers().iter().filter(|numbers| **numbers == [6, 7]).count();
         scene.pass(15 * MINUTE).await;
-        assert_eq!(scene.numbers().len(), before);
-        scene.pass(HOUR).await;
-        assert!(scene.numbers().len() > before);
+        assert_eq!(attempts(&scene), 1);
+        assert_eq!(scene.numbers().last(), Some(&vec![next]), "another is the probe");
+        scene.pass(5 * HOUR).await;
+        assert_eq!(attempts(&scene), 2);
     });
 }
 
-/// What was tried in an outage of two hours, by number of the minute, and all that was given up; an event comes each minute.
-async fn after_an_outage(keys: &str) -> (Vec<Got>, u64) {
+#[test]
+fn a_digest_that_is_not_taken_for_what_is_in_it_holds_up_no_other() {
+    run(async {
+        let mut scene = Scene::new("00:00", ALL);
+        // It is never taken, and its attempts open the breaker; all else would be.
+        scene.send_some(2, r#""type":"bounced","poison":1"#);
+        scene.pass(15 * MINUTE).await;
+        assert!(scene.store().state(scene.id()).open_since_ms.is_some());
+        let first = scene.sent() + 1;
+        for _ in 0..120 {
+            scene.send(BOUNCED);
+            scene.pass(MINUTE).await;
+        }
+        let numbers = scene.numbers();
+        let good: HashSet<u64> = numbers.iter().filter(|numbers| numbers[0] >= first).flatten().copied().collect();
+        let lacking: Vec<u64> = (first..first + 100).filter(|number| !good.contains(number)).collect();
+        assert!(lacking.is_empty(), "{lacking:?}: {numbers:?}");
+    });
+}
+
+#[test]
+fn digests_for_which_the_other_side_has_asked_for_time_hold_up_no_other() {
+    run(async {
+        let mut scene = Scene::new("00:00", ALL);
+        let asked = |_| {
+            let after = Some(Duration::from_secs(5 * HOUR));
+            Outcome::Retry { reason: Reason::new("500"), after, holds_all: false }
+        };
+        scene.desk.answer((0..6).map(asked));
+        for _ in 0..120 {
+            scene.send(BOUNCED);
+            scene.pass(MINUTE).await;
+        }
+        // Six of them wait for their time; what came behind them has come.
+        let numbers = scene.numbers();
+        let good: HashSet<u64> = numbers.iter().skip(6).flatten().copied().collect();
+        assert!(numbers.len() > 8 && (80..100).all(|number| good.contains(&number)), "{numbers:?}");
+    });
+}
+
+/// What was tried in an outage of two hours, by number of the minute, and all that was given up; an event comes each minute. `killed_at`: when
+/// the relay is killed and started again.
+async fn after_an_outage(keys: &str, killed_at: Option<u64>) -> (Vec<Got>, u64) {
     let mut scene = Scene::new("08:00", keys);
     scene.desk.show_down(true);
     for minute in 0..125 {
         if minute == 120 {
             scene.desk.show_down(false);
+        }
+        if killed_at == Some(minute) {
+            scene.kill_and_start_with(keys).await;
         }
         scene.send(BOUNCED);
         scene.pass(MINUTE).await;
@@ -507,17 +551,17 @@ async fn after_an_outage(keys: &str) -> (Vec<Got>, u64) {
 
 #[test]
 fn after_an_outage_the_first_message_comes_as_soon_with_a_digest_as_without() {
-    for keys in ["", ALL] {
+    for (keys, killed_at) in [("", None), (ALL, None), (ALL, Some(60)), (ALL, Some(119)), (ALL, Some(120))] {
         run(async {
-            let (got, _) = after_an_outage(keys).await;
+            let (got, _) = after_an_outage(keys, killed_at).await;
             let first = got.iter().map(|got| got.at).find(|at| *at >= 120);
-            assert!(first.is_some_and(|at| at <= 121), "{keys}: {first:?}");
+            assert!(first.is_some_and(|at| at <= 121), "{keys} {killed_at:?}: {first:?}");
             if keys == ALL {
                 let waited: HashSet<u64> =
                     got.iter().filter(|got| got.at >= 120).flat_map(|got| got.numbers.clone()).collect();
                 assert!(
                     (1..=100).all(|number| waited.contains(&number)),
-                    "none waits on because it was the probe: {waited:?}"
+                    "{killed_at:?}: none waits on because it was the probe: {waited:?}"
                 );
             }
             let ids: HashSet<&str> = got.iter().filter(|got| got.at < 120).map(|got| got.id.as_str()).collect();
@@ -529,7 +573,7 @@ fn after_an_outage_the_first_message_comes_as_soon_with_a_digest_as_without() {
 #[test]
 fn an_outage_uses_up_no_attempts_of_a_digest_where_they_are_counted() {
     run(async {
-        let (_, dead) = after_an_outage(&format!("{ALL}\nretry: {{ max_attempts: 12 }}")).await;
+        let (_, dead) = after_an_outage(&format!("{ALL}\nretry: {{ max_attempts: 12 }}"), None).await;
         assert_eq!(dead, 0);
     });
 }

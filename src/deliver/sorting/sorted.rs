@@ -26,8 +26,8 @@ struct Inner {
     windows: Windows,
     /// Digests that have been put together and are not settled.
     ready: HashMap<DigestId, Arc<Digest>>,
-    /// Those of them that failed while this process ran, and for which the other side has asked for no time.
-    may_hasten: HashSet<DigestId>,
+    /// Those of them for which the other side has asked for time. What it asked before a start is not known: each is tried once more.
+    asked_for: HashSet<DigestId>,
 }
 
 /// One open window, as it is told.
@@ -68,7 +68,7 @@ impl Sorted {
     pub(in crate::deliver) fn forget_all_but(&self, is_kept: impl Fn(DigestId) -> bool) {
         let mut inner = self.lock();
         inner.ready.retain(|id, _| is_kept(*id));
-        inner.may_hasten.retain(|id| is_kept(*id));
+        inner.asked_for.retain(|id| is_kept(*id));
     }
 
     /// Digests that belong elsewhere by what a destination is now are as good as not put together. Returns them.
@@ -79,17 +79,17 @@ impl Sorted {
 
     /// An attempt at a digest has failed: whether the other side has asked for a time before the next one.
     pub(in crate::deliver) fn failed(&self, id: DigestId, has_asked: bool) {
-        let may_hasten = &mut self.lock().may_hasten;
+        let asked_for = &mut self.lock().asked_for;
         if has_asked {
-            may_hasten.remove(&id)
+            asked_for.insert(id)
         } else {
-            may_hasten.insert(id)
+            asked_for.remove(&id)
         };
     }
 
     /// Whether a digest may be tried before its time.
     pub(in crate::deliver) fn may_hasten(&self, id: DigestId) -> bool {
-        self.lock().may_hasten.contains(&id)
+        !self.lock().asked_for.contains(&id)
     }
 
     /// Looks at the open windows, or changes them.
