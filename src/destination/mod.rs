@@ -74,7 +74,7 @@ pub use self::digest::{Digest, DigestKeys, Group, MISSING, digest_keys, leave_ou
 pub use self::memory::{Memo, Memory, Place, place_of, preview};
 pub use self::notice::{Notice, Teller, Told};
 pub use self::preview::Preview;
-pub use self::unsent::Unsent;
+pub use self::unsent::{Misfit, Unsent};
 use crate::event::EventId;
 use crate::secret::Secret;
 use crate::store::{StoredEvent, Why};

@@ -16,20 +16,60 @@ pub enum Unsent {
         why: String,
         /// A template says so, and may quote values of the event: those stay out of the log.
         is_of_template: bool,
+        misfit: Option<Misfit>,
     },
+}
+
+/// A value of an event that does not fit where it has to stand: what can be told before any such event comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// A channel that is none of those that are named.
+    Channel(String),
+    /// Nothing, or a list or map, in a step of the URL's path: the field, where it is known.
+    Path { field: Option<String>, is_nothing: bool },
+}
+
+impl std::fmt::Display for Misfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Misfit::Channel(chosen) => write!(f, "the channel comes to `{chosen}`, which is none of `channels`"),
+            Misfit::Path { field, is_nothing } => {
+                match field {
+                    Some(field) => write!(f, "`{field}` is ")?,
+                    None => f.write_str("a value is ")?,
+                }
+                let what = if *is_nothing { "missing or empty" } else { "a list or a map" };
+                write!(f, "{what}, and stands in the URL's path")
+            }
+        }
+    }
 }
 
 impl Unsent {
     /// It cannot be made, for a reason of our own.
     pub(crate) fn failed(why: impl Into<String>) -> Self {
-        Unsent::Failed { why: why.into(), is_of_template: false }
+        Unsent::Failed { why: why.into(), is_of_template: false, misfit: None }
     }
 
     /// The same without what must not be shown: what does not render may quote a part of its template.
     pub(super) fn masked(self, masks: &Masks) -> Self {
         match self {
             Unsent::Skipped(why) => Unsent::Skipped(masks.apply(why)),
-            Unsent::Failed { why, is_of_template } => Unsent::Failed { why: masks.apply(why), is_of_template },
+            Unsent::Failed { why, is_of_template, misfit } => {
+                let misfit = misfit.map(|misfit| misfit.masked(masks));
+                Unsent::Failed { why: masks.apply(why), is_of_template, misfit }
+            }
+        }
+    }
+}
+
+impl Misfit {
+    fn masked(self, masks: &Masks) -> Self {
+        match self {
+            Misfit::Channel(chosen) => Misfit::Channel(masks.apply(chosen)),
+            Misfit::Path { field, is_nothing } => {
+                Misfit::Path { field: field.map(|field| masks.apply(field)), is_nothing }
+            }
         }
     }
 }
@@ -43,10 +83,22 @@ impl std::fmt::Display for Unsent {
     }
 }
 
+impl From<Misfit> for Unsent {
+    fn from(misfit: Misfit) -> Self {
+        let mut why = misfit.to_string();
+        if matches!(misfit, Misfit::Path { is_nothing: true, .. }) {
+            why.push_str(": `| default(…)` says what stands there then");
+        }
+        // A channel may quote the event, so it is told as a template's trouble is.
+        let is_of_template = matches!(misfit, Misfit::Channel(_));
+        Unsent::Failed { why, is_of_template, misfit: Some(misfit) }
+    }
+}
+
 impl From<String> for Unsent {
     /// What rendering says.
     fn from(why: String) -> Self {
-        Unsent::Failed { why, is_of_template: true }
+        Unsent::Failed { why, is_of_template: true, misfit: None }
     }
 }
 
@@ -54,8 +106,8 @@ impl From<Unsent> for Outcome {
     fn from(unsent: Unsent) -> Self {
         match unsent {
             Unsent::Skipped(why) => Outcome::skipped(why),
-            Unsent::Failed { why, is_of_template: false } => Outcome::local(why),
-            Unsent::Failed { why, is_of_template: true } => Outcome::Reject { reason: Reason::unrendered(why) },
+            Unsent::Failed { why, is_of_template: false, .. } => Outcome::local(why),
+            Unsent::Failed { why, is_of_template: true, .. } => Outcome::Reject { reason: Reason::unrendered(why) },
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::client::Url;
 use super::template::{EMPTY, LISTING, MARKS, sole_path};
-use super::unsent::Unsent;
+use super::unsent::{Misfit, Unsent};
 use crate::tags::{self, Part, Tag};
 
 /// The URL of a base and a rendered path and query with the marks of [`MARKS`]. A value must fill its place in the path, also where a text
@@ -11,19 +11,15 @@ pub(super) fn url(base: &Url, source: &str, marked: &str) -> Result<Url, Unsent>
     for (i, segment) in path_in(marked).split('/').enumerate() {
         let text = segment.replace(MARKS, "");
         let decoded = percent_encoding::percent_decode_str(&text).decode_utf8_lossy();
-        let named = || in_segment(source, i).map_or_else(|| "a value".to_owned(), |name| format!("`{name}`"));
+        let misfit = |is_nothing| Misfit::Path { field: in_segment(source, i).map(str::to_owned), is_nothing };
         if segment.contains(LISTING) {
-            let name = named();
-            return Err(Unsent::failed(format!("{name} is a list or a map, and stands in the URL's path")));
+            return Err(misfit(false).into());
         }
         if matches!(&*decoded, "." | "..") {
             return Err(Unsent::failed("a value in the URL would be a step up or down in its path"));
         }
         if segment.contains(EMPTY) {
-            let name = named();
-            return Err(Unsent::failed(format!(
-                "{name} is missing or empty, and stands in the URL's path: `| default(…)` says what stands there then"
-            )));
+            return Err(misfit(true).into());
         }
     }
     let rest = marked.replace(MARKS, "");

@@ -7,7 +7,7 @@ use minijinja::machinery::parse;
 use super::reads::Reads;
 use super::templates::{collect, vero_name, vero_sends};
 use super::ways::{Looked, delivery, sections};
-use crate::destination::Unsent;
+use crate::destination::{Misfit, Unsent};
 use crate::event::{RelayFields, vero};
 use crate::yaml::raw::Node;
 
@@ -35,8 +35,9 @@ pub(in crate::config) fn advise(looked: &Looked<'_>, defaults: Option<&Node>) {
             if is_hidden || of_type.is_none_or(|of_type| !is_certain(channel, of_type)) {
                 continue;
             }
-            let Err(Unsent::Failed { why, .. }) = destination.destination.way(&delivery(body)) else { continue };
-            let Some(chosen) = why.split('`').nth(1).filter(|_| why.ends_with("which is none of `channels`")) else {
+            let Err(Unsent::Failed { misfit: Some(Misfit::Channel(chosen)), .. }) =
+                destination.destination.way(&delivery(body))
+            else {
                 continue;
             };
             told.insert(*at);

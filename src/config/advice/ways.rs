@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::itself::{Leads, Own, leads};
 use super::templates::reads_only_what_samples_have;
 use crate::deliver::DestinationConfig;
-use crate::destination::{Delivery, Language, Unsent, kind_named};
+use crate::destination::{Delivery, Language, Misfit, Unsent, kind_named};
 use crate::event::{EventId, RelayFields, vero};
 use crate::fault::Fault;
 use crate::rules::RuleSet;
@@ -97,19 +97,22 @@ pub(in crate::config) fn advise_of_empty_values(looked: &Looked<'_>) {
             if destination.destination.url().is_none() {
                 continue;
             }
-            let Err(Unsent::Failed { why, .. }) = destination.destination.way(&delivery(body)) else {
+            let Err(Unsent::Failed { misfit: Some(misfit), .. }) = destination.destination.way(&delivery(body)) else {
                 continue;
             };
-            let Some(at) = place(&sections, destination).filter(|_| why.contains("stands in the URL's path")) else {
-                continue;
-            };
+            let Misfit::Path { field, is_nothing } = &misfit else { continue };
+            let Some(at) = place(&sections, destination) else { continue };
             told.insert(*place_of);
-            let why = why.split(':').next().unwrap_or_default();
-            let message = format!("an event `{sample}` cannot be delivered to `{}`: {why}", destination.name);
-            let field = why.split('`').nth(1).unwrap_or("user.id");
-            let help = format!(
-                "give it a default, like `{{{{ {field} | default(\"none\") }}}}`, or let a rule send only events that have it"
-            );
+            let message = format!("an event `{sample}` cannot be delivered to `{}`: {misfit}", destination.name);
+            let field = field.as_deref().unwrap_or("user.id");
+            let help = match is_nothing {
+                true => format!(
+                    "give it a default, like `{{{{ {field} | default(\"none\") }}}}`, or let a rule send only events that have it"
+                ),
+                false => {
+                    format!("name one value, like `{{{{ {field}.id }}}}`, or let a rule send only events that have one")
+                }
+            };
             looked.reader.secret_warning(at, message, help);
         }
     }

@@ -9,7 +9,7 @@ use http::header::HeaderValue;
 
 use super::super::template::{Escape, Template, is_template};
 use super::super::view::View;
-use super::super::{Delivery, Unsent, client};
+use super::super::{Delivery, Misfit, Unsent, client};
 use super::slips;
 use super::threads::{self, THREAD_BY, Threads};
 use super::updates::UPDATE;
@@ -53,7 +53,7 @@ const CHANNELS_MAX: usize = 100;
 /// an answer that is not read to its end nobody knows whether it says yes.
 pub const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Where Slack says that it is too much, and not for how long: <https://docs.slack.dev/apis/web-api/rate-limits#handling> asks to wait, 30 s in its example.
-pub const TOO_FAST: Duration = Duration::from_secs(30);
+pub const RATE_LIMITED_FOR: Duration = Duration::from_secs(30);
 
 /// Slack's words about a channel: of one that an event has chosen they say nothing of the others.
 const OF_A_CHANNEL: [&str; 8] = [
@@ -68,10 +68,11 @@ const OF_A_CHANNEL: [&str; 8] = [
 ];
 
 /// What to do about what Slack says.
-const HELPS: [(&str, &str); 10] = [
+const HELPS: [(&str, &str); 11] = [
     ("not_in_channel", "invite the app into the channel: /invite @its-name"),
     ("channel_not_found", "is the name right? Into a private channel the app must be invited"),
     ("is_archived", "the channel is archived: name another"),
+    ("channel_is_archived", "the channel is archived: name another"),
     (
         "missing_scope",
         "give the app the scope chat:write, and chat:write.customize for username and icons; then install it again",
@@ -279,9 +280,8 @@ impl App {
         let chosen = template.render(&View::of_event(delivery), None)?;
         let chosen = chosen.trim();
         if !among.iter().any(|known| known == chosen) {
-            // It may quote the event, so it is told as a template's trouble is.
-            let shown: String = chosen.chars().take(CHANNEL_CHARACTERS_MAX).collect();
-            return Err(Unsent::from(format!("the channel comes to `{shown}`, which is none of `channels`")));
+            let shown = chosen.chars().take(CHANNEL_CHARACTERS_MAX).collect();
+            return Err(Misfit::Channel(shown).into());
         }
         Ok(chosen.to_owned())
     }
@@ -475,6 +475,9 @@ mod tests {
             Some(client::Answer { status: 200, headers: Default::default(), body: body.into() })
         });
         let outcome = attempted(&*slack("{ token: @, channel: \"#email\" }", &client), &event("sent")).await;
-        assert!(matches!(outcome, Outcome::Retry { after: Some(TOO_FAST), holds_all: true, .. }), "{outcome:?}");
+        assert!(
+            matches!(outcome, Outcome::Retry { after: Some(RATE_LIMITED_FOR), holds_all: true, .. }),
+            "{outcome:?}"
+        );
     }
 }

@@ -4,7 +4,7 @@
 //! has no element left. The facts are those of <https://docs.slack.dev/reference/block-kit/blocks>,
 //! <https://docs.slack.dev/reference/block-kit/block-elements> and <https://docs.slack.dev/reference/block-kit/composition-objects>.
 
-use super::cut_outside_entities;
+use super::texts::cut_outside_entities;
 use crate::event::Json;
 
 /// Keys of blocks that hold a URL.

@@ -3,7 +3,8 @@
 use super::super::digest::{Digest, leave_out};
 use super::super::template::{Template, slack_escaped};
 use super::super::view::View;
-use super::{TEXT_MAX, cut_outside_entities, fit, mended, messages};
+use super::texts::{cut_outside_entities, fit, mended};
+use super::{TEXT_MAX, messages};
 
 /// A digest that is older tells its day: who reads it would take it for today's.
 const OLD_MS: u64 = 12 * 60 * 60 * 1000;

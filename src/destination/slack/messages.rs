@@ -8,7 +8,8 @@ use std::sync::LazyLock;
 
 use super::super::template::{Escape, Template};
 use super::super::view::View;
-use super::{TEXT_MAX, cut_outside_entities, fit};
+use super::TEXT_MAX;
+use super::texts::{cut_outside_entities, fit};
 use crate::event::Json;
 
 /// An event is old after five minutes: retries and short pauses are over by then.

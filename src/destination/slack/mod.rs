@@ -2,11 +2,13 @@
 //!
 //! # Cast
 //!
-//! * [`messages`]: what each type of event reads like; [`digests`]: several as one. [`blocks`]: blocks as Slack takes them. [`notice`]: what an
-//!   operator is told. [`app`]: what an app has in place of a webhook. [`slips`]: what is taken for a token, a channel or an emoji. [`threads`]: which of its messages belong together; [`updates`]: those
-//!   that count; [`threaded`]: attempts that go by that.
+//! * [`messages`]: what each type of event reads like; [`digests`]: several as one. [`notice`]: what an operator is told. [`texts`]: cut to
+//!   what Slack takes; [`blocks`]: the same of blocks. [`answers`]: what Slack's answers mean.
+//! * [`app`]: what an app has in place of a webhook. [`threads`]: which of its messages belong together; [`updates`]: those that count;
+//!   [`threaded`]: attempts that go by that. [`slips`]: what is taken for a token, a channel or an emoji.
 //! * `strict`: a Slack that refuses what Slack documents that it would, for tests.
 
+mod answers;
 mod app;
 mod blocks;
 mod digests;
@@ -15,12 +17,13 @@ mod notice;
 mod slips;
 #[cfg(any(test, feature = "test-support"))]
 pub mod strict;
+mod texts;
 mod threaded;
 mod threads;
 mod updates;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -29,19 +32,19 @@ use http::{HeaderMap, Method};
 use serde_json::json;
 
 use self::app::{API, App, CHANNELS, TOKEN};
+use self::texts::mended;
+pub use self::texts::{cut_outside_entities, fit};
 use self::threads::THREAD_BY;
 use self::updates::{Counter, UPDATE};
-use super::chat::{Said, said};
-use super::client::{self, ANSWER_BYTES_MAX, Answer, Call, Client, Masks, Url, is_loopback};
-use super::cut::cut;
+use super::client::{self, ANSWER_BYTES_MAX, Call, Client, Masks, Url, is_loopback};
 use super::digest::{DigestKeys, own_node, template};
 use super::structure::{Options, Structure};
 use super::template::{Escape, Subject, Template, is_template};
 use super::unsent::{advise_of_an_empty_message, advise_of_an_empty_part};
 use super::view::View;
 use super::{
-    Answers, Context, Defaults, Delivery, Destination, Kind, Language, Memory, Outcome, Outcomes, Preview, Reason,
-    Teller, TemplateKey, Unsent, one_by_one, way,
+    Answers, Context, Defaults, Delivery, Destination, Kind, Language, Memory, Outcome, Outcomes, Preview, Teller,
+    TemplateKey, Unsent, one_by_one, way,
 };
 use crate::destination::exposure;
 use crate::event::Json;
@@ -157,8 +160,6 @@ fn keys() -> Section {
         )
 }
 
-/// Slack's words for too much at once.
-const TOO_FAST: [&str; 2] = ["ratelimited", "rate_limited"];
 /// The most characters of a message's text: <https://docs.slack.dev/reference/methods/chat.postMessage#truncating>.
 const TEXT_MAX: usize = 4000;
 
@@ -428,76 +429,6 @@ impl Slack {
         message.push(("unfurl_links".to_owned(), Json::Bool(self.unfurls)));
         written(message)
     }
-
-    /// What the body says counts first, then the status.
-    fn outcome(&self, answer: &Answer) -> Outcome {
-        let status = answer.status;
-        let text = answer.excerpt(&self.masks);
-        let text = text.trim();
-        let by_table = || self.answers.outcome(status, || (text.to_owned(), answer.retry_after()));
-        if self.answers.names(status) {
-            return by_table();
-        }
-        let reason = |brief: String| Reason {
-            status: Some(status),
-            answer: text.to_owned(),
-            brief,
-            ..Reason::new(format!("{status} {}", if text.is_empty() { "without a word" } else { text }))
-        };
-        let later =
-            |reason| Outcome::Retry { reason, after: answer.retry_after(), holds_all: matches!(status, 429 | 503) };
-        let is_success = (200..300).contains(&status);
-        let said = said(answer.header("content-type"), &answer.body);
-        let said = match (&self.app, said) {
-            // Slack's own API says yes in one way.
-            (Some(_), Said::Ok | Said::NotNo) => {
-                if app::is_posted(&answer.body) {
-                    Said::Ok
-                } else {
-                    Said::No
-                }
-            }
-            (Some(app), Said::Closed(word)) if app.is_of_one(&word) => Said::Never(word),
-            (_, said) => said,
-        };
-        match said {
-            Said::Later(word) if self.app.is_some() && TOO_FAST.contains(&word.as_str()) => Outcome::Retry {
-                reason: reason(format!("{status} {word}")),
-                after: answer.retry_after().or(Some(app::TOO_FAST)),
-                holds_all: true,
-            },
-            Said::Never(word) | Said::Closed(word) if self.app.as_ref().is_some_and(|app| app.is_of_one(&word)) => {
-                Outcome::Reject { reason: reason(format!("{status} {}", app::explained(&word))) }
-            }
-            Said::Closed(word) if self.app.is_some() => {
-                Outcome::Pause { reason: reason(format!("{status} {}", app::explained(&word))) }
-            }
-            Said::Never(word) => Outcome::Reject { reason: reason(format!("{status} {word}")) },
-            Said::Closed(word) => Outcome::Pause { reason: reason(format!("{status} {word}")) },
-            Said::Later(word) => later(reason(format!("{status} {word}"))),
-            Said::Page if is_success => {
-                let brief = format!(
-                    "{status} with an HTML page in place of a chat server's answer: is it a login page or a proxy?"
-                );
-                later(Reason { text: brief.clone(), is_config_slip: true, ..reason(brief) })
-            }
-            Said::No if is_success => later(reason(format!("{status}, and the body says that it failed"))),
-            Said::Ok if is_success => Outcome::Delivered,
-            Said::NotNo if is_success => {
-                self.tell_of_another_yes(status);
-                Outcome::Delivered
-            }
-            _ => by_table(),
-        }
-    }
-
-    /// Tells once what is taken for a yes.
-    fn tell_of_another_yes(&self, status: u16) {
-        if !self.has_told.swap(true, Ordering::Relaxed) {
-            let address = shown(&self.url);
-            tracing::info!(address, status, "it answers 2xx without Slack's `ok`, which counts as delivered");
-        }
-    }
 }
 
 fn written(message: Vec<(String, Json)>) -> Result<Vec<u8>, Unsent> {
@@ -519,61 +450,6 @@ fn kinds_of<'s>(place: &[(&'s Structure, &'s str)]) -> Vec<(&'s str, &'s str)> {
 fn fit_place(template: &Template, view: &View, place: &blocks::Place<'_>) -> Result<String, String> {
     let is_url = place.last().is_some_and(|(_, key)| blocks::URL_KEYS.contains(key));
     if is_url { template.render(view, None) } else { fit(template, view, blocks::limit(place)).map(mended) }
-}
-
-/// Renders within a limit: the values are cut, ever shorter, before the template's own text is.
-pub fn fit(template: &Template, view: &View, characters_max: usize) -> Result<String, String> {
-    let mut cap = characters_max;
-    loop {
-        let rendered = template.render(view, Some(cap))?;
-        if rendered.chars().count() <= characters_max {
-            return Ok(rendered);
-        }
-        if cap <= 16 {
-            return Ok(cut_outside_entities(&rendered, characters_max).to_owned());
-        }
-        cap /= 2;
-    }
-}
-
-/// How what leads somewhere begins, in a template's own text: values are escaped. The last has lost its address.
-const LINKS: [&str; 5] = ["<http://", "<https://", "<mailto:", "<tel:", "<|"];
-
-/// Where a link ends that begins a text.
-fn link_end(text: &str) -> Option<usize> {
-    LINKS.iter().any(|link| text.starts_with(link)).then(|| text.find('>')).flatten()
-}
-
-/// Links are on one line, whatever their label is; one whose address came out empty is its label.
-fn mended(text: String) -> String {
-    if !LINKS.iter().any(|link| text.contains(link)) {
-        return text;
-    }
-    let mut mended = String::with_capacity(text.len());
-    let mut rest = text.as_str();
-    while let Some(at) = rest.find('<') {
-        mended.push_str(&rest[..at]);
-        rest = &rest[at..];
-        let length = link_end(rest).map_or(1, |end| end + 1);
-        let (link, behind) = rest.split_at(length);
-        rest = behind;
-        let label = link.strip_prefix("<|").and_then(|label| label.strip_suffix('>'));
-        mended.push_str(&label.unwrap_or(link).replace(['\n', '\r'], " "));
-    }
-    mended.push_str(rest);
-    mended
-}
-
-/// Cuts a text, never within an entity like `&amp;`, nor within a link: half of it leads nowhere. A `&` or a `<` that begins none is a character
-/// like any other.
-pub fn cut_outside_entities(text: &str, characters_max: usize) -> &str {
-    const ENTITIES: [&str; 3] = ["&amp;", "&lt;", "&gt;"];
-    let cut = cut(text, characters_max);
-    let is_halved =
-        |at: usize| ENTITIES.iter().any(|entity| text[at..].starts_with(entity) && at + entity.len() > cut.len());
-    let cut = cut.rfind('&').filter(|at| is_halved(*at)).map_or(cut, |at| &cut[..at]);
-    let ends_beyond = |at: &usize| link_end(&text[*at..]).is_some_and(|end| at + end >= cut.len());
-    cut.rfind('<').filter(ends_beyond).map_or(cut, |at| &cut[..at])
 }
 
 impl Destination for Slack {
@@ -674,16 +550,13 @@ fn shown(url: &Url) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::super::chat::{PAUSES, REJECTS, RETRIES};
+pub(super) mod tests {
     use super::super::digest::tests::bounces;
     use super::super::sample::built;
     use super::super::template::tests::delivery;
     use super::*;
 
-    fn slack(message: Message) -> Slack {
+    pub(super) fn slack(message: Message) -> Slack {
         Slack {
             client: Client::direct(),
             url: client::parse_url("http://127.0.0.1:1/x").expect("a URL"),
@@ -707,36 +580,6 @@ mod tests {
     }
 
     #[test]
-    fn each_answer_of_slack_means_what_its_table_says() {
-        let slack = slack(Message::None);
-        let check = |status: u16, body: &str, expected: &str| {
-            let answer = Answer { status, headers: HeaderMap::new(), body: Bytes::copy_from_slice(body.as_bytes()) };
-            assert_eq!(slack.outcome(&answer).name(), expected, "{status} {body}");
-        };
-        for (status, body) in [(200, "ok"), (200, "ok\n"), (200, ""), (200, "fine"), (201, "ok"), (204, "")] {
-            check(status, body, "delivered");
-        }
-        for word in REJECTS {
-            [200, 400, 500].into_iter().for_each(|status| check(status, word, "reject"));
-        }
-        for word in PAUSES {
-            [200, 403, 404].into_iter().for_each(|status| check(status, word, "pause"));
-        }
-        for word in RETRIES {
-            [200, 400, 500].into_iter().for_each(|status| check(status, word, "retry"));
-        }
-        check(200, "<html>", "retry");
-        check(200, r#"{"ok":false}"#, "retry");
-        check(400, r#"{"ok":false}"#, "reject");
-        check(429, "", "retry");
-        check(503, "ok", "retry");
-        check(410, "", "pause");
-        check(404, "", "retry");
-        check(418, "", "reject");
-        check(101, "", "retry");
-    }
-
-    #[test]
     fn a_long_value_is_cut_before_it_is_escaped_and_the_template_stays() {
         let template = Template::compile("a {{ x }} z", Escape::Slack).expect("compiles");
         let slack = slack(Message::Own(template));
@@ -750,33 +593,12 @@ mod tests {
     }
 
     #[test]
-    fn a_text_at_its_limit_is_whole_and_one_beyond_is_cut_outside_entities() {
+    fn a_text_at_its_limit_is_whole_and_one_beyond_is_cut() {
         let of = |length: usize| {
             let slack = slack(Message::Own(Template::compile(&"x".repeat(length), Escape::Slack).expect("compiles")));
             text(&slack, r#"{"type":"t"}"#).chars().count()
         };
         assert_eq!((of(TEXT_MAX), of(TEXT_MAX + 1)), (TEXT_MAX, TEXT_MAX));
-        assert_eq!(cut_outside_entities("ab&amp;", 5), "ab");
-        assert_eq!(cut_outside_entities("ab&amp;c", 7), "ab&amp;");
-        assert_eq!(cut_outside_entities("Tom & Jerry and more", 11), "Tom & Jerry");
-        for (text, most, expected) in [
-            ("a <http://x|y> b", 14, "a <http://x|y>"),
-            ("a <http://x|y> b", 13, "a "),
-            ("a <http://x|y> b", 3, "a "),
-            ("a < b and c", 6, "a < b "),
-            ("a < b\n> c", 4, "a < "),
-        ] {
-            assert_eq!(cut_outside_entities(text, most), expected, "{text} {most}");
-        }
-    }
-
-    #[test]
-    fn a_link_is_on_one_line_and_without_an_address_its_label() {
-        let check = |text: &str, expected: &str| assert_eq!(mended(text.to_owned()), expected);
-        check("a <|x> b <|y> <http://z|z>", "a x b y <http://z|z>");
-        check("<|x", "<|x");
-        check("<|x\ny> < b\n> c <http://z|d\ne>", "x y < b\n> c <http://z|d e>");
-        check("<|>", "");
     }
 
     #[test]

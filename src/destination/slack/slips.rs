@@ -53,7 +53,7 @@ pub fn may_be_webhook(reader: &Reader, node: &Node, url: &Url) -> bool {
 pub fn may_be_api(reader: &Reader, node: &Node, url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let path = url.path().trim_end_matches('/');
-    let method = path.rsplit('/').next().filter(|last| is_method(last));
+    let method = path.rsplit('/').next().filter(|last| METHODS.contains(last));
     let root = |path: &str| format!("{}{path}/", url.origin().ascii_serialization());
     let (message, help) = if is_slacks(host) && host.starts_with("hooks.") {
         ("this is a webhook, which has no `token`", "take `api` out; or write `url` in place of `token`".to_owned())
@@ -74,17 +74,21 @@ pub fn may_be_api(reader: &Reader, node: &Node, url: &Url) -> bool {
     false
 }
 
-/// Families of Slack's methods that people post by, or try a token with.
-const FAMILIES: [&str; 8] = ["api", "auth", "chat", "conversations", "files", "team", "users", "views"];
-
-/// Whether this looks like the name of one of Slack's methods.
-fn is_method(name: &str) -> bool {
-    name.split_once('.').is_some_and(|(family, method)| {
-        FAMILIES.contains(&family)
-            && !method.is_empty()
-            && method.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'.')
-    })
-}
+/// Slack's methods that people post by, or try a token with: <https://docs.slack.dev/reference/methods>. A proxy's path may look like one.
+const METHODS: [&str; 12] = [
+    "api.test",
+    "auth.test",
+    "chat.delete",
+    "chat.meMessage",
+    "chat.postEphemeral",
+    "chat.postMessage",
+    "chat.scheduleMessage",
+    "chat.unfurl",
+    "chat.update",
+    "conversations.join",
+    "conversations.list",
+    "files.upload",
+];
 
 fn is_slacks(host: &str) -> bool {
     HOSTS.iter().any(|own| host.strip_suffix(own).is_some_and(|team| team.is_empty() || team.ends_with('.')))
