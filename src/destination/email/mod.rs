@@ -386,11 +386,40 @@ impl Destination for Email {
         Some(to.iter().map(|to| to.trim()).collect::<Vec<_>>().join("\n"))
     }
 
+    /// One server takes messages for many, and what goes wrong with those to one is told to another.
+    fn leads_to(&self) -> String {
+        let to: Vec<_> = self.to.iter().map(|to| to.source().trim().to_lowercase()).collect();
+        format!("{} {}", self.server.address(), to.join(" "))
+    }
+
     fn is_loopback(&self) -> bool {
         self.server.is_loopback()
     }
 
     fn address(&self) -> String {
         self.server.address()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::client::Client;
+    use super::super::sample::built;
+
+    #[test]
+    fn two_lead_to_one_place_where_server_and_recipients_are_the_same() {
+        let place = |server: &str, to: &str| {
+            let section = format!("{{ server: {server}, from: relay@example.com, to: {to}, subject: a, text: b }}");
+            built("email", &section, "", &Client::direct()).expect("builds").leads_to()
+        };
+        let ops = place("smtp.example.com", "ops@example.com");
+        assert_eq!(ops, place("smtp.example.com", "\"Ops@Example.com \""));
+        for (server, to) in [
+            ("smtp.example.com", "\"{{ user.email }}\""),
+            ("smtp.example.com", "[ops@example.com, boss@example.com]"),
+            ("smtp.example.net", "ops@example.com"),
+        ] {
+            assert_ne!(ops, place(server, to), "{server} {to}");
+        }
     }
 }

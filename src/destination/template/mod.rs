@@ -225,6 +225,11 @@ impl Template {
         rendered.map_err(|error| format!("the template could not be rendered: {}", detail(&error)))
     }
 
+    /// As it is written.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
     /// Its text, where that is the same for every event.
     pub fn fixed(&self) -> Option<&str> {
         (!is_template(&self.source)).then_some(self.source.as_str())
