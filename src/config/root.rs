@@ -162,7 +162,8 @@ pub(super) fn read(
         advice::templates::advise(reader, nodes, defaults, sent);
     }
     if let (Some(nodes), true) = (destination_nodes, destinations.is_some()) {
-        advice::digests::advise(reader, nodes, defaults, sent.as_ref());
+        let sources = sources.as_ref().map_or(0, Vec::len);
+        advice::digests::advise(reader, nodes, defaults, sent.as_ref(), sources);
     }
     if notify_node.is_none() {
         notify::advise_of_silence(reader, sources_node);

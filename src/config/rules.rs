@@ -102,7 +102,7 @@ pub(super) fn read(reader: &Reader, node: &Node, destinations: &mut Names) -> Op
         advice::rules::advise(reader, node, items, &rules, &mut fields);
     }
     let type_field = FieldPath::parse("type").map(|path| fields.add(&path)).ok();
-    let sent = Sent::of(&rules, type_field);
+    let sent = Sent::of(&rules, &fields, type_field);
     is_complete.then(|| (RuleSet::new(fields.build(), rules), sent))
 }
 

@@ -123,6 +123,12 @@ impl Condition {
         asked
     }
 
+    /// The fields that must be one text exactly, each with that text.
+    pub fn only_texts(&self) -> Vec<(FieldId, &str)> {
+        let exact = self.parts().into_iter().filter_map(Condition::as_exact);
+        exact.filter_map(|(field, texts)| Some((field, texts.first().filter(|_| texts.len() == 1)?.as_str()))).collect()
+    }
+
     /// What must all hold: the leaves of nested `all`.
     fn parts(&self) -> Vec<&Condition> {
         match self {
@@ -134,6 +140,15 @@ impl Condition {
     fn as_test(&self) -> Option<(FieldId, &dyn Operator)> {
         match self {
             Condition::Test { field, operator, .. } => Some((*field, operator.as_ref())),
+            _ => None,
+        }
+    }
+
+    /// A field and the texts of which it must be one.
+    fn as_exact(&self) -> Option<(FieldId, &[String])> {
+        let (field, operator) = self.as_test()?;
+        match operator.key() {
+            Key::Exact(texts) => Some((field, texts)),
             _ => None,
         }
     }
@@ -188,14 +203,7 @@ impl<'c> Whole<'c> {
 impl<'c> Outline<'c> {
     pub fn of(condition: &'c Condition) -> Self {
         let parts = condition.parts();
-        let exact = |part: &&'c Condition| match part.as_test() {
-            Some((field, operator)) => match operator.key() {
-                Key::Exact(texts) => Some((field, texts)),
-                _ => None,
-            },
-            None => None,
-        };
-        let exact = parts.iter().filter_map(exact).collect();
+        let exact = parts.iter().filter_map(|part| part.as_exact()).collect();
         Self { whole: Whole::of(condition), prints: parts.iter().map(|part| print(part)).collect(), exact }
     }
 

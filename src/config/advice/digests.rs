@@ -24,11 +24,17 @@ use crate::yaml::words;
 const TEMPLATES_MAX: usize = 1000;
 /// What says which messages belong together.
 const THREAD_BY: &str = "thread_by";
+/// By what it is gathered.
+const BY: &str = "by";
+/// Where an event came in.
+const SOURCE: &str = "relay.source";
 /// What a digest is gathered by, where it does not say.
 const BY_DEFAULT: &str = "type";
 
 /// What the templates of a digest are looked at with.
 struct Around<'a> {
+    /// The key that names these paths.
+    key: &'static str,
     /// The paths whose values all events of a group have.
     by: Vec<&'a str>,
     /// Those of them that may differ within one digest.
@@ -37,8 +43,22 @@ struct Around<'a> {
     types: Vec<&'static str>,
 }
 
-/// Tells what is wrong with the templates of all digests. `sent`: what the rules send to each destination, where that is known.
-pub(in crate::config) fn advise(reader: &Reader, destinations: &Node, defaults: Option<&Node>, sent: Option<&Sent>) {
+impl Around<'_> {
+    /// Whether all events of a group have one value there.
+    fn has(&self, path: &str) -> bool {
+        self.by.iter().any(|by| is_within(path, by))
+    }
+}
+
+/// Tells what is wrong with the templates of all digests. `sent`: what the rules send to each destination, where that is known; `sources`: how
+/// many there are.
+pub(in crate::config) fn advise(
+    reader: &Reader,
+    destinations: &Node,
+    defaults: Option<&Node>,
+    sent: Option<&Sent>,
+    sources: usize,
+) {
     let mut seen = HashSet::new();
     let mut left = TEMPLATES_MAX;
     for (at, (_, node)) in destinations.entries().iter().enumerate() {
@@ -56,9 +76,14 @@ pub(in crate::config) fn advise(reader: &Reader, destinations: &Node, defaults: 
         }
         let types = sent.map(|sent| sent.types(at)).unwrap_or_default();
         let part = |key: &str| node.get(kind.name).and_then(|section| section.get(key)).or_else(|| usual?.get(key));
-        let by = counted_by(part).unwrap_or_else(|| gathered_by(digest));
-        let apart = apart(&by, &types, part);
-        let around = Around { by, apart, types };
+        let (key, by) = counted_by(part).map_or_else(|| (BY, gathered_by(digest)), |by| (THREAD_BY, by));
+        let is_alike = |path: &str| {
+            let is_the_only_type = path == BY_DEFAULT && types.len() == 1;
+            let is_the_only_source = path == SOURCE && sources == 1;
+            is_the_only_type || is_the_only_source || sent.is_some_and(|sent| sent.is_alike(at, path))
+        };
+        let apart = apart(&by, is_alike, part);
+        let around = Around { key, by, apart, types };
         for (key, node) in digest.entries() {
             let Some(template) = digest_template(kind, &key.text).filter(|_| seen.insert(node.id)) else { continue };
             texts::advise(reader, template.language, &key.text, node);
@@ -81,7 +106,7 @@ fn look_at(reader: &Reader, at: NodeId, source: &str, reads: Reads<'_>, around: 
     let mut told = HashSet::new();
     for (path, span) in reads.paths {
         let is_outright = reads.outright.contains(&span.start);
-        if let Some(fault) = fault_of(&path, span.clone(), source, &around.by) {
+        if let Some(fault) = fault_of(&path, span.clone(), source, around) {
             if told.insert(path) {
                 reader.fault(at, fault);
             }
@@ -104,7 +129,7 @@ fn look_at(reader: &Reader, at: NodeId, source: &str, reads: Reads<'_>, around: 
                 );
                 (message, help)
             }),
-            None => fault_of_a_group(&path, &around.by),
+            None => fault_of_a_group(&path, around),
         };
         let Some((message, help)) = slip.filter(|_| told.insert(path.clone())) else { continue };
         let within = source.get(span.clone()).map(|_| span);
@@ -116,8 +141,12 @@ fn look_at(reader: &Reader, at: NodeId, source: &str, reads: Reads<'_>, around: 
     }
 }
 
-/// The fields of `by` that may differ within one digest: not those by which each goes to a place of its own, nor the only type that comes.
-fn apart<'b, 'n>(by: &[&'b str], types: &[&str], part: impl Fn(&str) -> Option<&'n Node>) -> Vec<&'b str> {
+/// The fields of `by` that may differ within one digest: not those by which each goes to a place of its own, nor those in which all that comes is alike.
+fn apart<'b, 'n>(
+    by: &[&'b str],
+    is_alike: impl Fn(&str) -> bool,
+    part: impl Fn(&str) -> Option<&'n Node>,
+) -> Vec<&'b str> {
     // Who counts has one message for each group, or for each thread.
     if counts(&part) {
         return Vec::new();
@@ -134,8 +163,7 @@ fn apart<'b, 'n>(by: &[&'b str], types: &[&str], part: impl Fn(&str) -> Option<&
     }
     let varies = |path: &&&str| {
         let is_of_place = threads.contains(path) || of_place.iter().any(|place| is_within(place, path));
-        let is_the_only_type = **path == BY_DEFAULT && types.len() == 1;
-        !is_of_place && !is_the_only_type
+        !is_of_place && !is_alike(path)
     };
     let apart: Vec<&str> = by.iter().filter(varies).copied().collect();
     // One group has them all, whichever are the same in all groups.
@@ -156,7 +184,7 @@ fn several(path: &str, span: Range<usize>, source: &str, apart: &[&str]) -> Opti
 }
 
 /// What is wrong with a path through a digest's groups, if it is certain.
-fn fault_of_a_group(path: &str, by: &[&str]) -> Option<(String, String)> {
+fn fault_of_a_group(path: &str, around: &Around<'_>) -> Option<(String, String)> {
     let below = path.strip_prefix(DIGEST)?.strip_prefix('.')?;
     let Some(of_group) = below.strip_prefix("groups.*.") else {
         let list = below.split('.').next().unwrap_or_default();
@@ -173,12 +201,17 @@ fn fault_of_a_group(path: &str, by: &[&str]) -> Option<(String, String)> {
             .filter(|_| rest.is_some_and(|rest| rest != MEMBER)),
         };
     }
-    if field == MEMBER || by.iter().any(|by| is_within(of_group, by)) {
+    if field == MEMBER || around.has(of_group) {
         return None;
+    }
+    // A part of an object is there, and this is another.
+    if let Some(near) = around.by.iter().find(|by| by.split('.').next() == Some(field)) {
+        let help = format!("it has group.{near}; or name {of_group} in `{}` too", around.key);
+        return Some((format!("a group has no `group.{of_group}`"), help));
     }
     unknown("group", of_group, &GROUP_FIELDS).map(|(message, help)| match help.starts_with("did you mean") {
         true => (message, help),
-        false => (message, format!("{help}, and the fields of `by`")),
+        false => (message, format!("{help}, and the fields of `{}`", around.key)),
     })
 }
 
@@ -259,21 +292,21 @@ fn texts_of(node: &Node) -> Vec<&str> {
 }
 
 /// What is wrong with a path, if it is certain.
-fn fault_of(path: &str, span: Range<usize>, source: &str, by: &[&str]) -> Option<Fault> {
+fn fault_of(path: &str, span: Range<usize>, source: &str, around: &Around<'_>) -> Option<Fault> {
     let within = source.get(span.clone()).map(|_| span);
     let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
     let (message, help) = match (first, rest) {
         ("loop" | "self" | "debug", _) | (DIGEST | "relay", None) => return None,
         (DIGEST, Some(rest)) => unknown(DIGEST, rest, &DIGEST_FIELDS).or_else(|| of_a_list(rest))?,
-        _ if by.iter().any(|by| is_within(path, by)) => return None,
+        _ if around.has(path) => return None,
         ("relay", Some(rest)) => unknown("relay", rest, &DIGEST_RELAY_FIELDS)?,
-        _ => of_one_event(path),
+        _ => of_one_event(path, around.key),
     };
     Some(Fault { message, help: Some(help), within })
 }
 
 /// What stands at the top for one event, or for nothing.
-fn of_one_event(path: &str) -> (String, String) {
+fn of_one_event(path: &str, key: &str) -> (String, String) {
     let (first, rest) = path.split_once('.').unwrap_or((path, ""));
     let through = |list: &str, one: &str, of_one: &str| {
         format!("go through them: {{% for {one} in digest.{list} %}}{{{{ {of_one} }}}} {{% endfor %}}")
@@ -299,7 +332,7 @@ fn of_one_event(path: &str) -> (String, String) {
             None if first == "user" => several(&format!("event.{path}")),
             None => {
                 let fields = DIGEST_FIELDS.join(&format!(", {DIGEST}."));
-                (format!("a digest has no `{path}`"), format!("it has {DIGEST}.{fields}, and the fields of `by`"))
+                (format!("a digest has no `{path}`"), format!("it has {DIGEST}.{fields}, and the fields of `{key}`"))
             }
         },
     }
@@ -343,12 +376,17 @@ fn is_within(path: &str, by: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn around<'a>(key: &'static str, by: &[&'a str]) -> Around<'a> {
+        Around { key, by: by.to_vec(), apart: Vec::new(), types: Vec::new() }
+    }
+
     #[track_caller]
     fn check(source: &str, by: &[&str], expected: &str) {
+        let around = around(BY, by);
         let parsed = parse(source, "template", Default::default()).expect(source);
         let mut reads = Reads::default();
         reads.statement(&parsed);
-        let told = reads.paths.into_iter().find_map(|(path, span)| fault_of(&path, span, source, by));
+        let told = reads.paths.into_iter().find_map(|(path, span)| fault_of(&path, span, source, &around));
         let told = told.map(|fault| format!("{}: {}", fault.message, fault.help.unwrap_or_default()));
         assert_eq!(told.unwrap_or_default(), expected, "{source}");
     }
@@ -426,7 +464,7 @@ mod tests {
     #[test]
     fn what_is_read_of_a_group_is_one_of_its_fields_or_of_those_that_made_it() {
         let check = |path: &str, expected: &str| {
-            let told = fault_of_a_group(path, &["type", "campaign.name"]);
+            let told = fault_of_a_group(path, &around(BY, &["type", "campaign.name"]));
             assert_eq!(
                 told.map(|(message, help)| format!("{message}: {help}")).unwrap_or_default(),
                 expected,
@@ -441,6 +479,14 @@ mod tests {
             "digest.groups.*.title",
             "a group has no `group.title`: it has group.name, group.count, group.since, group.until, group.parts, group.other_parts, and the fields of `by`",
         );
+        check(
+            "digest.groups.*.campaign.id",
+            "a group has no `group.campaign.id`: it has group.campaign.name; or name campaign.id in `by` too",
+        );
+        let of_thread = fault_of_a_group("digest.groups.*.type", &around(THREAD_BY, &["campaign.id"]));
+        let (message, help) = of_thread.expect("a fault");
+        assert_eq!(message, "a group has no `group.type`");
+        assert!(help.ends_with(", and the fields of `thread_by`"), "{help}");
         check("digest.groups.*.parts.*.vlaue", "a part has no `part.vlaue`: did you mean `part.value`?");
         check(
             "digest.groups.*.parts.name",

@@ -15,7 +15,7 @@ use crate::destination::template::{Escape, Template, is_template, sole_path};
 use crate::destination::view::View;
 use crate::destination::{Language, TemplateKey, dialect, kind_named};
 use crate::event::path::RELAY_FIELDS;
-use crate::event::{FieldId, vero};
+use crate::event::{FieldId, FieldSetBuilder, vero};
 use crate::fault::Fault;
 use crate::rules::{Rule, Verdict};
 use crate::yaml::raw::{Node, NodeId, Scalar, Style, Value};
@@ -34,11 +34,15 @@ const NAMED_MAX: usize = 3;
 pub(in crate::config) struct Sent {
     /// Vero's types that the rules may send there, as bits in the order of [`vero::TYPES`].
     by_destination: HashMap<usize, u16>,
+    /// The fields in which all that they send there is alike, with the only value.
+    alike: HashMap<usize, HashMap<String, String>>,
 }
 
 impl Sent {
     /// What the rules may send to each destination.
-    pub(in crate::config) fn of(rules: &[Rule], type_field: Option<FieldId>) -> Self {
+    pub(in crate::config) fn of(rules: &[Rule], fields: &FieldSetBuilder, type_field: Option<FieldId>) -> Self {
+        let paths: HashMap<FieldId, String> = fields.paths().map(|(path, id)| (id, path.to_string())).collect();
+        let mut alike: HashMap<usize, HashMap<String, String>> = HashMap::new();
         let mut by_destination: HashMap<usize, u16> = HashMap::new();
         let mut stopped = 0_u16;
         for rule in rules {
@@ -52,8 +56,18 @@ impl Sent {
                 stopped |= u16::from(rule.stop && verdict == Verdict::Always) << at;
             }
             rule.to.iter().for_each(|to| *by_destination.entry(*to).or_default() |= types);
+            let asked = only_values(rule, &paths);
+            for to in &rule.to {
+                let known = alike.entry(*to).or_insert_with(|| asked.clone());
+                known.retain(|path, value| asked.get(path) == Some(value));
+            }
         }
-        Self { by_destination }
+        Self { by_destination, alike }
+    }
+
+    /// Whether all that the rules send to a destination has the same value there.
+    pub(super) fn is_alike(&self, destination: usize, path: &str) -> bool {
+        self.alike.get(&destination).is_some_and(|fields| fields.contains_key(path))
     }
 
     /// Vero's types that the rules may send to a destination, by its place.
@@ -68,6 +82,18 @@ impl Sent {
     fn names(bits: u16) -> Vec<&'static str> {
         vero::TYPES.iter().enumerate().filter(|(at, _)| bits & (1 << at) != 0).map(|(_, name)| *name).collect()
     }
+}
+
+/// The fields of which a rule takes one value alone, and that value.
+fn only_values(rule: &Rule, paths: &HashMap<FieldId, String>) -> HashMap<String, String> {
+    let only = rule.condition.only_texts();
+    let of_one = |(field, text): (FieldId, &str)| {
+        let path = paths.get(&field)?;
+        // An element of a list is no value of the whole.
+        let is_single = path.starts_with("relay.") || vero::is_single(path);
+        is_single.then(|| (path.clone(), text.to_owned()))
+    };
+    only.into_iter().filter_map(of_one).collect()
 }
 
 /// Tells what can be said of the templates of all destinations.
