@@ -193,7 +193,11 @@ impl Found {
         if totals.iter().all(|(_, total)| *total == 0) {
             let rest =
                 if stays > 0 { format!(", {} as they are", stay(stays)) } else { ": they go nowhere".to_owned() };
-            out.push_str(&format!(": nothing would change{rest}\n"));
+            let nothing = match self.messages.values().any(|[now, then]| now != then) {
+                true => "the same deliveries in another number of messages",
+                false => "nothing would change",
+            };
+            out.push_str(&format!(": {nothing}{rest}\n"));
         } else {
             let changed = totals.iter().filter(|(_, total)| *total > 0);
             let changed = changed.map(|(change, total)| format!("{} would {}", grouped(*total), would(change.word())));

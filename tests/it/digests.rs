@@ -104,6 +104,18 @@ async fn one_that_waits_alone_goes_out_as_the_usual_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_puts_nothing_together_has_no_digest_though_something_is_urgent_there() {
+    let slack = SlackServer::hurried([]).await;
+    let relay = TestRelay::start(&chat(&slack, "    urgent: { type: complained }\n")).await;
+    let looked = relay.admin("/api/destinations/chat/digest").await;
+    let acted = relay.act("/api/destinations/chat/digest-now").await;
+    for answer in [looked, acted] {
+        assert_eq!(answer.status(), 404);
+        assert!(answer.text().contains("puts nothing together"), "{}", answer.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_digest_that_fails_is_tried_again_as_one_under_one_id() {
     let fake = Fake::start([Act::status(503), Act::status(503)]).await;
     let config = crm(&fake, QUICK, "{ every: 1h, first: 0 }");

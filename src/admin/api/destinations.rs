@@ -102,8 +102,13 @@ fn gathering<'g>(
     of: &str,
 ) -> Result<(&'g DestinationConfig, &'g Arc<Status>), Refusal> {
     let place = generation.destination_ids.iter().position(|known| *known == id);
-    let config = place.map(|at| &generation.config.destinations[at]).filter(|config| config.sorting.is_some());
-    config.zip(generation.statuses.get(&id)).ok_or_else(|| {
+    let config = place.map(|at| &generation.config.destinations[at]);
+    let gathers = |(config, status): &(&DestinationConfig, &Arc<Status>)| {
+        let is_asked_to = config.sorting.as_ref().is_some_and(|sorting| sorting.gathering.is_some());
+        // What was gathered before `digest` was taken out goes out together.
+        is_asked_to || status.sorted().waiting(1).0 > 0
+    };
+    config.zip(generation.statuses.get(&id)).filter(gathers).ok_or_else(|| {
         Refusal::missing(format!("`{of}` puts nothing together: the config gives it no `digest` and no `quiet`"))
     })
 }
