@@ -44,7 +44,7 @@ impl Journal {
         let counts = Counts {
             destination: id,
             backlog: queue.backlog() + stranded,
-            scheduled: queue.scheduled() as u64,
+            scheduled: queue.scheduled() as u64 + queue.scheduled_in_digests(),
             redeliveries: queue.redeliveries(),
             in_flight: queue.in_flight() as u64,
             held: queue.held_in_all(),

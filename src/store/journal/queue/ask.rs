@@ -89,7 +89,7 @@ impl Queue {
         sets.any(|set| set.next(sequence).is_some()) || self.due.range(sequence..).next().is_some()
     }
 
-    /// How many wait for another attempt.
+    /// How many wait for another attempt, by themselves.
     pub fn scheduled(&self) -> usize {
         self.scheduled.len()
     }

@@ -120,6 +120,7 @@ fn how_a_digest_ended_is_known_of_each_member_also_after_a_start_without_an_inde
         let kept = Kept::new(64 * SEGMENT);
         let store = kept.open();
         let digest = with_lanes(&store);
+        assert_eq!(store.counts(crm(&store)).scheduled, 3, "its members");
         store.retry_now(crm(&store));
         let claim = store.claim(crm(&store), 9)[0];
         assert_eq!(claim.digest, Some(digest));

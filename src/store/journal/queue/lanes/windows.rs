@@ -361,6 +361,12 @@ impl Queue {
         self.lanes.iter().flat_map(|lanes| &lanes.digests).map(|(id, digest)| (*id, digest))
     }
 
+    /// How many wait for another attempt in a digest.
+    pub fn scheduled_in_digests(&self) -> u64 {
+        let scheduled = self.all_digests().filter(|(_, digest)| !digest.is_in_hand && digest.attempts > 0);
+        scheduled.map(|(_, digest)| digest.members.len()).sum()
+    }
+
     pub(in super::super) fn restore_lanes(&mut self, windows: Vec<WindowHead>, digests: Vec<(DigestId, Closed)>) {
         if windows.is_empty() && digests.is_empty() {
             return;
