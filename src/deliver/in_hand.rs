@@ -39,6 +39,14 @@ impl Unattempted {
         self.claimed.as_slice().iter().filter_map(|claimed| claimed.claim.digest)
     }
 
+    /// Hands the digests back that are among these.
+    pub fn hand_back(&mut self, digests: &[DigestId]) {
+        let is_meant = |claimed: &Claimed| claimed.claim.digest.is_some_and(|id| digests.contains(&id));
+        let (back, rest): (Vec<_>, Vec<_>) = self.claimed.by_ref().partition(is_meant);
+        self.claimed = rest.into_iter();
+        hand_back(&self.queue, back.into_iter().map(|claimed| claimed.claim));
+    }
+
     /// Takes the first so many out.
     pub fn split(&mut self, count: usize) -> InHand {
         let parts = self.claimed.by_ref().take(count).map(|Claimed { claim, event }| (claim, event));
@@ -78,11 +86,6 @@ impl InHand {
     /// Whose they are.
     pub fn destination(&self) -> Option<NameId> {
         self.claims.first().map(|claim| claim.delivery.destination)
-    }
-
-    /// Whether one of them is a digest.
-    pub fn has_digest(&self) -> bool {
-        self.digests().any(|digest| digest.is_some())
     }
 
     /// Of each the digest that it is; `None` where it is a delivery by itself.

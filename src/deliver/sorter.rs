@@ -94,6 +94,8 @@ impl Sorter {
             if has_more {
                 has_more = self.place_some().await;
             }
+            // Before it is asked when there is a turn.
+            let mut sooner = self.section.rate_limit.sooner();
             let again = [self.end_some(), self.prepare_next(), self.hasten_probe()].into_iter().flatten().min();
             if has_more {
                 tokio::task::yield_now().await;
@@ -110,6 +112,7 @@ impl Sorter {
                     has_more = true;
                 }
                 () = self.state.changed() => {}
+                Ok(()) = sooner.changed() => {}
                 Some(Ok(made)) = self.preparing.join_next() => self.made(made),
                 () = status.sorted().told() => self.say_changed(),
                 () = sleep_until(again) => {}
@@ -143,7 +146,7 @@ impl Sorter {
         let every = self.gathering().and_then(|gathering| gathering.every);
         let known = if sorts { Windows::known(heads, every) } else { Windows::default() };
         self.parts.status.sorted().windows(|windows| *windows = known);
-        self.forget_astray();
+        self.forget_astray(true);
         self.say_changed();
         // Where it is quiet, what of retries is not urgent waits as well.
         self.is_quiet = false;
@@ -177,8 +180,8 @@ impl Sorter {
     }
 
     /// What belongs elsewhere by the section that there is now is put together again.
-    fn forget_astray(&self) {
-        let astray = self.parts.status.sorted().forget_astray(&*self.section.config.destination);
+    fn forget_astray(&self, is_new: bool) {
+        let astray = self.parts.status.sorted().forget_astray(&*self.section.config.destination, is_new);
         // What else is ready waits for none of them meanwhile.
         astray.into_iter().for_each(|id| self.parts.queue.withhold(id));
     }

@@ -23,12 +23,12 @@ use super::in_hand::{InHand, Read, Unattempted};
 use super::rate_limit::Turn;
 use super::recalled::{self, Recalled};
 use super::section::Section;
-use super::sorting::{Sorted, Verdict, is_astray};
+use super::sorting::{Verdict, is_astray};
 use super::status::Status;
 use crate::destination::{Delivery, Digest, Outcome, Outcomes, Reason};
 use crate::event::RelayFields;
 use crate::store::{
-    Change, Claimed, NameId, Names, Queue, QueueState, QueueWatch, Room, Store, StoreError, StoredEvent,
+    Change, Claimed, DigestId, NameId, Names, Queue, QueueState, QueueWatch, Room, Store, StoreError, StoredEvent,
 };
 use crate::time::{Clock, Instant, sleep_until};
 
@@ -110,8 +110,8 @@ struct Attempt {
     clock: Clock,
     section: Arc<Section>,
     names: Arc<Names>,
-    /// Where digests are that have been put together, if there is one among the claims.
-    digests: Option<Arc<Status>>,
+    /// Of each claim the digest that it is; empty where none is one.
+    digests: SmallVec<[Option<Arc<Digest>>; 1]>,
     claims: InHand,
     reservation: Reservation,
     is_probe: bool,
@@ -332,10 +332,8 @@ impl Worker {
             self.is_ready = false;
             return None;
         }
-        let sorted = self.parts.status.sorted();
-        if self.section.config.destination.digests() && rest.digests().any(|id| sorted.digest(id).is_none()) {
-            // They go back; who puts the digest together wakes this.
-            self.is_ready = false;
+        let digests = self.take_digests(&mut rest);
+        if rest.is_empty() {
             return None;
         }
         let batch_max = if is_probe { 1 } else { self.section.config.destination.batch_max() };
@@ -354,7 +352,7 @@ impl Worker {
                 clock: self.parts.clock,
                 section: self.section.clone(),
                 names: self.parts.store.names(),
-                digests: claims.has_digest().then(|| self.parts.status.clone()),
+                digests: if digests.is_empty() { SmallVec::new() } else { of_claims(&claims, &digests) },
                 claims,
                 reservation,
                 is_probe,
@@ -368,6 +366,28 @@ impl Worker {
         }
         None
     }
+
+    /// The digests among what was claimed. Those that cannot go out as they are go back: one that has not been put together, one that belongs
+    /// elsewhere by this section, and any where the destination takes each event by itself. Their sorter sees to them, and the rest waits for
+    /// none of them.
+    fn take_digests(&self, claimed: &mut Unattempted) -> Vec<(DigestId, Arc<Digest>)> {
+        let destination = &*self.section.config.destination;
+        let sorted = self.parts.status.sorted();
+        let (mut digests, mut lacking) = (Vec::new(), Vec::new());
+        for id in claimed.digests() {
+            let digest = sorted.digest(id).filter(|digest| destination.digests() && !is_astray(destination, digest));
+            match digest {
+                Some(digest) => digests.push((id, digest)),
+                None => lacking.push(id),
+            }
+        }
+        if !lacking.is_empty() {
+            claimed.hand_back(&lacking);
+            lacking.into_iter().for_each(|id| self.parts.queue.withhold(id));
+            sorted.look_again();
+        }
+        digests
+    }
 }
 
 /// Makes one attempt at some deliveries.
@@ -376,8 +396,8 @@ async fn attempted(attempt: Attempt) -> Attempted {
     let mut read = claims.take_events();
     let to = claims.destination();
     let mut together = SmallVec::new();
-    if let Some(digests) = &digests {
-        together = together_of(digests.sorted(), &section, &claims, &mut read);
+    if !digests.is_empty() {
+        together = together_of(digests, &mut read);
     }
     let mut together = together.into_iter();
     let deliveries = read.iter().flatten().map(|event| {
@@ -432,36 +452,23 @@ fn is_urgent(section: &Section, delivery: &Delivery) -> bool {
     sorting.verdict(&delivery.event.body, relay, 0) == Ok(Verdict::Urgent)
 }
 
-/// Of each claim whose event was read, the digest that it is; `None` where it is a delivery by itself, and of a digest with one member. What
-/// has not been put together yet counts as unread.
-fn together_of(
-    sorted: &Sorted,
-    section: &Section,
-    claims: &InHand,
-    read: &mut [Read],
-) -> SmallVec<[Option<Arc<Digest>>; 1]> {
+/// Of each claim the digest that it is.
+fn of_claims(claims: &InHand, digests: &[(DigestId, Arc<Digest>)]) -> SmallVec<[Option<Arc<Digest>>; 1]> {
+    let known = |id| digests.iter().find(|(known, _)| *known == id).map(|(_, digest)| digest.clone());
+    claims.digests().map(|id| id.and_then(known)).collect()
+}
+
+/// Of each claim whose event was read, the digest that it is; `None` where it is a delivery by itself, and of a digest with one member.
+fn together_of(digests: SmallVec<[Option<Arc<Digest>>; 1]>, read: &mut [Read]) -> SmallVec<[Option<Arc<Digest>>; 1]> {
     let mut together = SmallVec::new();
-    for (id, read) in claims.digests().zip(read) {
-        let digest = id.map(|id| sorted.digest(id));
-        match &digest {
-            // Its sorter will take it apart: what is one message here would be one event of it there.
-            Some(_) if !section.config.destination.digests() => {
-                *read = Err(StoreError::Unavailable("this destination takes each event by itself".to_owned()));
-            }
-            Some(None) => *read = Err(StoreError::Unavailable("the digest is not put together yet".to_owned())),
-            // Its sorter is about to see that as well.
-            Some(Some(digest)) if is_astray(&*section.config.destination, digest) => {
-                *read = Err(StoreError::Unavailable("the digest belongs elsewhere by this config".to_owned()));
-            }
-            // One of its events that cannot be read is no reason to give all of them up.
-            Some(Some(digest)) if read.is_err() => {
-                let unread = || StoreError::Unavailable("none of the digest's events can be read".to_owned());
-                *read = digest.events.first().map(|first| first.event.clone()).ok_or_else(unread);
-            }
-            _ => {}
+    for (digest, read) in digests.into_iter().zip(read) {
+        // One of its events that cannot be read is no reason to give all of them up.
+        if let (Some(digest), Err(_)) = (&digest, &read) {
+            let unread = || StoreError::Unavailable("none of the digest's events can be read".to_owned());
+            *read = digest.events.first().map(|first| first.event.clone()).ok_or_else(unread);
         }
         if read.is_ok() {
-            together.push(digest.flatten().filter(|digest| digest.count > 1));
+            together.push(digest.filter(|digest| digest.count > 1));
         }
     }
     together

@@ -46,7 +46,7 @@ impl Sorter {
                 self.addresses.insert(id, address);
                 self.tries.remove(&id);
                 // It may have been put together by the section before.
-                return self.forget_astray();
+                return self.forget_astray(false);
             }
             Err(failure) => failure,
         };
@@ -64,6 +64,8 @@ impl Sorter {
                     );
                 }
                 tries.failures += 1;
+                // An attempt of it may be in flight: it is read again for the next time.
+                tries.rests_until = now + LOOK_AGAIN * tries.failures.min(FAILURES_MAX);
                 return self.parts.queue.dissolve(id);
             }
             Failure::Unreadable(error) => {

@@ -422,6 +422,25 @@ fn a_digest_that_failed_before_its_events_went_to_several_addresses_is_no_messag
 }
 
 #[test]
+fn a_digest_that_belongs_elsewhere_is_no_attempt_also_where_its_worker_sees_that_first() {
+    let [ann, bob] = ["ann", "bob"].map(|mailbox| format!(r#"{BOUNCED},"mailbox":"{mailbox}""#));
+    run(async {
+        let mut scene = Scene::new("12:00", &format!("{ALL}\nretry: {{ max_attempts: 2 }}"));
+        scene.desk.answer([later(30)]);
+        for fields in [&ann, &bob] {
+            scene.send(fields);
+        }
+        scene.pass(10 * MINUTE + 5).await;
+        // Its sorter is told nothing of it.
+        scene.desk.begin_mailboxes();
+        let urgent = scene.send(URGENT);
+        scene.pass(MINUTE).await;
+        assert_eq!(scene.numbers(), [vec![1, 2], vec![urgent], vec![1], vec![2]]);
+        assert!(scene.store().dead(scene.id()).is_empty());
+    });
+}
+
+#[test]
 fn while_the_other_side_is_down_there_is_always_something_to_probe_with_and_not_a_digest_for_each_window() {
     run(async {
         let keys = format!("{ALL}\nretry: {{ initial: 5h, max: 10h }}");

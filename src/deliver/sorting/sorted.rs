@@ -17,7 +17,7 @@ pub struct Sorted {
     inner: Mutex<Inner>,
     /// Until when it is quiet, 0 where it is not: the worker asks before each claim, and waits for no lock.
     quiet_until_ms: AtomicU64,
-    /// Somebody wants windows to be over.
+    /// Somebody wants windows to be over, or a digest to be looked at.
     told: Notify,
 }
 
@@ -71,10 +71,12 @@ impl Sorted {
         inner.asked_for.retain(|id| is_kept(*id));
     }
 
-    /// Digests that belong elsewhere by what a destination is now are as good as not put together. Returns them.
-    pub(in crate::deliver) fn forget_astray(&self, destination: &dyn Destination) -> Vec<DigestId> {
+    /// Digests that belong elsewhere by what a destination is now are as good as not put together. Returns them. `is_new`: it is another than
+    /// it was, so that what belonged to several places may belong to one.
+    pub(in crate::deliver) fn forget_astray(&self, destination: &dyn Destination, is_new: bool) -> Vec<DigestId> {
         let mut inner = self.lock();
-        inner.ready.extract_if(|_, digest| is_astray(destination, digest)).map(|(id, _)| id).collect()
+        let is_astray = |digest: &Digest| is_astray(destination, digest) || (is_new && digest.address.is_none());
+        inner.ready.extract_if(|_, digest| is_astray(digest)).map(|(id, _)| id).collect()
     }
 
     /// An attempt at a digest has failed: whether the other side has asked for a time before the next one.
@@ -117,7 +119,12 @@ impl Sorted {
         self.gathered()
     }
 
-    /// Resolves when somebody wanted windows to be over.
+    /// Its worker has met a digest that cannot go out as it is.
+    pub(in crate::deliver) fn look_again(&self) {
+        self.told.notify_one();
+    }
+
+    /// Resolves when somebody wanted windows to be over, or a digest to be looked at.
     pub(in crate::deliver) async fn told(&self) {
         self.told.notified().await;
     }
