@@ -116,11 +116,10 @@ impl RateLimit {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends a hold: an operator wants to see now.
+    /// Ends a hold: an operator wants to see now. A turn that is kept stays so.
     pub fn release(&self) {
         let mut state = self.lock();
-        (state.held_until, state.wanted_until) = (None, None);
-        (state.awaited_until, state.kept_until) = (None, None);
+        (state.held_until, state.wanted_until, state.awaited_until) = (None, None, None);
         drop(state);
         self.sooner.send_replace(());
     }
@@ -268,6 +267,8 @@ mod tests {
         }
         assert_eq!(limit.take(at(1_000), Turn::Notice), Ok(()), "a test of somebody");
         assert_eq!(limit.take(at(2_000), Turn::Usual), Err(at(60_000)), "and who keeps it has not had it");
+        limit.release();
+        assert_eq!(limit.take(at(2_000), Turn::Usual), Err(at(60_000)), "also where a reload has let all go");
         kept.renew(at(50_000));
         assert_eq!(limit.take(at(2_000), Turn::Usual), Err(at(50_000)));
         let sooner = limit.sooner();
