@@ -146,7 +146,7 @@ impl Sorter {
         let every = self.gathering().and_then(|gathering| gathering.every);
         let known = if sorts { Windows::known(heads, every) } else { Windows::default() };
         self.parts.status.sorted().windows(|windows| *windows = known);
-        self.forget_astray(true);
+        self.withhold_others();
         self.say_changed();
         // Where it is quiet, what of retries is not urgent waits as well.
         self.is_quiet = false;
@@ -179,11 +179,10 @@ impl Sorter {
         self.say_changed();
     }
 
-    /// What belongs elsewhere by the section that there is now is put together again.
-    fn forget_astray(&self, is_new: bool) {
-        let astray = self.parts.status.sorted().forget_astray(&*self.section.config.destination, is_new);
-        // What else is ready waits for none of them meanwhile.
-        astray.into_iter().for_each(|id| self.parts.queue.withhold(id));
+    /// What was put together by another section is put together again. What else is ready waits for none of it meanwhile.
+    fn withhold_others(&self) {
+        let lacking = self.lacking(self.parts.queue.digests());
+        lacking.into_iter().for_each(|digest| self.parts.queue.withhold(digest.id));
     }
 
     /// Has the store know what has changed of windows.

@@ -19,7 +19,6 @@ mod rehearse;
 mod sorted;
 pub mod windows;
 
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use ring::digest::{Context, SHA256, digest};
@@ -32,7 +31,7 @@ pub use self::rehearse::Rehearsal;
 pub use self::sorted::{ShownWindow, Sorted};
 pub use self::windows::{Fold, Windows};
 use crate::destination::digest::seen;
-use crate::destination::{Delivery, Destination, Digest, place_of};
+use crate::destination::{Delivery, Destination, place_of};
 use crate::event::{FieldId, FieldSet, Refused, RelayFields};
 use crate::rules::Condition;
 use crate::store::GroupKey;
@@ -151,12 +150,6 @@ pub fn address_of(destination: &dyn Destination, delivery: &Delivery) -> u64 {
         let (bytes, _) = digest.as_ref().split_first_chunk().expect("a digest has 32 bytes");
         u64::from_le_bytes(*bytes).max(1)
     })
-}
-
-/// Whether a digest that was put together by another section belongs elsewhere by this one. Where that panics, the attempt tells.
-pub fn is_astray(destination: &dyn Destination, digest: &Digest) -> bool {
-    let (Some(address), Some(first)) = (digest.address, digest.events.first()) else { return false };
-    std::panic::catch_unwind(AssertUnwindSafe(|| address_of(destination, first) != address)).unwrap_or(false)
 }
 
 fn key_of(digest: &ring::digest::Digest) -> GroupKey {

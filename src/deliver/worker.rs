@@ -23,7 +23,7 @@ use super::in_hand::{InHand, Read, Unattempted};
 use super::rate_limit::Turn;
 use super::recalled::{self, Recalled};
 use super::section::Section;
-use super::sorting::{Verdict, is_astray};
+use super::sorting::Verdict;
 use super::status::Status;
 use crate::destination::{Delivery, Digest, Outcome, Outcomes, Reason};
 use crate::event::RelayFields;
@@ -367,16 +367,14 @@ impl Worker {
         None
     }
 
-    /// The digests among what was claimed. Those that cannot go out as they are go back: one that has not been put together, one that belongs
-    /// elsewhere by this section, and any where the destination takes each event by itself. Their sorter sees to them, and the rest waits for
-    /// none of them.
+    /// The digests among what was claimed. Those that cannot go out as they are go back: what this section has not put together, and all where
+    /// the destination takes each event by itself. Their sorter sees to them, and the rest waits for none of them.
     fn take_digests(&self, claimed: &mut Unattempted) -> Vec<(DigestId, Arc<Digest>)> {
-        let destination = &*self.section.config.destination;
+        let config = &self.section.config;
         let sorted = self.parts.status.sorted();
         let (mut digests, mut lacking) = (Vec::new(), Vec::new());
         for id in claimed.digests() {
-            let digest = sorted.digest(id).filter(|digest| destination.digests() && !is_astray(destination, digest));
-            match digest {
+            match sorted.digest(id, &config.fingerprint).filter(|_| config.destination.digests()) {
                 Some(digest) => digests.push((id, digest)),
                 None => lacking.push(id),
             }

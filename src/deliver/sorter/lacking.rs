@@ -45,8 +45,7 @@ impl Sorter {
             Ok(address) => {
                 self.addresses.insert(id, address);
                 self.tries.remove(&id);
-                // It may have been put together by the section before.
-                return self.forget_astray(false);
+                return;
             }
             Err(failure) => failure,
         };
@@ -90,12 +89,11 @@ impl Sorter {
         if !self.section.config.destination.digests() {
             digests.iter().for_each(|digest| self.parts.queue.dissolve(digest.id));
         } else if self.preparing.is_empty() {
-            let sorted = self.parts.status.sorted();
-            // One may have been offered by a sorter whose digests are gone.
-            let lacking = digests.iter().filter(|digest| !digest.is_offered || sorted.digest(digest.id).is_none());
-            let tries = |digest: &&store::Digest| self.tries.get(&digest.id);
-            let rested = lacking.filter(|digest| tries(digest).is_none_or(|tries| tries.rests_until <= now));
-            let next = rested.min_by_key(|digest| tries(digest).map_or(0, Tries::count)).cloned();
+            let lacking = self.lacking(digests.clone());
+            let tries = |digest: &store::Digest| self.tries.get(&digest.id);
+            let rested =
+                lacking.into_iter().filter(|digest| tries(digest).is_none_or(|tries| tries.rests_until <= now));
+            let next = rested.min_by_key(|digest| tries(digest).map_or(0, Tries::count));
             if let Some(digest) = next {
                 self.prepare(digest, None);
             }
@@ -106,6 +104,15 @@ impl Sorter {
         self.parts.status.sorted().forget_all_but(|id| is_there(&id));
         // What rests no more waits for the one that is being put together.
         self.tries.values().map(|tries| tries.rests_until).filter(|until| *until > now).min()
+    }
+
+    /// Those that cannot go out as they are: not put together by this section, or not offered.
+    pub(super) fn lacking(&self, mut digests: Vec<store::Digest>) -> Vec<store::Digest> {
+        let sorted = self.parts.status.sorted();
+        let fingerprint = &self.section.config.fingerprint;
+        // One may have been offered by a sorter whose digests are gone.
+        digests.retain(|digest| !digest.is_offered || sorted.digest(digest.id, fingerprint).is_none());
+        digests
     }
 
     /// Beside the rest: what is urgent is given its lane meanwhile.

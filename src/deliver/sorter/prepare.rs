@@ -89,7 +89,7 @@ impl Preparing {
             address,
         };
         let prepared = together(&*self.store, self.destination, parts).await?;
-        self.status.sorted().keep(digest.id, Arc::new(prepared));
+        self.status.sorted().keep(digest.id, Arc::new(prepared), &self.section.config.fingerprint);
         self.queue.offer(digest.id);
         // Also where it was offered by one whose digests are gone.
         self.queue.wake();

@@ -412,8 +412,11 @@ fn a_digest_that_failed_before_its_events_went_to_several_addresses_is_no_messag
     let [ann, bob] = ["ann", "bob"].map(|mailbox| format!(r#"{BOUNCED},"mailbox":"{mailbox}""#));
     for restarts in [false, true] {
         run(async {
-            let (scene, _) = changed_meanwhile(restarts, &[&ann, &bob, &ann], desk::Desk::begin_mailboxes).await;
-            assert_eq!(scene.numbers()[1..], [[1], [2], [3]], "restarts: {restarts}");
+            // Also where the first of them goes where it went.
+            for events in [[&*ann, &*bob, &*ann], [BOUNCED, &*ann, &*ann], [&*ann, BOUNCED, &*ann]] {
+                let (scene, _) = changed_meanwhile(restarts, &events, desk::Desk::begin_mailboxes).await;
+                assert_eq!(scene.numbers()[1..], [[1], [2], [3]], "restarts: {restarts}");
+            }
             let (scene, before) = changed_meanwhile(restarts, &[&ann, &ann], desk::Desk::begin_mailboxes).await;
             let [_, after] = &scene.got()[..] else { panic!("once more: {:?}", scene.got()) };
             assert_eq!((&after.id, &after.told, &after.numbers), (&before.id, &before.told, &before.numbers));
@@ -422,7 +425,7 @@ fn a_digest_that_failed_before_its_events_went_to_several_addresses_is_no_messag
 }
 
 #[test]
-fn a_digest_that_belongs_elsewhere_is_no_attempt_also_where_its_worker_sees_that_first() {
+fn what_was_put_together_by_another_config_is_no_attempt_before_it_is_by_this_one() {
     let [ann, bob] = ["ann", "bob"].map(|mailbox| format!(r#"{BOUNCED},"mailbox":"{mailbox}""#));
     run(async {
         let mut scene = Scene::new("12:00", &format!("{ALL}\nretry: {{ max_attempts: 2 }}"));
@@ -431,9 +434,16 @@ fn a_digest_that_belongs_elsewhere_is_no_attempt_also_where_its_worker_sees_that
             scene.send(fields);
         }
         scene.pass(10 * MINUTE + 5).await;
-        // Its sorter is told nothing of it.
+        let digest = scene.queue().digests()[0].id;
+        *scene.faults.broken.lock().expect("nobody panicked with it") = Some((digest, Reading::Fails));
         scene.desk.begin_mailboxes();
+        scene.reload(&format!("{DIGEST_AND_URGENT}\nretry: {{ max_attempts: 2 }}"));
         let urgent = scene.send(URGENT);
+        // It is due, again and again, and nobody knows where it belongs.
+        scene.pass(20).await;
+        scene.store().retry_now(scene.id());
+        scene.pass(20).await;
+        *scene.faults.broken.lock().expect("nobody panicked with it") = None;
         scene.pass(MINUTE).await;
         assert_eq!(scene.numbers(), [vec![1, 2], vec![urgent], vec![1], vec![2]]);
         assert!(scene.store().dead(scene.id()).is_empty());

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::windows::GROUPS_MAX;
-use super::{Fold, Sorting, Windows, is_astray};
-use crate::destination::{Destination, Digest};
+use super::{Fold, Sorting, Windows};
+use crate::destination::Digest;
 use crate::store::{DigestId, GroupKey};
 
 /// Between one destination's sorter, its worker, and whoever looks.
@@ -25,9 +25,17 @@ pub struct Sorted {
 struct Inner {
     windows: Windows,
     /// Digests that have been put together and are not settled.
-    ready: HashMap<DigestId, Arc<Digest>>,
+    ready: HashMap<DigestId, Ready>,
     /// Those of them for which the other side has asked for time. What it asked before a start is not known: each is tried once more.
     asked_for: HashSet<DigestId>,
+}
+
+/// A digest that has been put together.
+#[derive(Debug)]
+struct Ready {
+    digest: Arc<Digest>,
+    /// That of the section by which it was: by another it may say something else, or go elsewhere.
+    fingerprint: String,
 }
 
 /// One open window, as it is told.
@@ -56,27 +64,19 @@ impl Sorted {
         self.quiet_until_ms.store(until_ms.unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// A digest that has been put together.
-    pub fn digest(&self, id: DigestId) -> Option<Arc<Digest>> {
-        self.lock().ready.get(&id).cloned()
+    /// A digest that has been put together by a section with this fingerprint.
+    pub(in crate::deliver) fn digest(&self, id: DigestId, fingerprint: &str) -> Option<Arc<Digest>> {
+        self.lock().ready.get(&id).filter(|ready| ready.fingerprint == fingerprint).map(|ready| ready.digest.clone())
     }
 
-    pub(in crate::deliver) fn keep(&self, id: DigestId, digest: Arc<Digest>) {
-        self.lock().ready.insert(id, digest);
+    pub(in crate::deliver) fn keep(&self, id: DigestId, digest: Arc<Digest>, fingerprint: &str) {
+        self.lock().ready.insert(id, Ready { digest, fingerprint: fingerprint.to_owned() });
     }
 
     pub(in crate::deliver) fn forget_all_but(&self, is_kept: impl Fn(DigestId) -> bool) {
         let mut inner = self.lock();
         inner.ready.retain(|id, _| is_kept(*id));
         inner.asked_for.retain(|id| is_kept(*id));
-    }
-
-    /// Digests that belong elsewhere by what a destination is now are as good as not put together. Returns them. `is_new`: it is another than
-    /// it was, so that what belonged to several places may belong to one.
-    pub(in crate::deliver) fn forget_astray(&self, destination: &dyn Destination, is_new: bool) -> Vec<DigestId> {
-        let mut inner = self.lock();
-        let is_astray = |digest: &Digest| is_astray(destination, digest) || (is_new && digest.address.is_none());
-        inner.ready.extract_if(|_, digest| is_astray(digest)).map(|(id, _)| id).collect()
     }
 
     /// An attempt at a digest has failed: whether the other side has asked for a time before the next one.

@@ -388,7 +388,8 @@ impl Destination for Email {
 
     /// One server takes messages for many, and what goes wrong with those to one is told to another.
     fn leads_to(&self) -> String {
-        let to: Vec<_> = self.to.iter().map(|to| to.source().trim().to_lowercase()).collect();
+        let mut to: Vec<_> = self.to.iter().map(|to| bare(to.source()).to_lowercase()).collect();
+        to.sort();
         format!("{} {}", self.server.address(), to.join(" "))
     }
 
@@ -399,6 +400,12 @@ impl Destination for Email {
     fn address(&self) -> String {
         self.server.address()
     }
+}
+
+/// The address alone, of a mailbox with a name: `Ops <ops@example.com>`.
+fn bare(mailbox: &str) -> &str {
+    let within = mailbox.rsplit_once('<').and_then(|(_, address)| address.trim().strip_suffix('>'));
+    within.unwrap_or(mailbox).trim()
 }
 
 #[cfg(test)]
@@ -414,6 +421,9 @@ mod tests {
         };
         let ops = place("smtp.example.com", "ops@example.com");
         assert_eq!(ops, place("smtp.example.com", "\"Ops@Example.com \""));
+        assert_eq!(ops, place("smtp.example.com", "Ops <ops@example.com>"));
+        let both = ["[ops@example.com, boss@example.com]", "[boss@example.com, ops@example.com]"];
+        assert_eq!(place("smtp.example.com", both[0]), place("smtp.example.com", both[1]));
         for (server, to) in [
             ("smtp.example.com", "\"{{ user.email }}\""),
             ("smtp.example.com", "[ops@example.com, boss@example.com]"),

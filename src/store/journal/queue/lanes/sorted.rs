@@ -118,7 +118,9 @@ impl Queue {
         let destination = self.destination;
         let digests = &mut self.lanes.as_mut()?.digests;
         let is_due = |(_, digest): &(&DigestId, &mut Closed)| digest.is_to_be_claimed() && digest.due_ms <= now_ms;
-        let (id, digest) = digests.iter_mut().filter(is_due).min_by_key(|(id, digest)| (digest.due_ms, **id))?;
+        // One that was not taken may never be: before it those that nobody has tried.
+        let order = |(id, digest): &(&DigestId, &mut Closed)| (digest.attempts > 0, digest.due_ms, **id);
+        let (id, digest) = digests.iter_mut().filter(is_due).min_by_key(order)?;
         digest.is_in_hand = true;
         let sequence = digest.members.next(0).expect("a digest without members is none");
         Some(Claim {
