@@ -388,7 +388,8 @@ impl Destination for Email {
 
     /// One server takes messages for many, and what goes wrong with those to one is told to another.
     fn leads_to(&self) -> String {
-        let mut to: Vec<_> = self.to.iter().map(|to| bare(to.source()).to_lowercase()).collect();
+        let address = |written: &str| mailbox(written).map_or_else(|| written.to_owned(), |one| one.email.to_string());
+        let mut to: Vec<_> = self.to.iter().map(|to| address(to.source().trim()).to_lowercase()).collect();
         to.sort();
         format!("{} {}", self.server.address(), to.join(" "))
     }
@@ -400,12 +401,6 @@ impl Destination for Email {
     fn address(&self) -> String {
         self.server.address()
     }
-}
-
-/// The address alone, of a mailbox with a name: `Ops <ops@example.com>`.
-fn bare(mailbox: &str) -> &str {
-    let within = mailbox.rsplit_once('<').and_then(|(_, address)| address.trim().strip_suffix('>'));
-    within.unwrap_or(mailbox).trim()
 }
 
 #[cfg(test)]
