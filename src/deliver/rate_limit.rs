@@ -20,6 +20,8 @@ struct State {
     interval: Option<Duration>,
     /// When the last turn was taken. The next is counted from it by the interval of then, which may be another.
     last: Option<Instant>,
+    /// That was a notice's. The next one is anybody else's first, so that many notices, or one that is refused, leave some to deliveries.
+    was_notice: bool,
     held_until: Option<Instant>,
     /// Somebody has something urgent and will take the next turn: nobody who has not takes one before then.
     wanted_until: Option<Instant>,
@@ -35,7 +37,8 @@ pub enum Turn {
     Usual,
     /// It comes before all that is not urgent, whichever destination that is for.
     Urgent,
-    /// An operator is told of trouble: a message a minute at most, which comes before all else.
+    /// An operator is told of trouble: a message a minute at most, which comes before all else, but that no two follow each other where
+    /// anything else waits.
     Notice,
 }
 
@@ -67,6 +70,12 @@ impl RateLimit {
         }
         // Now, and not the turn's own time: a pause must not be made up for by a burst.
         state.last = Some(now);
+        state.was_notice = turn == Turn::Notice;
+        let is_kept = state.kept_until.is_some();
+        drop(state);
+        if is_kept && turn == Turn::Notice {
+            self.sooner.send_replace(());
+        }
         Ok(())
     }
 
@@ -169,7 +178,12 @@ impl State {
     fn closed_until(&self, now: Instant, turn: Turn) -> Option<Instant> {
         let next = self.last.zip(self.interval).map(|(last, interval)| last + interval);
         let wanted = self.wanted_until.filter(|_| turn == Turn::Usual);
-        let kept = self.kept_until.max(self.awaited_until).filter(|_| turn != Turn::Notice);
+        let left = next.filter(|_| self.was_notice).map(|next| next + KEPT_FOR);
+        let kept = if turn == Turn::Notice {
+            left
+        } else {
+            self.kept_until.max(self.awaited_until).filter(|_| !self.was_notice)
+        };
         self.held_until.max(next).max(wanted).max(kept).filter(|later| now < *later)
     }
 }
@@ -256,6 +270,26 @@ mod tests {
     }
 
     #[test]
+    fn after_a_notice_the_next_turn_is_a_notices_only_where_nobody_else_wants_it() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let limit = RateLimit::new(Some(Duration::from_millis(1_000)));
+        assert_eq!(limit.take(at(0), Turn::Notice), Ok(()));
+        assert_eq!(limit.take(at(999), Turn::Notice), Err(at(1_050)));
+        limit.await_for_notice(at(1_050));
+        assert_eq!(limit.take(at(1_000), Turn::Usual), Ok(()));
+        assert_eq!(limit.take(at(1_050), Turn::Notice), Err(at(2_000)), "that one is its own");
+        limit.await_for_notice(at(2_000));
+        assert_eq!(limit.take(at(2_000), Turn::Urgent), Err(at(2_050)));
+        assert_eq!(limit.take(at(2_000), Turn::Notice), Ok(()));
+        assert_eq!(limit.take(at(3_050), Turn::Notice), Ok(()), "nobody came");
+        let unlimited = RateLimit::new(None);
+        for _ in 0..2 {
+            assert_eq!(unlimited.take(at(0), Turn::Notice), Ok(()));
+        }
+    }
+
+    #[test]
     fn a_turn_is_kept_until_it_is_given_back_also_where_a_notice_took_one_meanwhile() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
@@ -265,16 +299,19 @@ mod tests {
         for turn in [Turn::Usual, Turn::Urgent] {
             assert_eq!(limit.take(at(1_000), turn), Err(at(60_000)));
         }
+        let sooner = limit.sooner();
         assert_eq!(limit.take(at(1_000), Turn::Notice), Ok(()), "a test of somebody");
-        assert_eq!(limit.take(at(2_000), Turn::Usual), Err(at(60_000)), "and who keeps it has not had it");
+        assert!(sooner.has_changed().expect("it is there"), "who sleeps asks again");
+        assert_eq!(limit.take(at(2_000), Turn::Usual), Ok(()), "no two notices follow each other");
+        assert_eq!(limit.take(at(3_000), Turn::Usual), Err(at(60_000)), "and who keeps it has not had it");
         limit.release();
-        assert_eq!(limit.take(at(2_000), Turn::Usual), Err(at(60_000)), "also where a reload has let all go");
+        assert_eq!(limit.take(at(3_000), Turn::Usual), Err(at(60_000)), "also where a reload has let all go");
         kept.renew(at(50_000));
-        assert_eq!(limit.take(at(2_000), Turn::Usual), Err(at(50_000)));
+        assert_eq!(limit.take(at(3_000), Turn::Usual), Err(at(50_000)));
         let sooner = limit.sooner();
         drop(kept);
         assert!(sooner.has_changed().expect("it is there"), "who sleeps asks again");
-        assert_eq!(limit.take(at(2_000), Turn::Usual), Ok(()));
+        assert_eq!(limit.take(at(3_000), Turn::Usual), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
