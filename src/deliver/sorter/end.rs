@@ -7,7 +7,7 @@ use super::prepare::Known;
 use super::{LOOK_AGAIN, LOOK_AT_WALL, Sorter};
 use crate::deliver::breaker::{PROBE_FACTOR, PROBE_FIRST, PROBE_LAST};
 use crate::deliver::sorting::Fold;
-use crate::deliver::sorting::windows::{GROUPS_MAX, Over};
+use crate::deliver::sorting::windows::Over;
 use crate::store::{self, DIGESTS_MAX, DigestId, OpenWindows, QueueState, WindowHead};
 use crate::time::Instant;
 
@@ -30,6 +30,8 @@ pub(super) const SECOND_ONES_UP_TO: usize = 16;
 /// What there is beside the windows that are over.
 struct Beside {
     state: QueueState,
+    /// Somebody wants to have out what waits.
+    is_asked_for: bool,
     windows: OpenWindows,
     digests: Vec<store::Digest>,
 }
@@ -50,11 +52,12 @@ impl Sorter {
         let mut later = None;
         loop {
             let now_ms = self.parts.clock.now_ms();
-            let all = self.parts.status.sorted().windows(|windows| windows.over_by_address(now_ms, GROUPS_MAX));
+            let state = self.state.see();
+            let (all, is_asked_for) = self.parts.status.sorted().over(now_ms, state.state.open_since_ms.is_some());
             if all.is_empty() {
                 break;
             }
-            let beside = self.beside();
+            let beside = self.beside(state, is_asked_for);
             let may_end: Vec<Result<Over, Instant>> =
                 all.into_iter().map(|over| self.may_end(&beside, &over).map(|()| over)).collect();
             later = may_end.iter().filter_map(|may_end| may_end.as_ref().err().copied()).min();
@@ -119,14 +122,14 @@ impl Sorter {
         digests
     }
 
-    fn beside(&mut self) -> Beside {
-        Beside { state: self.state.see(), windows: self.parts.queue.windows(), digests: self.parts.queue.digests() }
+    fn beside(&self, state: QueueState, is_asked_for: bool) -> Beside {
+        Beside { state, is_asked_for, windows: self.parts.queue.windows(), digests: self.parts.queue.digests() }
     }
 
     /// Whether what waits in some windows could go out at once, or when to ask again.
     fn may_end(&self, beside: &Beside, over: &Over) -> Result<(), Instant> {
         let now = Instant::now();
-        let Beside { state: QueueState { state, .. }, windows, digests } = beside;
+        let Beside { state: QueueState { state, .. }, is_asked_for, windows, digests } = beside;
         // With so many digests nothing is ended, not even a window in which nothing waits.
         if !windows.are_whole || digests.len() >= DIGESTS_MAX {
             return Err(now + LOOK_AGAIN);
@@ -156,7 +159,7 @@ impl Sorter {
             |digest: &&store::Digest| digest.is_offered && digest.due_ms.is_some_and(|due_ms| due_ms <= now_ms);
         // What else can go now can be the probe of whether it works again. A digest that was not taken may never be.
         let has_probe = windows.others > digests.iter().filter(can_go).count() as u64;
-        let is_one_enough = |since_ms: u64| has_probe || self.have_one_closed(to_it(), since_ms);
+        let is_one_enough = |since_ms: u64| !is_asked_for && (has_probe || self.have_one_closed(to_it(), since_ms));
         if state.paused.is_some() || is_one_waiting || state.open_since_ms.is_some_and(is_one_enough) {
             return Err(now + LOOK_AGAIN);
         }

@@ -561,6 +561,37 @@ fn digests_for_which_the_other_side_has_asked_for_time_hold_up_no_other() {
     });
 }
 
+#[test]
+fn in_an_outage_a_group_at_a_time_is_tried_unless_somebody_asks_for_all() {
+    for is_asked_for in [false, true] {
+        run(async {
+            let mut scene = Scene::new("00:00", "digest: { every: 10m, first: 0, by: [type] }");
+            scene.desk.show_down(true);
+            scene.send_some(2, r#""type":"bounced""#);
+            scene.pass(15 * MINUTE).await;
+            assert!(scene.store().state(scene.id()).open_since_ms.is_some(), "{:?}", scene.got());
+            let tried = scene.numbers().len();
+            for kind in ["sent", "opened", "clicked"] {
+                scene.send_some(2, &format!(r#""type":"{kind}""#));
+            }
+            scene.pass(11 * MINUTE).await;
+            if is_asked_for {
+                scene.end_now();
+            }
+            scene.pass(25 * MINUTE).await;
+            let later: HashSet<Vec<u64>> = scene.numbers().drain(tried..).filter(|numbers| numbers[0] > 2).collect();
+            let mut expected = HashSet::from([vec![3, 4]]);
+            expected.extend(is_asked_for.then(|| vec![5, 6, 7, 8]));
+            assert_eq!(later, expected);
+            assert_eq!(scene.store().counts(scene.id()).gathered, if is_asked_for { 0 } else { 4 });
+            scene.desk.show_down(false);
+            scene.send(BOUNCED);
+            scene.pass(3 * MINUTE).await;
+            assert_eq!(scene.waits(), (1, 0), "when it is well again, all that is over comes: {:?}", scene.got());
+        });
+    }
+}
+
 /// What was tried in an outage of two hours, by number of the minute, and all that was given up; an event comes each minute. `killed_at`: when
 /// the relay is killed and started again.
 async fn after_an_outage(keys: &str, killed_at: Option<u64>) -> (Vec<Got>, u64) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::windows::GROUPS_MAX;
+use super::windows::{GROUPS_MAX, Over};
 use super::{Fold, Sorting, Windows};
 use crate::destination::Digest;
 use crate::store::{DigestId, GroupKey};
@@ -28,6 +28,8 @@ struct Inner {
     ready: HashMap<DigestId, Ready>,
     /// Those of them for which the other side has asked for time. What it asked before a start is not known: each is tried once more.
     asked_for: HashSet<DigestId>,
+    /// Somebody wants to have out what waits in windows, and not all of it has gone into a digest yet.
+    is_asked_for: bool,
 }
 
 /// A digest that has been put together.
@@ -114,9 +116,22 @@ impl Sorted {
 
     /// What waits in windows is to go out as soon as it can: they are over now. Returns how many deliveries that are.
     pub fn end_now(&self) -> u64 {
-        self.windows(|windows| windows.shorten(None));
+        let mut inner = self.lock();
+        inner.windows.shorten(None);
+        inner.is_asked_for = true;
+        drop(inner);
         self.told.notify_one();
         self.gathered()
+    }
+
+    /// What is over, by where it goes, and whether somebody wants to have it out though the other side is down. Where nobody does, it is a
+    /// probe then, for which one group is enough: what is in that makes no other wait.
+    pub(in crate::deliver) fn over(&self, now_ms: u64, is_down: bool) -> (Vec<Over>, bool) {
+        let mut inner = self.lock();
+        let groups = if is_down && !inner.is_asked_for { 1 } else { GROUPS_MAX };
+        let over = inner.windows.over_by_address(now_ms, groups);
+        inner.is_asked_for &= !over.is_empty();
+        (over, inner.is_asked_for)
     }
 
     /// Its worker has met a digest that cannot go out as it is.

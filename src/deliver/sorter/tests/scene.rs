@@ -16,7 +16,7 @@ use super::desk::{Desk, Got};
 use super::faulty::{Faulty, QueueFaults};
 use crate::config::Config;
 use crate::deliver::sorting::Sorting;
-use crate::deliver::{Bodies, RateLimit, Section, Sorter, Worker, WorkerParts};
+use crate::deliver::{Bodies, RateLimit, Section, Sorter, Status, Worker, WorkerParts};
 use crate::destination::sample::Nothing;
 use crate::event::EventId;
 use crate::store::journal::model::ModelDisk;
@@ -57,6 +57,7 @@ struct Running {
 /// What ends with a lease.
 struct Leased {
     queue: Arc<dyn Queue>,
+    status: Arc<Status>,
     lost: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -121,13 +122,14 @@ impl Scene {
     fn lease(&self, store: &Arc<JournalStore>, id: NameId, section: &watch::Sender<Arc<Section>>) -> Leased {
         let mut lease = store.leased(id);
         let queue: Arc<dyn Queue> = Arc::new(Faulty { queue: lease.queues.remove(0), faults: self.faults.clone() });
+        let status: Arc<Status> = Arc::default();
         let parts = WorkerParts {
             queue: queue.clone(),
             store: store.clone(),
             section: section.subscribe(),
             bodies: Arc::new(Bodies::default()),
             clock: self.clock,
-            status: Arc::default(),
+            status: status.clone(),
             stop: CancellationToken::new(),
         };
         let mut tasks = JoinSet::new();
@@ -135,7 +137,7 @@ impl Scene {
         if self.works {
             tasks.spawn(Worker::new(parts).run());
         }
-        Leased { queue, lost: lease.lost, tasks }
+        Leased { queue, status, lost: lease.lost, tasks }
     }
 
     fn running(&self) -> &Running {
@@ -152,6 +154,11 @@ impl Scene {
 
     pub(super) fn queue(&self) -> &Arc<dyn Queue> {
         &self.running().leased.queue
+    }
+
+    /// Somebody wants to have out what waits in windows.
+    pub(super) fn end_now(&self) {
+        self.running().leased.status.sorted().end_now();
     }
 
     /// What its section says of the order.
