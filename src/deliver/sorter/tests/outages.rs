@@ -1,0 +1,219 @@
+//! The other side is down, takes some of it, or asks for time.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::desk::Got;
+use super::scene::{Scene, run};
+use super::{ALL, BOUNCED, HOUR, MINUTE, URGENT};
+use crate::destination::{Outcome, Reason};
+
+#[test]
+fn while_the_other_side_is_down_there_is_always_something_to_probe_with_and_not_a_digest_for_each_window() {
+    run(async {
+        let keys = format!("{ALL}\nretry: {{ initial: 5h, max: 10h }}");
+        let mut scene = Scene::new("00:00", &keys);
+        // Five failures open the breaker; a digest that is never taken comes behind them.
+        scene.desk.answer((0..5).map(|_| Outcome::retry("503")));
+        scene.send_some(5, URGENT);
+        scene.send_some(2, r#""type":"bounced","poison":1"#);
+        scene.pass(11 * MINUTE).await;
+        assert!(
+            scene.store().state(scene.id()).open_since_ms.is_some() && scene.numbers().len() == 6,
+            "{:?}",
+            scene.got()
+        );
+        scene.send_some(2, BOUNCED);
+        scene.pass(15 * MINUTE).await;
+        let probes = scene.numbers()[6..].to_vec();
+        assert!(probes.len() >= 10 && probes.iter().all(|probe| *probe == [6, 7]), "{probes:?}");
+        scene.send_some(1, BOUNCED);
+        scene.pass(20 * MINUTE).await;
+        assert!(scene.numbers().contains(&vec![8, 9, 10]), "{:?}", scene.got());
+        assert!(scene.store().state(scene.id()).open_since_ms.is_none());
+    });
+}
+
+#[test]
+fn probes_that_say_nothing_of_the_other_side_come_a_minute_apart_in_the_end() {
+    run(async {
+        let keys = format!("{ALL}\nretry: {{ initial: 5h, max: 10h }}");
+        let mut scene = Scene::new("00:00", &keys);
+        // It is there again, and wants each message later.
+        let greylisted = || Outcome::Retry {
+            reason: Reason { is_of_one: true, ..Reason::new("450") },
+            after: None,
+            holds_all: false,
+        };
+        scene.desk.answer((0..5).map(|_| Outcome::retry("503")).chain((0..1000).map(|_| greylisted())));
+        scene.send_some(5, URGENT);
+        scene.send_some(2, BOUNCED);
+        scene.pass(11 * MINUTE).await;
+        scene.send(BOUNCED);
+        let before = scene.numbers().len();
+        scene.pass(20 * MINUTE).await;
+        let probes = scene.numbers().len() - before;
+        assert!((15..=24).contains(&probes), "{probes}");
+    });
+}
+
+#[test]
+fn a_digest_for_which_the_other_side_has_asked_for_time_is_no_probe_before_that() {
+    run(async {
+        let keys = format!("{ALL}\nretry: {{ initial: 5h, max: 10h }}");
+        let mut scene = Scene::new("00:00", &keys);
+        let asked =
+            || Outcome::Retry { reason: Reason::new("503"), after: Some(Duration::from_secs(HOUR)), holds_all: false };
+        scene.desk.answer((0..5).map(|_| Outcome::retry("503")).chain([asked()]));
+        scene.send_some(5, URGENT);
+        scene.send_some(2, BOUNCED);
+        scene.pass(11 * MINUTE).await;
+        let next = scene.send(BOUNCED);
+        let attempts = |scene: &Scene| scene.numbers().iter().filter(|numbers| **numbers == [6, 7]).count();
+        scene.pass(15 * MINUTE).await;
+        assert_eq!(attempts(&scene), 1);
+        assert_eq!(scene.numbers().last(), Some(&vec![next]), "another is the probe");
+        // Its own time, and what is added to that by chance.
+        scene.pass(8 * HOUR).await;
+        assert_eq!(attempts(&scene), 2);
+    });
+}
+
+#[test]
+fn a_digest_that_is_not_taken_for_what_is_in_it_holds_up_no_other() {
+    run(async {
+        let mut scene = Scene::new("00:00", ALL);
+        // It is never taken, and its attempts open the breaker; all else would be.
+        scene.send_some(2, r#""type":"bounced","poison":1"#);
+        scene.pass(15 * MINUTE).await;
+        assert!(scene.store().state(scene.id()).open_since_ms.is_some());
+        let first = scene.sent() + 1;
+        for _ in 0..120 {
+            scene.send(BOUNCED);
+            scene.pass(MINUTE).await;
+        }
+        let numbers = scene.numbers();
+        let good: HashSet<u64> = numbers.iter().filter(|numbers| numbers[0] >= first).flatten().copied().collect();
+        let lacking: Vec<u64> = (first..first + 100).filter(|number| !good.contains(number)).collect();
+        assert!(lacking.is_empty(), "{lacking:?}: {numbers:?}");
+    });
+}
+
+#[test]
+fn digests_for_which_the_other_side_has_asked_for_time_hold_up_no_other() {
+    run(async {
+        let mut scene = Scene::new("00:00", ALL);
+        let asked = |_| {
+            let after = Some(Duration::from_secs(5 * HOUR));
+            Outcome::Retry { reason: Reason::new("500"), after, holds_all: false }
+        };
+        scene.desk.answer((0..6).map(asked));
+        for _ in 0..120 {
+            scene.send(BOUNCED);
+            scene.pass(MINUTE).await;
+        }
+        // Six of them wait for their time; what came behind them has come.
+        let numbers = scene.numbers();
+        let good: HashSet<u64> = numbers.iter().skip(6).flatten().copied().collect();
+        assert!(numbers.len() > 8 && (80..100).all(|number| good.contains(&number)), "{numbers:?}");
+    });
+}
+
+#[test]
+fn in_an_outage_a_group_at_a_time_is_tried_unless_somebody_asks_for_all() {
+    for is_asked_for in [false, true] {
+        run(async {
+            let mut scene = Scene::new("00:00", "digest: { every: 10m, first: 0, by: [type] }");
+            scene.desk.show_down(true);
+            scene.send_some(2, r#""type":"bounced""#);
+            scene.pass(15 * MINUTE).await;
+            assert!(scene.store().state(scene.id()).open_since_ms.is_some(), "{:?}", scene.got());
+            let tried = scene.numbers().len();
+            for kind in ["sent", "opened", "clicked"] {
+                scene.send_some(2, &format!(r#""type":"{kind}""#));
+            }
+            scene.pass(11 * MINUTE).await;
+            if is_asked_for {
+                scene.end_now();
+            }
+            scene.pass(25 * MINUTE).await;
+            let later: HashSet<Vec<u64>> = scene.numbers().drain(tried..).filter(|numbers| numbers[0] > 2).collect();
+            let mut expected = HashSet::from([vec![3, 4]]);
+            expected.extend(is_asked_for.then(|| vec![5, 6, 7, 8]));
+            assert_eq!(later, expected);
+            assert_eq!(scene.store().counts(scene.id()).gathered, if is_asked_for { 0 } else { 4 });
+            scene.desk.show_down(false);
+            scene.send(BOUNCED);
+            scene.pass(3 * MINUTE).await;
+            assert_eq!(scene.waits(), (1, 0), "when it is well again, all that is over comes: {:?}", scene.got());
+        });
+    }
+}
+
+/// What was tried in an outage of two hours, by number of the minute, and all that was given up; an event comes each minute. `killed_at`: when
+/// the relay is killed and started again.
+async fn after_an_outage(keys: &str, killed_at: Option<u64>) -> (Vec<Got>, u64) {
+    let mut scene = Scene::new("08:00", keys);
+    scene.desk.show_down(true);
+    for minute in 0..125 {
+        if minute == 120 {
+            scene.desk.show_down(false);
+        }
+        if killed_at == Some(minute) {
+            scene.kill_and_start_with(keys).await;
+        }
+        scene.send(BOUNCED);
+        scene.pass(MINUTE).await;
+    }
+    (scene.got(), scene.store().dead(scene.id()).len())
+}
+
+#[test]
+fn after_an_outage_the_first_message_comes_as_soon_with_a_digest_as_without() {
+    for (keys, killed_at) in [("", None), (ALL, None), (ALL, Some(60)), (ALL, Some(119)), (ALL, Some(120))] {
+        run(async {
+            let (got, _) = after_an_outage(keys, killed_at).await;
+            let first = got.iter().map(|got| got.at).find(|at| *at >= 120);
+            assert!(first.is_some_and(|at| at <= 121), "{keys} {killed_at:?}: {first:?}");
+            if keys == ALL {
+                let waited: HashSet<u64> =
+                    got.iter().filter(|got| got.at >= 120).flat_map(|got| got.numbers.clone()).collect();
+                assert!(
+                    (1..=100).all(|number| waited.contains(&number)),
+                    "{killed_at:?}: none waits on because it was the probe: {waited:?}"
+                );
+            }
+            let ids: HashSet<&str> = got.iter().filter(|got| got.at < 120).map(|got| got.id.as_str()).collect();
+            assert!(keys.is_empty() || ids.len() <= 5, "a message or two an hour: {ids:?}");
+        });
+    }
+}
+
+#[test]
+fn an_outage_uses_up_no_attempts_of_a_digest_where_they_are_counted() {
+    run(async {
+        let (_, dead) = after_an_outage(&format!("{ALL}\nretry: {{ max_attempts: 12 }}"), None).await;
+        assert_eq!(dead, 0);
+    });
+}
+
+#[test]
+fn one_address_that_takes_nothing_holds_up_no_other() {
+    run(async {
+        let keys = "digest: { every: 10m, first: 0, max: 1000 }\ntimeout: 5m\nconcurrency: 4";
+        let mut scene = Scene::new("12:00", keys);
+        scene.desk.silence("nowhere");
+        for at in ["nowhere", "here", "there"] {
+            scene.send_some(2, &format!(r#""type":"bounced","at":"{at}""#));
+        }
+        scene.pass(10 * MINUTE + 30).await;
+        let mut numbers = scene.numbers();
+        numbers.sort();
+        assert_eq!(numbers, [[1, 2], [3, 4], [5, 6]]);
+        // Nor while its digest waits for the next attempt and is all that could be tried.
+        scene.pass(20 * MINUTE).await;
+        scene.send_some(2, r#""type":"bounced","at":"here""#);
+        scene.pass(11 * MINUTE).await;
+        assert!(scene.numbers().contains(&vec![7, 8]), "{:?}", scene.got());
+    });
+}
