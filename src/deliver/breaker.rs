@@ -12,9 +12,14 @@ use crate::time::Instant;
 pub const RETRIES_IN_A_ROW: u32 = 5;
 /// Between opening and the first probe, and the base of all later waits.
 pub const PROBE_FIRST: Duration = Duration::from_secs(2);
-pub const PROBE_FACTOR: u32 = 4;
+const PROBE_FACTOR: u32 = 4;
 /// Probes are no further apart, while there is something due to probe with.
-pub const PROBE_LAST: Duration = Duration::from_secs(60);
+const PROBE_LAST: Duration = Duration::from_secs(60);
+
+/// How long after a probe that came to nothing the next one is, where the one before that was so long ago.
+pub fn after_probe(wait: Duration) -> Duration {
+    (wait * PROBE_FACTOR).min(PROBE_LAST)
+}
 
 /// What an attempt said about the destination, whatever it said about the delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +143,7 @@ impl Breaker {
             (State::Open { wait, probe_at, is_probing }, _) if is_probe => {
                 *is_probing = false;
                 if sign == Sign::Fails {
-                    *wait = (*wait * PROBE_FACTOR).min(PROBE_LAST);
+                    *wait = after_probe(*wait);
                     *probe_at = now + *wait;
                 }
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::prepare::Known;
 use super::{LOOK_AGAIN, LOOK_AT_WALL, Sorter};
-use crate::deliver::breaker::{PROBE_FACTOR, PROBE_FIRST, PROBE_LAST};
+use crate::deliver::breaker::{PROBE_FIRST, after_probe};
 use crate::deliver::sorting::Fold;
 use crate::deliver::sorting::windows::Over;
 use crate::store::{self, DIGESTS_MAX, DigestId, OpenWindows, QueueState, WindowHead};
@@ -105,7 +105,7 @@ impl Sorter {
                 waiting.iter().filter(|digest| digest.is_offered).filter(is_of_these).min_by_key(|digest| digest.due_ms)
             {
                 // A probe that says nothing of the other side moves no other: these come further and further apart by themselves.
-                let wait = self.hastened.map_or(PROBE_FIRST, |(_, wait)| (wait * PROBE_FACTOR).min(PROBE_LAST));
+                let wait = self.hastened.map_or(PROBE_FIRST, |(_, wait)| after_probe(wait));
                 self.hastened = Some((now, wait));
                 self.parts.queue.hasten(next.id);
             }
