@@ -469,18 +469,18 @@ fn observed(
     now_ms: u64,
 ) -> ObservedDestination {
     let shown = status.map(|status| status.shown()).unwrap_or_default();
-    let why = || shown.last_error.as_ref().map_or("it did before the start", |(why, _)| why.as_str()).to_owned();
-    let is_failing =
-        counts.state.open_since_ms.is_some() || status.is_some_and(|status| status.troubles().is_failing());
+    let last_error = shown.last_error.as_ref().map(|(why, _)| why.clone());
+    let why_failing = status.and_then(|status| status.troubles().why_failing().map(str::to_owned));
+    let is_failing = why_failing.is_some() || counts.state.open_since_ms.is_some();
     let failing = if is_failing {
-        Failing::Yes(why())
+        Failing::Yes(why_failing.or_else(|| last_error.clone()).unwrap_or_else(|| "it did before the start".to_owned()))
     } else if shown.last_delivered_ms.is_none() {
         Failing::Unknown
     } else {
         Failing::No
     };
     // A person's reason may be anything, and what the other side said too.
-    let reason = if shown.has_paused { why() } else { "the page says why".to_owned() };
+    let reason = last_error.filter(|_| shown.has_paused).unwrap_or_else(|| "the page says why".to_owned());
     let paused = counts.state.paused.is_some();
     let age_ms = |since_ms: u64| now_ms.saturating_sub(since_ms);
     ObservedDestination {
@@ -545,12 +545,24 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::destination::Reason;
 
     #[test]
     fn where_nothing_has_arrived_since_the_start_it_is_not_known_whether_it_fails() {
         let failing = |backlog| observed("crm", &Counts { backlog, ..Counts::default() }, None, None, 5).failing;
         // What failed may be a dead letter by now, and nothing wait.
         assert_eq!([failing(0), failing(1)], [Failing::Unknown, Failing::Unknown]);
+    }
+
+    #[test]
+    fn what_fails_is_told_with_its_reason_also_where_that_is_of_one_delivery_alone() {
+        let status = Arc::new(Status::default());
+        let failing = |status: &Arc<Status>| observed("crm", &Counts::default(), Some(status), None, 5).failing;
+        let reason = Reason { is_of_one: true, ..Reason::new("451: the mailbox is full") };
+        status.troubles().failed("crm", &reason);
+        assert_eq!(failing(&status), Failing::Yes(reason.brief));
+        status.troubles().delivered("crm");
+        assert_eq!(failing(&status), Failing::Unknown);
     }
 
     #[test]

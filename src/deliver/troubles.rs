@@ -72,6 +72,11 @@ impl Troubles {
         self.failing.has_begun()
     }
 
+    /// Why it fails, where it does and has been tried. It holds nothing that the other side said.
+    pub fn why_failing(&self) -> Option<&str> {
+        Some(&*self.why).filter(|why| self.is_failing() && !why.is_empty())
+    }
+
     /// A delivery has become a dead letter.
     pub fn died(&mut self, name: &str, reason: Option<&Reason>) {
         self.why_dead = reason.map(|reason| reason.brief.clone()).unwrap_or_default();
