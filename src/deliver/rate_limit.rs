@@ -20,12 +20,14 @@ struct State {
     interval: Option<Duration>,
     /// When the last turn was taken. The next is counted from it by the interval of then, which may be another.
     last: Option<Instant>,
-    /// That was a notice's. The next one is anybody else's first, so that many notices, or one that is refused, leave some to deliveries.
+    /// That was a notice's.
     was_notice: bool,
+    /// The next one is [left](RateLimit::leave_next) to others.
+    leaves_next: bool,
     held_until: Option<Instant>,
     /// Somebody has something urgent and will take the next turn: nobody who has not takes one before then.
     wanted_until: Option<Instant>,
-    /// Somebody has a notice and will take the next turn: nobody else takes one before then.
+    /// Somebody has a notice and will take the next turn: nobody else takes one before then, unless it is left.
     awaited_until: Option<Instant>,
     /// The next turn is [kept](KeptTurn) until then at most.
     kept_until: Option<Instant>,
@@ -37,12 +39,13 @@ pub enum Turn {
     Usual,
     /// It comes before all that is not urgent, whichever destination that is for.
     Urgent,
-    /// An operator is told of trouble: a message a minute at most, which comes before all else, but that no two follow each other where
-    /// anything else waits.
+    /// An operator is told of trouble: a message a minute at most, which comes before all else, but leaves the turn
+    /// [after it](RateLimit::leave_next).
     Notice,
 }
 
-/// A turn that is kept for a notice until this is dropped: nobody else takes one before then. A limit has one of these at a time.
+/// A turn that is kept for a notice until this is dropped: nobody else takes one before then, unless it is left. A limit has one of these at a
+/// time.
 #[derive(Debug)]
 pub struct KeptTurn {
     limit: Arc<RateLimit>,
@@ -70,12 +73,7 @@ impl RateLimit {
         }
         // Now, and not the turn's own time: a pause must not be made up for by a burst.
         state.last = Some(now);
-        state.was_notice = turn == Turn::Notice;
-        let is_kept = state.kept_until.is_some();
-        drop(state);
-        if is_kept && turn == Turn::Notice {
-            self.sooner.send_replace(());
-        }
+        (state.was_notice, state.leaves_next) = (turn == Turn::Notice, false);
         Ok(())
     }
 
@@ -90,10 +88,22 @@ impl RateLimit {
         state.wanted_until = state.wanted_until.max(Some(at + KEPT_FOR));
     }
 
-    /// Keeps the turn that comes then for a notice. If nobody takes it, it is anybody's soon.
+    /// Keeps the turn that comes then for a notice, unless that is left. If nobody takes it, it is anybody's soon.
     pub fn await_for_notice(&self, at: Instant) {
         let mut state = self.lock();
         state.awaited_until = state.awaited_until.max(Some(at + KEPT_FOR));
+    }
+
+    /// Somebody has been told, or cannot be. Where that took the last turn, the next one is another's before it is a notice's, so that many
+    /// notices, or one that is refused, leave some to deliveries.
+    pub fn leave_next(&self) {
+        let mut state = self.lock();
+        state.leaves_next = state.was_notice;
+        let is_kept = state.kept_until.is_some();
+        drop(state);
+        if is_kept {
+            self.sooner.send_replace(());
+        }
     }
 
     /// Sees when the next turn comes sooner than was said until now: who sleeps until then asks again.
@@ -178,11 +188,10 @@ impl State {
     fn closed_until(&self, now: Instant, turn: Turn) -> Option<Instant> {
         let next = self.last.zip(self.interval).map(|(last, interval)| last + interval);
         let wanted = self.wanted_until.filter(|_| turn == Turn::Usual);
-        let left = next.filter(|_| self.was_notice).map(|next| next + KEPT_FOR);
-        let kept = if turn == Turn::Notice {
-            left
-        } else {
-            self.kept_until.max(self.awaited_until).filter(|_| !self.was_notice)
+        let kept = match (turn, self.leaves_next) {
+            (Turn::Notice, true) => next.map(|next| next + KEPT_FOR),
+            (Turn::Notice, false) | (Turn::Usual | Turn::Urgent, true) => None,
+            (Turn::Usual | Turn::Urgent, false) => self.kept_until.max(self.awaited_until),
         };
         self.held_until.max(next).max(wanted).max(kept).filter(|later| now < *later)
     }
@@ -274,18 +283,23 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let limit = RateLimit::new(Some(Duration::from_millis(1_000)));
-        assert_eq!(limit.take(at(0), Turn::Notice), Ok(()));
-        assert_eq!(limit.take(at(999), Turn::Notice), Err(at(1_050)));
-        limit.await_for_notice(at(1_050));
-        assert_eq!(limit.take(at(1_000), Turn::Usual), Ok(()));
-        assert_eq!(limit.take(at(1_050), Turn::Notice), Err(at(2_000)), "that one is its own");
-        limit.await_for_notice(at(2_000));
-        assert_eq!(limit.take(at(2_000), Turn::Urgent), Err(at(2_050)));
-        assert_eq!(limit.take(at(2_000), Turn::Notice), Ok(()));
-        assert_eq!(limit.take(at(3_050), Turn::Notice), Ok(()), "nobody came");
+        limit.leave_next();
+        assert_eq!(limit.take(at(0), Turn::Notice), Ok(()), "none was taken");
+        assert_eq!(limit.take(at(1_000), Turn::Notice), Ok(()), "another attempt at the same one");
+        limit.leave_next();
+        assert_eq!(limit.take(at(1_999), Turn::Notice), Err(at(2_050)));
+        limit.await_for_notice(at(2_050));
+        assert_eq!(limit.take(at(2_000), Turn::Usual), Ok(()));
+        assert_eq!(limit.take(at(2_050), Turn::Notice), Err(at(3_000)), "that one is its own");
+        limit.await_for_notice(at(3_000));
+        assert_eq!(limit.take(at(3_000), Turn::Urgent), Err(at(3_050)));
+        assert_eq!(limit.take(at(3_000), Turn::Notice), Ok(()));
+        limit.leave_next();
+        assert_eq!(limit.take(at(4_050), Turn::Notice), Ok(()), "nobody came");
         let unlimited = RateLimit::new(None);
         for _ in 0..2 {
             assert_eq!(unlimited.take(at(0), Turn::Notice), Ok(()));
+            unlimited.leave_next();
         }
     }
 
@@ -299,11 +313,13 @@ mod tests {
         for turn in [Turn::Usual, Turn::Urgent] {
             assert_eq!(limit.take(at(1_000), turn), Err(at(60_000)));
         }
-        let sooner = limit.sooner();
         assert_eq!(limit.take(at(1_000), Turn::Notice), Ok(()), "a test of somebody");
+        assert_eq!(limit.take(at(2_000), Turn::Usual), Err(at(60_000)), "and who keeps it has not had it");
+        let sooner = limit.sooner();
+        limit.leave_next();
         assert!(sooner.has_changed().expect("it is there"), "who sleeps asks again");
         assert_eq!(limit.take(at(2_000), Turn::Usual), Ok(()), "no two notices follow each other");
-        assert_eq!(limit.take(at(3_000), Turn::Usual), Err(at(60_000)), "and who keeps it has not had it");
+        assert_eq!(limit.take(at(3_000), Turn::Usual), Err(at(60_000)));
         limit.release();
         assert_eq!(limit.take(at(3_000), Turn::Usual), Err(at(60_000)), "also where a reload has let all go");
         kept.renew(at(50_000));

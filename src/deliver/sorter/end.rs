@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::prepare::Known;
 use super::{LOOK_AGAIN, LOOK_AT_WALL, Sorter};
 use crate::deliver::breaker::{PROBE_FIRST, after_probe};
-use crate::deliver::sorting::Fold;
 use crate::deliver::sorting::windows::Over;
-use crate::store::{self, DIGESTS_MAX, DigestId, OpenWindows, QueueState, WindowHead};
+use crate::deliver::sorting::{Fold, Windows};
+use crate::store::{self, DIGESTS_MAX, DigestId, GroupKey, OpenWindows, QueueState, WindowHead};
 use crate::time::Instant;
 
 /// While the other side is down, and a digest that it did not take waits for another attempt, the next one is closed no sooner than this: an
@@ -22,6 +22,8 @@ const FIRST_CLOSED_AFTER: Duration = Duration::from_secs(2 * 60);
 pub(super) const UNTRIED_MAX: usize = 16;
 /// Digests to the one place where all go.
 pub(super) const TO_ONE_PLACE_MAX: usize = 16;
+/// The same where the next one is of a group of which one was not taken: the rest of the room is for others.
+pub(super) const APART_TO_ONE_PLACE_MAX: usize = 8;
 /// Digests to one of several addresses: one that takes nothing leaves the others their room.
 pub(super) const TO_ONE_ADDRESS_MAX: usize = 4;
 /// With so many digests in all, an address has no second one: what is left of [`DIGESTS_MAX`] is for those that have none.
@@ -30,8 +32,6 @@ pub(super) const SECOND_ONES_UP_TO: usize = 16;
 /// What there is beside the windows that are over.
 struct Beside {
     state: QueueState,
-    /// Somebody wants to have out what waits.
-    is_asked_for: bool,
     windows: OpenWindows,
     digests: Vec<store::Digest>,
 }
@@ -51,16 +51,20 @@ impl Sorter {
         let wall = self.wall_changes();
         let mut later = None;
         loop {
+            let state = self.see_state();
+            let is_down = state.state.open_since_ms.is_some();
             let now_ms = self.parts.clock.now_ms();
-            let state = self.state.see();
-            let (all, is_asked_for) = self.parts.status.sorted().over(now_ms, state.state.open_since_ms.is_some());
-            if all.is_empty() {
+            let first_ms = self.parts.status.sorted().windows(|windows| windows.next_end_ms());
+            if first_ms.is_none_or(|first_ms| first_ms > now_ms) {
                 break;
             }
-            let beside = self.beside(state, is_asked_for);
+            let queue = &self.parts.queue;
+            let beside = Beside { state, windows: queue.windows(), digests: queue.digests() };
+            let (all, waits) = self.parts.status.sorted().over(now_ms, is_down, &beside.digests);
             let may_end: Vec<Result<Over, Instant>> =
                 all.into_iter().map(|over| self.may_end(&beside, &over).map(|()| over)).collect();
-            later = may_end.iter().filter_map(|may_end| may_end.as_ref().err().copied()).min();
+            let waits = waits.then(|| Instant::now() + LOOK_AGAIN);
+            later = may_end.iter().filter_map(|may_end| may_end.as_ref().err().copied()).chain(waits).min();
             // One digest after the other: with each there is one more beside the rest.
             let Some(over) = may_end.into_iter().find_map(Result::ok) else { break };
             self.end(&over);
@@ -73,15 +77,11 @@ impl Sorter {
     }
 
     /// While the other side is down and something waits in windows, what could go by itself would be tried as a probe; where there is no
-    /// such thing, a digest is that waits for another attempt, and goes where one of these goes. When the other side is well again, none of
-    /// them waits for longer because it was the probe. Returns when to look again.
+    /// such thing, a digest is that waits for another attempt, and goes where one of these goes. Returns when to look again.
     pub(super) fn hasten_probe(&mut self) -> Option<Instant> {
         let QueueState { state, .. } = self.state.now();
         if state.open_since_ms.is_none() {
-            let was_hastened = self.hastened.take().is_some();
-            if std::mem::take(&mut self.began_down) || was_hastened {
-                self.waiting_digests().iter().for_each(|digest| self.parts.queue.hasten(digest.id));
-            }
+            self.hastened = None;
             return None;
         }
         // Where attempts are counted, those of an outage would use them up.
@@ -122,14 +122,21 @@ impl Sorter {
         digests
     }
 
-    fn beside(&self, state: QueueState, is_asked_for: bool) -> Beside {
-        Beside { state, is_asked_for, windows: self.parts.queue.windows(), digests: self.parts.queue.digests() }
+    /// How the other side is. When it is well again, what was not taken says by another attempt whether it is for what is in it, and none of
+    /// it waits for longer because it was the probe.
+    fn see_state(&mut self) -> QueueState {
+        let state = self.state.see();
+        let is_down = state.state.open_since_ms.is_some();
+        if std::mem::replace(&mut self.was_down, is_down) && !is_down {
+            self.waiting_digests().iter().for_each(|digest| self.parts.queue.hasten(digest.id));
+        }
+        state
     }
 
     /// Whether what waits in some windows could go out at once, or when to ask again.
     fn may_end(&self, beside: &Beside, over: &Over) -> Result<(), Instant> {
         let now = Instant::now();
-        let Beside { state: QueueState { state, .. }, is_asked_for, windows, digests } = beside;
+        let Beside { state: QueueState { state, .. }, windows, digests } = beside;
         // With so many digests nothing is ended, not even a window in which nothing waits.
         if !windows.are_whole || digests.len() >= DIGESTS_MAX {
             return Err(now + LOOK_AGAIN);
@@ -142,6 +149,7 @@ impl Sorter {
             |digest: &&store::Digest| self.addresses.get(&digest.id).is_some_and(|at| *at != over.address);
         let to_it = || digests.iter().filter(|digest| !goes_elsewhere(digest));
         let to_it_max = match over.address {
+            0 if over.is_apart => APART_TO_ONE_PLACE_MAX,
             0 => TO_ONE_PLACE_MAX,
             _ if digests.len() < SECOND_ONES_UP_TO => TO_ONE_ADDRESS_MAX,
             _ => 1,
@@ -159,7 +167,7 @@ impl Sorter {
             |digest: &&store::Digest| digest.is_offered && digest.due_ms.is_some_and(|due_ms| due_ms <= now_ms);
         // What else can go now can be the probe of whether it works again. A digest that was not taken may never be.
         let has_probe = windows.others > digests.iter().filter(can_go).count() as u64;
-        let is_one_enough = |since_ms: u64| !is_asked_for && (has_probe || self.have_one_closed(to_it(), since_ms));
+        let is_one_enough = |since_ms: u64| !over.is_wanted && (has_probe || self.have_one_closed(to_it(), since_ms));
         if state.paused.is_some() || is_one_waiting || state.open_since_ms.is_some_and(is_one_enough) {
             return Err(now + LOOK_AGAIN);
         }
@@ -182,9 +190,14 @@ impl Sorter {
         let queue = &self.parts.queue;
         let before: Vec<DigestId> = queue.digests().iter().map(|digest| digest.id).collect();
         let durable = queue.end(over.keys.clone());
-        let folds = self.parts.status.sorted().windows(|windows| windows.end(&over.keys));
+        let is_told = |windows: &Windows, key: &GroupKey| windows.get(key).is_some_and(|(_, fold)| fold.count > 0);
+        let (told, folds) = self.parts.status.sorted().windows(|windows| {
+            let told: Vec<GroupKey> = over.keys.iter().filter(|key| is_told(windows, key)).copied().collect();
+            (told, windows.end(&over.keys))
+        });
         let closed = queue.digests().into_iter().find(|digest| !before.contains(&digest.id));
         if let Some(digest) = closed {
+            self.parts.status.sorted().closed(digest.id, told);
             self.addresses.insert(digest.id, over.address);
             self.prepare(digest, Some(Known { folds, address: over.address, durable }));
         }

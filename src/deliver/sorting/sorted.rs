@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::windows::{GROUPS_MAX, Over};
+use super::windows::{GROUPS_MAX, Joins, Over};
 use super::{Fold, Sorting, Windows};
 use crate::destination::Digest;
-use crate::store::{DigestId, GroupKey};
+use crate::store::{self, DigestId, GroupKey, WindowHead};
 
 /// Between one destination's sorter, its worker, and whoever looks.
 #[derive(Debug, Default)]
@@ -26,10 +26,27 @@ struct Inner {
     windows: Windows,
     /// Digests that have been put together and are not settled.
     ready: HashMap<DigestId, Ready>,
-    /// Those of them for which the other side has asked for time. What it asked before a start is not known: each is tried once more.
-    asked_for: HashSet<DigestId>,
-    /// Somebody wants to have out what waits in windows, and not all of it has gone into a digest yet.
-    is_asked_for: bool,
+    /// What is known of digests that are not settled.
+    tried: HashMap<DigestId, Tried>,
+}
+
+/// What this process knows of a digest: of one that was there at its start nothing, until it has been tried once more.
+#[derive(Debug, Default)]
+struct Tried {
+    /// The windows that it was made of, without those of which another digest was taken since.
+    keys: Vec<GroupKey>,
+    last: Last,
+}
+
+/// What came of the last attempt at a digest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Last {
+    #[default]
+    Unknown,
+    /// It was not taken. It may be for what is in it.
+    Failed { wants_time: bool },
+    /// The other side wants nothing at all for a while, which says nothing of what is in it.
+    Held,
 }
 
 /// A digest that has been put together.
@@ -78,22 +95,32 @@ impl Sorted {
     pub(in crate::deliver) fn forget_all_but(&self, is_kept: impl Fn(DigestId) -> bool) {
         let mut inner = self.lock();
         inner.ready.retain(|id, _| is_kept(*id));
-        inner.asked_for.retain(|id| is_kept(*id));
+        inner.tried.retain(|id, _| is_kept(*id));
     }
 
-    /// An attempt at a digest has failed: whether the other side has asked for a time before the next one.
-    pub(in crate::deliver) fn failed(&self, id: DigestId, has_asked: bool) {
-        let asked_for = &mut self.lock().asked_for;
-        if has_asked {
-            asked_for.insert(id)
-        } else {
-            asked_for.remove(&id)
-        };
+    /// A digest was made of these windows.
+    pub(in crate::deliver) fn closed(&self, id: DigestId, keys: Vec<GroupKey>) {
+        self.lock().tried.insert(id, Tried { keys, last: Last::Unknown });
+    }
+
+    /// An attempt at a digest has failed: whether the other side has asked for a time before the next one, and whether for one before all that
+    /// goes to it.
+    pub(in crate::deliver) fn failed(&self, id: DigestId, wants_time: bool, holds_all: bool) {
+        let last = if wants_time && holds_all { Last::Held } else { Last::Failed { wants_time } };
+        self.lock().tried.entry(id).or_default().last = last;
+    }
+
+    /// A digest was taken: it is not its groups for which another was not.
+    pub(in crate::deliver) fn delivered(&self, id: DigestId) {
+        let mut inner = self.lock();
+        let Some(Tried { keys: taken, .. }) = inner.tried.remove(&id) else { return };
+        inner.tried.values_mut().for_each(|tried| tried.keys.retain(|key| !taken.contains(key)));
     }
 
     /// Whether a digest may be tried before its time.
     pub(in crate::deliver) fn may_hasten(&self, id: DigestId) -> bool {
-        !self.lock().asked_for.contains(&id)
+        let last = self.lock().tried.get(&id).map(|tried| tried.last);
+        !matches!(last, Some(Last::Failed { wants_time: true } | Last::Held))
     }
 
     /// Looks at the open windows, or changes them.
@@ -114,24 +141,47 @@ impl Sorted {
         (all.len(), all.into_iter().take(most).map(|(head, fold)| shown(head, fold)).collect())
     }
 
-    /// What waits in windows is to go out as soon as it can: they are over now. Returns how many deliveries that are.
+    /// What waits in windows is to go out as soon as it can, though the other side may be down: they are over now. Returns how many deliveries
+    /// that are.
     pub fn end_now(&self) -> u64 {
-        let mut inner = self.lock();
-        inner.windows.shorten(None);
-        inner.is_asked_for = true;
-        drop(inner);
+        self.windows(Windows::want_all);
         self.told.notify_one();
         self.gathered()
     }
 
-    /// What is over, by where it goes, and whether somebody wants to have it out though the other side is down. Where nobody does, it is a
-    /// probe then, for which one group is enough: what is in that makes no other wait.
-    pub(in crate::deliver) fn over(&self, now_ms: u64, is_down: bool) -> (Vec<Over>, bool) {
-        let mut inner = self.lock();
-        let groups = if is_down && !inner.is_asked_for { 1 } else { GROUPS_MAX };
-        let over = inner.windows.over_by_address(now_ms, groups);
-        inner.is_asked_for &= !over.is_empty();
-        (over, inner.is_asked_for)
+    /// What is over, by where it goes. A group of which a digest was not taken goes out by itself, so that what is in it makes no other wait.
+    /// While the other side is down what goes out is a probe, for which one group is enough. Returns too whether a group waits for what becomes
+    /// of a digest.
+    pub(in crate::deliver) fn over(&self, now_ms: u64, is_down: bool, digests: &[store::Digest]) -> (Vec<Over>, bool) {
+        let inner = self.lock();
+        let mut others: HashMap<GroupKey, Joins> = HashMap::new();
+        for digest in digests {
+            let Some(Tried { keys, last }) = inner.tried.get(&digest.id) else { continue };
+            let is_due = digest.due_ms.is_none_or(|due_ms| due_ms <= now_ms);
+            let joins = match last {
+                Last::Unknown | Last::Held => continue,
+                // The next attempt says soon whether it is what is in it.
+                Last::Failed { .. } if is_due && !is_down => Joins::Later,
+                Last::Failed { .. } => Joins::None,
+            };
+            for key in keys {
+                let known = others.entry(*key).or_insert(joins);
+                *known = if *known == Joins::Later { Joins::Later } else { joins };
+            }
+        }
+        let most = if is_down { 1 } else { GROUPS_MAX };
+        let joins = |key: &GroupKey| others.get(key).copied().unwrap_or(Joins::Others);
+        let waits = others.values().any(|joins| *joins == Joins::Later);
+        let mut over = inner.windows.over_by_address(now_ms, most, joins);
+        if is_down {
+            // Of a group of which one is tried already another says nothing more. Where nothing else waits, it may be what is in the one.
+            let says_more = |(head, fold): (&WindowHead, &Fold)| {
+                (fold.count > 0 && joins(&head.key) == Joins::Others).then_some(head.address)
+            };
+            let better: HashSet<u64> = inner.windows.iter().filter_map(says_more).collect();
+            over.retain(|over| over.is_wanted || !over.is_apart || !better.contains(&over.address));
+        }
+        (over, waits)
     }
 
     /// Its worker has met a digest that cannot go out as it is.
@@ -155,7 +205,11 @@ impl Sorted {
         let inner = self.lock();
         let first_ms = inner.windows.iter().filter(|(_, fold)| fold.count > 0).map(|(head, _)| head.ends_ms).min()?;
         let at_ms = sorting.goes_out_ms(first_ms.max(wall_ms));
-        let over = inner.windows.over_by_address(at_ms, GROUPS_MAX).into_iter().find(|over| over.told > 0)?;
+        let over = inner
+            .windows
+            .over_by_address(at_ms, GROUPS_MAX, |_| Joins::Others)
+            .into_iter()
+            .find(|over| over.told > 0)?;
         let folds = over.keys.iter().filter_map(|key| inner.windows.get(key)).map(|(_, fold)| fold.clone());
         Some((at_ms, folds.filter(|fold| fold.count > 0).collect()))
     }

@@ -41,6 +41,14 @@ pub struct Windows {
 struct Open {
     head: WindowHead,
     fold: Fold,
+    /// Somebody wants to have out what waits in it, whatever else there is to say against it.
+    is_wanted: bool,
+}
+
+impl Open {
+    fn of(head: WindowHead) -> Self {
+        Self { head, fold: Fold::default(), is_wanted: false }
+    }
 }
 
 /// What is known of the deliveries that wait in one window.
@@ -65,13 +73,27 @@ pub struct Fold {
     last: BTreeMap<u64, EventId>,
 }
 
-/// Windows that are over and go to one address.
+/// Windows that are over and may go out as one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Over {
     pub address: u64,
     pub keys: Vec<GroupKey>,
     /// In so many of them something waits.
     pub told: usize,
+    /// It is one that goes out by itself.
+    pub is_apart: bool,
+    /// Somebody wants to have it out.
+    pub is_wanted: bool,
+}
+
+/// Whether a window that is over goes out with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joins {
+    Others,
+    /// By itself: a message that told of its group among others was not taken, and it may be for what is in it.
+    None,
+    /// Not yet.
+    Later,
 }
 
 /// An event that is to be given a lane.
@@ -91,7 +113,7 @@ impl Windows {
         let mut windows = Self::default();
         for head in heads {
             windows.by_end.insert((head.ends_ms, head.key));
-            windows.open.insert(head.key, Open { head, fold: Fold::default() });
+            windows.open.insert(head.key, Open::of(head));
         }
         windows.shorten(every);
         windows.promised_ms = windows.next_end_ms();
@@ -117,7 +139,7 @@ impl Windows {
             let key = head.key;
             let Some(Open { head: known, .. }) = self.open.get_mut(&key) else {
                 self.by_end.insert((head.ends_ms, key));
-                self.open.insert(key, Open { head, fold: Fold::default() });
+                self.open.insert(key, Open::of(head));
                 continue;
             };
             let both = WindowHead {
@@ -145,10 +167,10 @@ impl Windows {
             let head = WindowHead { key, address: arrival.address, opened_ms: now_ms, ends_ms, passed: 0 };
             self.by_end.insert((ends_ms, key));
             self.changed.insert(key);
-            self.open.insert(key, Open { head, fold: Fold::default() });
+            self.open.insert(key, Open::of(head));
         }
         let may_pass = !is_quiet && self.may_one_pass(gathering, now_ms);
-        let Some(Open { head, fold }) = self.open.get_mut(&key) else { return Lane::Ready };
+        let Some(Open { head, fold, .. }) = self.open.get_mut(&key) else { return Lane::Ready };
         if may_pass && head.passed < gathering.first {
             head.passed += 1;
             self.changed.insert(key);
@@ -218,44 +240,67 @@ impl Windows {
 
     /// What is over and goes to one place, as [`Self::over_by_address`] has it: the place of the window that was over first.
     pub fn over(&self, now_ms: u64, most: usize) -> Vec<GroupKey> {
-        self.over_by_address(now_ms, most).into_iter().next().map(|over| over.keys).unwrap_or_default()
+        let over = self.over_by_address(now_ms, most, |_| Joins::Others);
+        over.into_iter().next().map(|over| over.keys).unwrap_or_default()
     }
 
     /// What is over, by where it goes, with what is over within [`JOINS_WITHIN_MS`]: for each address at most so many windows in which something
-    /// waits, the one that was over first before the others, and every one in which nothing waits, of which nobody is told.
-    pub fn over_by_address(&self, now_ms: u64, most: usize) -> Vec<Over> {
+    /// waits, the one that was over first before the others, and every one in which nothing waits, of which nobody is told. What somebody
+    /// wants to have out comes first, as many as there may be at once, and what goes out by itself last.
+    pub fn over_by_address(&self, now_ms: u64, most: usize, joins: impl Fn(&GroupKey) -> Joins) -> Vec<Over> {
         let mut all: Vec<Over> = Vec::new();
-        let mut known: HashMap<u64, usize> = HashMap::new();
+        let mut known: HashMap<(u64, bool), usize> = HashMap::new();
         let soon_ms = now_ms.saturating_add(JOINS_WITHIN_MS);
         for (ends_ms, key) in self.by_end.iter().take_while(|(ends_ms, _)| *ends_ms <= soon_ms) {
-            let Some(Open { head: WindowHead { address, .. }, fold }) = self.open.get(key) else { continue };
-            if *ends_ms > now_ms && !known.contains_key(address) {
+            let Some(Open { head, fold, is_wanted }) = self.open.get(key) else { continue };
+            let is_told = fold.count > 0;
+            let is_wanted = is_told && *is_wanted;
+            let new = |is_apart| Over { address: head.address, keys: Vec::new(), told: 0, is_apart, is_wanted };
+            match joins(key) {
+                Joins::Later if is_told => continue,
+                Joins::None if is_told => {
+                    if *ends_ms <= now_ms {
+                        all.push(Over { keys: vec![*key], told: 1, ..new(true) });
+                    }
+                    continue;
+                }
+                Joins::Others | Joins::None | Joins::Later => {}
+            }
+            if *ends_ms > now_ms && !known.contains_key(&(head.address, is_wanted)) {
                 continue;
             }
-            let at = *known.entry(*address).or_insert(all.len());
+            let at = *known.entry((head.address, is_wanted)).or_insert(all.len());
             if at == all.len() {
-                all.push(Over { address: *address, keys: Vec::new(), told: 0 });
+                all.push(new(false));
             }
-            let place = &mut all[at];
-            if fold.count == 0 {
-                place.keys.push(*key);
-            } else if place.told < most {
-                place.keys.push(*key);
-                place.told += 1;
+            let over = &mut all[at];
+            let most = if is_wanted { GROUPS_MAX } else { most };
+            if !is_told {
+                over.keys.push(*key);
+            } else if over.told < most {
+                over.keys.push(*key);
+                over.told += 1;
             }
         }
+        all.sort_by_key(|over| (over.is_apart, !over.is_wanted));
         all
     }
 
     /// Windows are no more: returns what waited in them.
     pub fn end(&mut self, keys: &[GroupKey]) -> Vec<Fold> {
         let ended = keys.iter().filter_map(|key| {
-            let Open { head, fold } = self.open.remove(key)?;
+            let Open { head, fold, .. } = self.open.remove(key)?;
             self.by_end.remove(&(head.ends_ms, *key));
             self.changed.remove(key);
             (fold.count > 0).then_some(fold)
         });
         ended.collect()
+    }
+
+    /// Somebody wants to have out what waits: it is over now.
+    pub fn want_all(&mut self) {
+        self.shorten(None);
+        self.open.values_mut().for_each(|open| open.is_wanted = true);
     }
 
     /// No window is longer than this from here on: what the config says is shorter now.
@@ -622,12 +667,39 @@ mod tests {
             place_at(&mut windows, &gathering, (name, name, address), name, false);
         }
         let over = |most| -> Vec<(u64, Vec<GroupKey>)> {
-            let over = windows.over_by_address(15 * MINUTE_MS + 3, most);
+            let over = windows.over_by_address(15 * MINUTE_MS + 3, most, |_| Joins::Others);
             over.into_iter().map(|over| (over.address, over.keys)).collect()
         };
         let key = |name| group(name).key;
         assert_eq!(over(20), [(7, vec![key(1), key(3)]), (8, vec![key(2)])]);
         assert_eq!(over(1), [(7, vec![key(1)]), (8, vec![key(2)])]);
+    }
+
+    #[test]
+    fn what_may_not_be_taken_goes_by_itself_behind_the_rest_and_what_is_wanted_before_it() {
+        let gathering = gathering(0);
+        let mut windows = Windows::default();
+        for name in 1..=3 {
+            place(&mut windows, &gathering, (name, name), 0);
+        }
+        windows.want_all();
+        for name in 4..=8 {
+            place(&mut windows, &gathering, (name, name), 0);
+        }
+        let key = |name| group(name).key;
+        let joins = |at: &GroupKey| match at {
+            at if [key(2), key(4), key(5)].contains(at) => Joins::None,
+            at if [key(3), key(6)].contains(at) => Joins::Later,
+            _ => Joins::Others,
+        };
+        let told = |over: Over| (over.keys, over.is_apart, over.is_wanted);
+        let over =
+            |most| -> Vec<_> { windows.over_by_address(15 * MINUTE_MS, most, joins).into_iter().map(told).collect() };
+        let apart = [(vec![key(2)], true, true), (vec![key(4)], true, false), (vec![key(5)], true, false)];
+        let all =
+            |rest: Vec<GroupKey>| [vec![(vec![key(1)], false, true), (rest, false, false)], apart.to_vec()].concat();
+        assert_eq!(over(20), all(vec![key(7), key(8)]));
+        assert_eq!(over(1), all(vec![key(7)]));
     }
 
     #[test]

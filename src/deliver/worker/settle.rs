@@ -101,6 +101,7 @@ impl Worker {
         match decide(outcome, attempts, age, spread(claim.delivery, attempts), &self.section.config.policy) {
             Next::Done => {
                 self.section.metrics.delivered(self.members(claim), now_ms);
+                claim.digest.inspect(|id| self.parts.status.sorted().delivered(*id));
                 Settlement::Delivered { attempts }
             }
             Next::Skip(reason) => {
@@ -111,9 +112,8 @@ impl Worker {
                 // Like all that waited when the section changed, it is due now.
                 let due_ms = if is_of_now { now_ms + wait.as_millis() as u64 } else { now_ms };
                 let reason = outcome.reason().map(|reason| reason.why().text()).unwrap_or_default();
-                if let Some(id) = claim.digest {
-                    let has_asked = matches!(outcome, Outcome::Retry { after: Some(_), .. });
-                    self.parts.status.sorted().failed(id, has_asked);
+                if let (Some(id), Outcome::Retry { after, holds_all, .. }) = (claim.digest, outcome) {
+                    self.parts.status.sorted().failed(id, after.is_some(), *holds_all);
                 }
                 Settlement::Scheduled { attempts, first_attempt_ms, due_ms, reason }
             }

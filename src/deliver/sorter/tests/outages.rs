@@ -150,6 +150,66 @@ fn in_an_outage_a_group_at_a_time_is_tried_unless_somebody_asks_for_all() {
     }
 }
 
+#[test]
+fn what_is_wrong_with_one_group_makes_no_other_wait_whether_the_other_side_is_down_or_well() {
+    for outage in [0, 90] {
+        run(async {
+            let mut scene = Scene::new("00:00", "digest: { every: 10m, first: 0, by: [type], max: 1000 }");
+            let kinds = [r#""type":"bad","poison":1"#, r#""type":"sent""#, r#""type":"opened""#, r#""type":"clicked""#];
+            scene.desk.show_down(outage > 0);
+            for minute in 0..180 {
+                if minute == outage {
+                    scene.desk.show_down(false);
+                }
+                for kind in kinds {
+                    scene.send(kind);
+                }
+                scene.pass(MINUTE).await;
+            }
+            // The first message may tell of all four, and not be taken for the one.
+            let got = scene.got();
+            let is_good = |got: &&Got| got.groups.iter().all(|group| group != "bad") && got.at >= outage;
+            let good: HashSet<u64> = got.iter().filter(is_good).flat_map(|got| got.numbers.clone()).collect();
+            let number_of = |minute: u64, kind: u64| minute * 4 + kind + 1;
+            let lacking: Vec<(u64, u64)> = (20..outage.max(160))
+                .flat_map(|minute| (1..4).map(move |kind| (minute, kind)))
+                .filter(|(minute, kind)| !good.contains(&number_of(*minute, *kind)))
+                .collect();
+            assert!(lacking.is_empty(), "{outage}: {lacking:?}");
+            let mixed = got.iter().filter(|got| got.groups.len() > 1 && got.groups.iter().any(|group| group == "bad"));
+            let mixed: HashSet<&str> = mixed.map(|got| got.id.as_str()).collect();
+            assert_eq!(mixed.len(), 1, "after that it goes by itself");
+            let messages: HashSet<&str> = got.iter().filter(is_good).map(|got| got.id.as_str()).collect();
+            assert!(messages.len() as u64 <= (180 - outage) / 10 * 3, "one for each window: {}", messages.len());
+        });
+    }
+}
+
+#[test]
+fn after_an_outage_what_is_over_goes_out_together_also_where_some_of_it_was_the_probe() {
+    for limits in ["", "\nretry: { max_attempts: 1000 }"] {
+        run(async {
+            let keys = format!("digest: {{ every: 10m, first: 0, by: [type], max: 1000 }}{limits}");
+            let mut scene = Scene::new("00:00", &keys);
+            scene.desk.show_down(true);
+            for minute in 0..95 {
+                if minute == 90 {
+                    scene.desk.show_down(false);
+                    scene.send(BOUNCED);
+                }
+                for kind in 0..10 {
+                    scene.send(&format!(r#""type":"t{kind}""#));
+                }
+                scene.pass(MINUTE).await;
+            }
+            scene.pass(35 * MINUTE).await;
+            let after: HashSet<String> =
+                scene.got().into_iter().filter(|got| (90..100).contains(&got.at)).map(|got| got.id).collect();
+            assert!(after.len() <= 8, "{limits}: {after:?}");
+        });
+    }
+}
+
 /// What was tried in an outage of two hours, by number of the minute, and all that was given up; an event comes each minute. `killed_at`: when
 /// the relay is killed and started again.
 async fn after_an_outage(keys: &str, killed_at: Option<u64>) -> (Vec<Got>, u64) {

@@ -116,10 +116,11 @@ impl Queue {
 
     fn take_digest(&mut self, now_ms: u64) -> Option<Claim> {
         let destination = self.destination;
+        let is_down = self.state.open_since_ms.is_some();
         let digests = &mut self.lanes.as_mut()?.digests;
         let is_due = |(_, digest): &(&DigestId, &mut Closed)| digest.is_to_be_claimed() && digest.due_ms <= now_ms;
-        // One that was not taken may never be: before it those that nobody has tried.
-        let order = |(id, digest): &(&DigestId, &mut Closed)| (digest.attempts > 0, digest.due_ms, **id);
+        // As a probe of what is down, one that was not taken may say nothing: before it those that nobody has tried.
+        let order = |(id, digest): &(&DigestId, &mut Closed)| (is_down && digest.attempts > 0, digest.due_ms, **id);
         let (id, digest) = digests.iter_mut().filter(is_due).min_by_key(order)?;
         digest.is_in_hand = true;
         let sequence = digest.members.next(0).expect("a digest without members is none");
