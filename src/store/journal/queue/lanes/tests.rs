@@ -216,6 +216,23 @@ fn a_digest_that_waits_for_another_attempt_may_be_tried_sooner() {
 }
 
 #[test]
+fn digests_go_as_they_are_due_and_while_the_other_side_is_down_those_first_that_were_not_tried() {
+    for (is_down, expected) in [(false, [id(1), id(2)]), (true, [id(2), id(1)])] {
+        let mut queue = sorting(2);
+        for (sequence, ends_ms) in [(0, 100), (1, 400)] {
+            queue.place(vec![head(A, ends_ms)], [(sequence, Lane::Window(A))]);
+            queue.end(&[A], id(sequence + 1), ends_ms, 0);
+            queue.offer(id(sequence + 1));
+        }
+        queue.claim(1, 100);
+        queue.settle_digest(id(1), 1, &scheduled(300));
+        queue.state.open_since_ms = is_down.then_some(1);
+        let claimed: Vec<_> = queue.claim(2, 500).iter().map(|claim| claim.digest).collect();
+        assert_eq!(claimed, expected.map(Some), "{is_down}");
+    }
+}
+
+#[test]
 fn what_leaves_by_another_way_leaves_its_window_or_digest() {
     let mut queue = sorting(6);
     let lane = |sequence| (sequence, if sequence < 3 { Lane::Window(A) } else { Lane::Window(B) });
