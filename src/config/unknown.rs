@@ -249,6 +249,12 @@ pub(super) fn map(what: &str, node: &Node) -> Option<String> {
         ("`store`", _) if text.is_some_and(|text| crate::units::duration(text).is_ok()) => {
             Some(format!("write store: {{ history: {{ max_age: {} }} }}", text.unwrap_or_default()))
         }
+        ("`notify.backlog`", _) if text.is_some_and(|text| text.parse::<u64>().is_ok()) => {
+            Some(format!("write backlog: {{ deliveries: {} }}", text.unwrap_or_default()))
+        }
+        ("`notify.backlog`", _) if text.is_some_and(|text| crate::units::duration(text).is_ok()) => {
+            Some(format!("write backlog: {{ age: {} }}", text.unwrap_or_default()))
+        }
         ("a rule", _) => Some("a rule is a map: - { name: everything, to: [archive] }".to_owned()),
         ("a test", _) => find::homes("tests").first().map(|home| format!("a test is a map: tests: {}", home.example)),
         ("the config", _) => Some("a config begins with keys: sources:, rules: and destinations:".to_owned()),

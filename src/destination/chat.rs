@@ -66,6 +66,8 @@ pub const RETRIES: [&str; 9] = [
     "message_limit_exceeded",
     "team_added_to_org",
 ];
+/// Slack's words are no longer than this.
+const WORD_BYTES_MAX: usize = 50;
 /// What a yes may be beside `ok`.
 const YES: [&str; 4] = ["ok", "1", "true", "success"];
 /// How the first word of a yes begins, in a field of JSON.
@@ -113,6 +115,15 @@ pub fn said(content_type: Option<&str>, body: &[u8]) -> Said {
         None if is_page(content_type, text) => Said::Page,
         None => of_word(text.trim_matches(['"', '\'']).trim()),
     }
+}
+
+/// The word by which an answer says what is wrong, where it looks like one of Slack's: it is shown, and holds nothing else.
+pub fn word_of(body: &[u8]) -> Option<String> {
+    let Ok(Value::Object(object)) = serde_json::from_slice(body) else { return None };
+    let word = object.get("error")?.as_str()?;
+    let is_one = (1..=WORD_BYTES_MAX).contains(&word.len())
+        && word.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase());
+    is_one.then(|| word.to_owned())
 }
 
 fn of_word(word: &str) -> Said {

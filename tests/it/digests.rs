@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::*;
+use crate::operator::ask;
 use crate::slack_server::SlackServer;
 
 /// A chat whose windows are over when somebody says so.
@@ -62,7 +63,7 @@ async fn the_first_goes_by_itself_the_rest_together_and_what_is_urgent_before_th
     assert!(shown["message"]["body"].as_str().is_some_and(|body| body.contains("u1@example.com")), "{shown}");
 
     let done = relay.act("/api/destinations/chat/digest-now").await.json();
-    assert_eq!(done["deliveries"], 5, "{done}");
+    assert_eq!((&done["deliveries"], &done["repeated"]), (&json!(5), &json!(false)), "{done}");
     for id in &others {
         relay.until(id, "delivered").await;
     }
@@ -86,6 +87,39 @@ async fn paused_and_let_go_on_again_and_again_while_windows_end_it_answers() {
         relay.act("/api/destinations/chat/resume").await;
         eventually("the digest", async || slack.seen().len() == round).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_asked_to_go_out_now_by_an_id_is_not_asked_for_again() {
+    let slack = SlackServer::hurried([]).await;
+    let relay = TestRelay::start(&chat(&slack, &DIGEST.replace("first: 1", "first: 0"))).await;
+    let end = async |id: u8| {
+        let asked = json!({ "id": uuid::Uuid::from_bytes([id; 16]).to_string() });
+        let done = ask(&relay, "/api/destinations/chat/digest-now", asked).await.json();
+        (done["deliveries"].as_u64(), done["repeated"].as_bool())
+    };
+    let first = relay.accept(&bounced(0)).await;
+    held(&relay, 1).await;
+    assert_eq!(end(1).await, (Some(1), Some(false)));
+    relay.until(&first, "delivered").await;
+    relay.accept(&bounced(1)).await;
+    held(&relay, 1).await;
+    assert_eq!(end(1).await, (Some(0), Some(true)));
+    held(&relay, 1).await;
+    assert_eq!(end(2).await, (Some(1), Some(false)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_in_quiet_hours_says_when_they_end() {
+    let slack = SlackServer::hurried([]).await;
+    let hour = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).hour();
+    let [from, to] = [22, 2].map(|hours| format!("{:02}:00", (hour + hours) % 24));
+    let quiet = format!("    quiet: {{ from: \"{from}\", to: \"{to}\", timezone: UTC }}\n");
+    let relay = TestRelay::start(&chat(&slack, &quiet)).await;
+    let id = relay.accept(&bounced(0)).await;
+    let waiting = relay.until(&id, "held").await;
+    let until = waiting["held"]["until"].as_str().expect("a time");
+    assert!(until.contains(&format!("T{to}:00")), "{waiting}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,7 +33,7 @@ pub(super) const RESOURCE: Resource = Resource {
         post(
             "/NAME/digest-now",
             &["id"],
-            "what waits to go out together goes out as soon as it can, and not when its windows are over",
+            "what waits to go out together goes out as soon as it can, and not when its windows are over; the newest 64 ids are remembered until a restart",
         ),
     ],
     answer: |request| in_json(answer(request)),
@@ -265,13 +265,18 @@ async fn resume(relay: &Relay, name: &str, asked: &Asked) -> Outcome {
 }
 
 fn digest_now(relay: &Relay, name: &str, asked: &Asked) -> Outcome {
-    asked.id()?;
+    let command = asked.id()?;
     let id = destination(relay, name)?;
     let generation = relay.generation();
     let (_, status) = gathering(&generation, id, name)?;
-    let deliveries = status.sorted().end_now();
+    let deliveries = status.sorted().end_now(command);
     let quiet_until = status.sorted().quiet_until_ms().map(rfc3339);
-    Ok(json!({ "destination": name, "deliveries": deliveries, "quiet_until": quiet_until }))
+    Ok(json!({
+        "destination": name,
+        "deliveries": deliveries.unwrap_or(0),
+        "quiet_until": quiet_until,
+        "repeated": deliveries.is_none(),
+    }))
 }
 
 async fn retry(relay: &Relay, name: &str, asked: &Asked) -> Outcome {

@@ -382,13 +382,18 @@ fn state_name(state: &DeliveryState) -> &'static str {
     }
 }
 
-fn shown_state(relay: &Relay, state: &DeliveryState) -> Value {
+fn shown_state(relay: &Relay, destination: NameId, state: &DeliveryState) -> Value {
     let mut shown = json!({ "state": state_name(state) });
     match state {
         DeliveryState::Waiting | DeliveryState::InFlight => {}
         DeliveryState::Held { by: HeldBy::Source } => shown["held"] = json!({ "by": "source" }),
         DeliveryState::Held { by: HeldBy::Window { ends_ms } } => {
-            shown["held"] = json!({ "by": "digest", "until": rfc3339(*ends_ms) });
+            let generation = relay.generation();
+            let place = generation.destination_ids.iter().position(|id| *id == destination);
+            let sorting = place.and_then(|at| generation.config.destinations[at].sorting.as_deref());
+            let until_ms =
+                sorting.map_or(*ends_ms, |sorting| sorting.goes_out_ms((*ends_ms).max(relay.clock.arrival_ms())));
+            shown["held"] = json!({ "by": "digest", "until": rfc3339(until_ms) });
         }
         DeliveryState::Settled => shown["reason"] = json!("how it ended is not in the journal any more"),
         DeliveryState::Scheduled { attempts, due_ms, reason } => {

@@ -1,6 +1,6 @@
 //! What a sorter has ready for its worker, and shows of itself.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,7 +28,12 @@ struct Inner {
     ready: HashMap<DigestId, Ready>,
     /// What is known of digests that are not settled.
     tried: HashMap<DigestId, Tried>,
+    /// By which commands windows were wanted to be over, the newest last.
+    commands: VecDeque<u128>,
 }
+
+/// So many commands of one destination are remembered, by this process alone: carried out again after a start, one ends what waits then.
+const COMMANDS_MAX: usize = 64;
 
 /// What this process knows of a digest: of one that was there at its start nothing, until it has been tried once more.
 #[derive(Debug, Default)]
@@ -142,11 +147,20 @@ impl Sorted {
     }
 
     /// What waits in windows is to go out as soon as it can, though the other side may be down: they are over now. Returns how many deliveries
-    /// that are.
-    pub fn end_now(&self) -> u64 {
-        self.windows(Windows::want_all);
+    /// that are, or nothing where a command with this id has done it before.
+    pub fn end_now(&self, id: u128) -> Option<u64> {
+        let mut inner = self.lock();
+        if inner.commands.contains(&id) {
+            return None;
+        }
+        if inner.commands.len() == COMMANDS_MAX {
+            inner.commands.pop_front();
+        }
+        inner.commands.push_back(id);
+        inner.windows.want_all();
+        drop(inner);
         self.told.notify_one();
-        self.gathered()
+        Some(self.gathered())
     }
 
     /// What is over, by where it goes. A group of which a digest was not taken goes out by itself, so that what is in it makes no other wait.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::super::chat::{Said, said};
+use super::super::chat::{Said, said, word_of};
 use super::super::client::Answer;
 use super::super::{Outcome, Reason};
 use super::{Slack, app, shown};
@@ -63,7 +63,10 @@ impl Slack {
                 );
                 later(Reason { text: brief.clone(), is_config_slip: true, ..reason(brief) })
             }
-            Said::No if is_success => later(reason(format!("{status}, and the body says that it failed"))),
+            Said::No if is_success => later(reason(match word_of(&answer.body) {
+                Some(word) => format!("{status} {word}"),
+                None => format!("{status}, and the body says that it failed"),
+            })),
             Said::Ok if is_success => Outcome::Delivered,
             Said::NotNo if is_success => {
                 self.tell_of_another_yes(status);
@@ -91,6 +94,20 @@ mod tests {
     use super::super::Message;
     use super::super::tests::slack;
     use super::*;
+
+    #[test]
+    fn a_word_of_slack_that_is_in_no_table_is_told_and_whatever_else_is_said_is_not() {
+        let brief = |body: &str| {
+            let answer = Answer { status: 200, headers: HeaderMap::new(), body: Bytes::copy_from_slice(body.as_bytes()) };
+            slack(Message::None).outcome(&answer).reason().expect("a reason").brief.clone()
+        };
+        let no = |word: &str| format!(r#"{{"ok":false,"error":"{word}"}}"#);
+        assert_eq!(brief(&no("channel_type_not_supported")), "200 channel_type_not_supported");
+        assert_eq!(brief(&no(&"x".repeat(50))), format!("200 {}", "x".repeat(50)));
+        for word in ["", "maria@example.com", "no such channel", "X", &"x".repeat(51)] {
+            assert_eq!(brief(&no(word)), "200, and the body says that it failed", "{word}");
+        }
+    }
 
     #[test]
     fn each_answer_of_slack_means_what_its_table_says() {

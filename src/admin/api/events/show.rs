@@ -40,7 +40,7 @@ pub(super) async fn show(relay: &Relay, id: &str) -> Outcome {
     let EventView { event, deliveries } = view(relay, id).await?;
     let counts = relay.store.counts().await.map_err(refused)?;
     let shown = |DeliveryView { planned, state, attempts }| {
-        let mut shown = shown_state(relay, &as_noted(&state, &attempts));
+        let mut shown = shown_state(relay, planned.destination, &as_noted(&state, &attempts));
         shown["destination"] = json!(name(relay, planned.destination));
         shown["rule"] = json!(name(relay, planned.rule));
         shown["attempted"] = shown_notes(attempts);

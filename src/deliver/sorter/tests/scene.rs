@@ -158,7 +158,7 @@ impl Scene {
 
     /// Somebody wants to have out what waits in windows.
     pub(super) fn end_now(&self) {
-        self.running().leased.status.sorted().end_now();
+        self.running().leased.status.sorted().end_now(1);
     }
 
     /// What its section says of the order.

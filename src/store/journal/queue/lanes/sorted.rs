@@ -9,6 +9,9 @@ pub const URGENT_SCHEDULED_MAX: usize = SCHEDULED_MAX + 1_000;
 
 /// What a claim takes turns over behind what is urgent.
 const TURNS: usize = 3;
+/// The same while the other side is down, and each claim is a probe: what is urgent is one of them, so that it is not always the same that is
+/// tried, which may not be taken for what is in it.
+const TURNS_DOWN: usize = 4;
 /// The same where a section that does not sort any more has left digests.
 const TURNS_UNSORTED: usize = 4;
 
@@ -16,11 +19,16 @@ impl Queue {
     /// As `claim_within` says, where there are lanes.
     pub(in super::super) fn claim_by_lanes(&mut self, max: usize, urgent_only: bool, now_ms: u64) -> Vec<Claim> {
         let sorts = self.sorts();
+        let is_down = self.state.open_since_ms.is_some();
         self.lanes().urgent_only = urgent_only;
         let mut claims = Vec::new();
         while claims.len() < max {
             let claim = match (sorts, urgent_only) {
                 (true, true) => self.take_returned_urgent().or_else(|| self.take_urgent(now_ms)),
+                (true, false) if is_down => {
+                    let first = self.take_returned_urgent().or_else(|| self.take_returned());
+                    first.or_else(|| self.take_by_turns(TURNS_DOWN, now_ms, Self::take_probe))
+                }
                 (true, false) => {
                     let urgent = self.take_returned_urgent().or_else(|| self.take_urgent(now_ms));
                     let first = urgent.or_else(|| self.take_returned());
@@ -36,6 +44,13 @@ impl Queue {
             claims.push(claim);
         }
         claims
+    }
+
+    fn take_probe(&mut self, turn: usize, now_ms: u64) -> Option<Claim> {
+        match turn {
+            TURNS.. => self.take_urgent(now_ms),
+            _ => self.take_sorted(turn, now_ms),
+        }
     }
 
     fn take_sorted(&mut self, turn: usize, now_ms: u64) -> Option<Claim> {
@@ -93,15 +108,19 @@ impl Queue {
         }
     }
 
-    /// A retry of something urgent that is due, or else a first attempt.
+    /// A retry of something urgent that is due, and a first attempt, in turn.
     fn take_urgent(&mut self, now_ms: u64) -> Option<Claim> {
-        let first_due = self.lanes.as_ref()?.urgent_due.first().copied();
-        if let Some((due_ms, sequence)) = first_due.filter(|(due_ms, _)| *due_ms <= now_ms) {
-            let scheduled = self.take_scheduled(sequence).expect("what is urgent and due is scheduled");
-            return Some(self.claim_retry(sequence, due_ms, scheduled));
+        let lanes = self.lanes.as_ref()?;
+        let is_turn_of_first = lanes.is_turn_of_urgent_first;
+        let due = lanes.urgent_due.first().copied().filter(|(due_ms, _)| *due_ms <= now_ms);
+        let first = if due.is_none() || is_turn_of_first { self.next_urgent() } else { None };
+        self.lanes().is_turn_of_urgent_first = first.is_none();
+        if let Some(sequence) = first {
+            return Some(self.claim_fresh(sequence));
         }
-        let sequence = self.next_urgent()?;
-        Some(self.claim_fresh(sequence))
+        let (due_ms, sequence) = due?;
+        let scheduled = self.take_scheduled(sequence).expect("what is urgent and due is scheduled");
+        Some(self.claim_retry(sequence, due_ms, scheduled))
     }
 
     fn take_ready(&mut self) -> Option<Claim> {

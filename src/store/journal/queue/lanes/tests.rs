@@ -277,6 +277,25 @@ fn retries_of_what_is_urgent_come_before_all_else_and_quiet_holds_the_rest() {
 }
 
 #[test]
+fn an_urgent_retry_that_is_due_again_and_again_holds_up_nothing_urgent_and_as_a_probe_nothing_at_all() {
+    for (is_down, others) in [(false, vec![1, 2]), (true, vec![3, 1, 2])] {
+        let mut queue = sorting(4);
+        queue.place(Vec::new(), (0..4).map(|n| (n, if n < 3 { Lane::Urgent } else { Lane::Ready })));
+        queue.state.open_since_ms = is_down.then_some(1);
+        let mut claimed = Vec::new();
+        for now_ms in 0..16 {
+            let sequence = queue.claim(1, now_ms)[0].key.sequence;
+            claimed.push(sequence);
+            let outcome = if sequence == 0 { scheduled(now_ms) } else { OutcomeState::Delivered };
+            queue.settle(sequence, 1, &outcome);
+        }
+        assert!(claimed.iter().filter(|sequence| **sequence == 0).count() >= 4, "{is_down}: {claimed:?}");
+        claimed.retain(|sequence| *sequence != 0);
+        assert_eq!(claimed, others, "{is_down}");
+    }
+}
+
+#[test]
 fn what_is_displaced_is_placed_anew_and_what_is_urgent_in_flight_or_a_digest_stays() {
     let mut queue = sorting(7);
     let lanes = [Lane::Urgent, Lane::Ready, Lane::Ready, Lane::Ready, Lane::Urgent, Lane::Ready];
