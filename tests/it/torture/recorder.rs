@@ -152,7 +152,10 @@ impl Recorder {
             Arrived::At { at, is_taken } => Turn { came: at, answered: answers.get(&place).copied(), is_taken },
             Arrived::Byte(_) => unreachable!("a recorder is no file"),
         };
-        copies.iter().enumerate().map(turn).collect()
+        let mut turns: Vec<Turn> = copies.iter().enumerate().map(turn).collect();
+        // On a busy machine one that came earlier may be written down later.
+        turns.sort_by_key(|turn| turn.came);
+        turns
     }
 
     /// How many copies have come.
