@@ -98,7 +98,8 @@ mod tests {
     #[test]
     fn a_word_of_slack_that_is_in_no_table_is_told_and_whatever_else_is_said_is_not() {
         let brief = |body: &str| {
-            let answer = Answer { status: 200, headers: HeaderMap::new(), body: Bytes::copy_from_slice(body.as_bytes()) };
+            let answer =
+                Answer { status: 200, headers: HeaderMap::new(), body: Bytes::copy_from_slice(body.as_bytes()) };
             slack(Message::None).outcome(&answer).reason().expect("a reason").brief.clone()
         };
         let no = |word: &str| format!(r#"{{"ok":false,"error":"{word}"}}"#);
