@@ -451,7 +451,10 @@ async fn a_file_of_the_config_that_is_gone_is_told_as_a_change_and_told_again_wh
         std::fs::remove_file(&path).expect("removed");
         let told = stream.until(|frame| frame.kind == "config").await.data;
         assert!(told["on_disk_changed_at"].is_string(), "{}: {told}", path.display());
-        std::fs::write(&path, held).expect("written");
+        // At once: half of it would be another change.
+        let whole = directory.path().join("whole");
+        std::fs::write(&whole, held).expect("written");
+        std::fs::rename(&whole, &path).expect("renamed");
         let told = stream.until(|frame| frame.kind == "config").await.data;
         assert!(told["on_disk_changed_at"].is_null(), "{}: {told}", path.display());
     }
