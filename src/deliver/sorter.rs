@@ -50,8 +50,8 @@ pub struct Sorter {
     addresses: HashMap<DigestId, u64>,
     /// When a digest was made due as a probe last, in this outage, and how long after that the next is.
     hastened: Option<(Instant, Duration)>,
-    /// The other side is down, or was when this was seen last.
-    was_down: bool,
+    /// The other side was down when it began: which digests were the probe before that is not known.
+    began_down: bool,
     is_quiet: bool,
     destination: NameId,
 }
@@ -61,7 +61,7 @@ impl Sorter {
     pub fn new(mut parts: WorkerParts, destination: NameId) -> Self {
         let section = parts.section.borrow_and_update().clone();
         let state = parts.queue.state();
-        let was_down = state.now().state.open_since_ms.is_some();
+        let began_down = state.now().state.open_since_ms.is_some();
         let mut sorter = Self {
             state,
             section,
@@ -71,7 +71,7 @@ impl Sorter {
             tries: HashMap::new(),
             addresses: HashMap::new(),
             hastened: None,
-            was_down,
+            began_down,
             is_quiet: false,
             destination,
             parts,
@@ -96,7 +96,8 @@ impl Sorter {
             }
             // Before it is asked when there is a turn.
             let mut sooner = self.section.rate_limit.sooner();
-            let again = [self.end_some(), self.prepare_next(), self.hasten_probe()].into_iter().flatten().min();
+            // What is tried again when the other side is well says then whether its groups go out with others.
+            let again = [self.hasten_probe(), self.end_some(), self.prepare_next()].into_iter().flatten().min();
             if has_more {
                 tokio::task::yield_now().await;
                 continue;

@@ -114,6 +114,8 @@ pub struct OpenWindows {
     /// Deliveries and digests that could be attempted now without any of these windows being ended: ready, urgent, and scheduled ones and
     /// offered digests that are due; what is in flight is none of them.
     pub others: u64,
+    /// Deliveries among these that nobody has attempted, or that were handed back.
+    pub untried: u64,
 }
 
 /// The lanes of one destination, while this process has the [`Lease`](super::Lease) to deliver to it.

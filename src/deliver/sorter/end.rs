@@ -7,23 +7,21 @@ use super::prepare::Known;
 use super::{LOOK_AGAIN, LOOK_AT_WALL, Sorter};
 use crate::deliver::breaker::{PROBE_FIRST, after_probe};
 use crate::deliver::sorting::windows::Over;
-use crate::deliver::sorting::{Fold, Windows};
+use crate::deliver::sorting::{Fold, Looked, Windows};
 use crate::store::{self, DIGESTS_MAX, DigestId, GroupKey, OpenWindows, QueueState, WindowHead};
 use crate::time::Instant;
 
-/// While the other side is down, and a digest that it did not take waits for another attempt, the next one is closed no sooner than this: an
-/// hour of outage is not a message for each window, and a digest that is never taken is not the only one that is ever tried.
+/// While the other side is down, and a digest that it did not take waits for another attempt, another one of its group is closed no sooner than
+/// this: an hour of outage is not a message for each window, and a digest that is never taken is not the only one that is ever tried.
 const CLOSED_APART: Duration = Duration::from_secs(30 * 60);
 /// The same for the first that is closed in an outage, and where none of those that wait can be a probe: it may be what is in them that is not
-/// taken, and not the other side that is down.
+/// taken, and not the other side that is down. For other groups it is twice as long after each, and never longer than for the same.
 const FIRST_CLOSED_AFTER: Duration = Duration::from_secs(2 * 60);
 /// Digests that no attempt was made at, or whose attempt is in flight. With so many of them windows go on collecting: that costs less than one
 /// more message to who takes none.
 pub(super) const UNTRIED_MAX: usize = 16;
 /// Digests to the one place where all go.
 pub(super) const TO_ONE_PLACE_MAX: usize = 16;
-/// The same where the next one is of a group of which one was not taken: the rest of the room is for others.
-pub(super) const APART_TO_ONE_PLACE_MAX: usize = 8;
 /// Digests to one of several addresses: one that takes nothing leaves the others their room.
 pub(super) const TO_ONE_ADDRESS_MAX: usize = 4;
 /// With so many digests in all, an address has no second one: what is left of [`DIGESTS_MAX`] is for those that have none.
@@ -50,8 +48,10 @@ impl Sorter {
     pub(super) fn end_some(&mut self) -> Option<Instant> {
         let wall = self.wall_changes();
         let mut later = None;
+        // Where attempts are counted, none is made to learn something.
+        let may_doubt = self.section.config.policy.attempts_max.is_none();
         loop {
-            let state = self.see_state();
+            let state = self.state.see();
             let is_down = state.state.open_since_ms.is_some();
             let now_ms = self.parts.clock.now_ms();
             let first_ms = self.parts.status.sorted().windows(|windows| windows.next_end_ms());
@@ -60,9 +60,14 @@ impl Sorter {
             }
             let queue = &self.parts.queue;
             let beside = Beside { state, windows: queue.windows(), digests: queue.digests() };
-            let (all, waits) = self.parts.status.sorted().over(now_ms, is_down, &beside.digests);
+            let sorted = self.parts.status.sorted();
+            let Looked { over, waits, doubted } = sorted.over(now_ms, is_down, may_doubt, &beside.digests);
+            for id in doubted {
+                sorted.doubts(id);
+                self.parts.queue.hasten(id);
+            }
             let may_end: Vec<Result<Over, Instant>> =
-                all.into_iter().map(|over| self.may_end(&beside, &over).map(|()| over)).collect();
+                over.into_iter().map(|over| self.may_end(&beside, &over).map(|()| over)).collect();
             let waits = waits.then(|| Instant::now() + LOOK_AGAIN);
             later = may_end.iter().filter_map(|may_end| may_end.as_ref().err().copied()).chain(waits).min();
             // One digest after the other: with each there is one more beside the rest.
@@ -77,11 +82,15 @@ impl Sorter {
     }
 
     /// While the other side is down and something waits in windows, what could go by itself would be tried as a probe; where there is no
-    /// such thing, a digest is that waits for another attempt, and goes where one of these goes. Returns when to look again.
+    /// such thing, a digest is that waits for another attempt, and goes where one of these goes. When the other side is well again, none of
+    /// them waits for longer because it was the probe. Returns when to look again.
     pub(super) fn hasten_probe(&mut self) -> Option<Instant> {
         let QueueState { state, .. } = self.state.now();
         if state.open_since_ms.is_none() {
-            self.hastened = None;
+            let was_hastened = self.hastened.take().is_some();
+            if std::mem::take(&mut self.began_down) || was_hastened {
+                self.waiting_digests().iter().for_each(|digest| self.parts.queue.hasten(digest.id));
+            }
             return None;
         }
         // Where attempts are counted, those of an outage would use them up.
@@ -122,17 +131,6 @@ impl Sorter {
         digests
     }
 
-    /// How the other side is. When it is well again, what was not taken says by another attempt whether it is for what is in it, and none of
-    /// it waits for longer because it was the probe.
-    fn see_state(&mut self) -> QueueState {
-        let state = self.state.see();
-        let is_down = state.state.open_since_ms.is_some();
-        if std::mem::replace(&mut self.was_down, is_down) && !is_down {
-            self.waiting_digests().iter().for_each(|digest| self.parts.queue.hasten(digest.id));
-        }
-        state
-    }
-
     /// Whether what waits in some windows could go out at once, or when to ask again.
     fn may_end(&self, beside: &Beside, over: &Over) -> Result<(), Instant> {
         let now = Instant::now();
@@ -149,7 +147,6 @@ impl Sorter {
             |digest: &&store::Digest| self.addresses.get(&digest.id).is_some_and(|at| *at != over.address);
         let to_it = || digests.iter().filter(|digest| !goes_elsewhere(digest));
         let to_it_max = match over.address {
-            0 if over.is_apart => APART_TO_ONE_PLACE_MAX,
             0 => TO_ONE_PLACE_MAX,
             _ if digests.len() < SECOND_ONES_UP_TO => TO_ONE_ADDRESS_MAX,
             _ => 1,
@@ -162,26 +159,35 @@ impl Sorter {
             return Err(now + LOOK_AT_WALL);
         }
         let is_one_waiting = to_it().any(|digest| digest.due_ms.is_none());
-        let now_ms = self.parts.clock.now_ms();
-        let can_go =
-            |digest: &&store::Digest| digest.is_offered && digest.due_ms.is_some_and(|due_ms| due_ms <= now_ms);
-        // What else can go now can be the probe of whether it works again. A digest that was not taken may never be.
-        let has_probe = windows.others > digests.iter().filter(can_go).count() as u64;
-        let is_one_enough = |since_ms: u64| !over.is_wanted && (has_probe || self.have_one_closed(to_it(), since_ms));
+        // What nobody has tried can be the probe of whether it works again. What was not taken may never be.
+        let has_probe = windows.untried > 0;
+        let is_one_enough =
+            |since_ms: u64| !over.is_wanted && (has_probe || self.have_enough_closed(to_it(), since_ms, over.is_apart));
         if state.paused.is_some() || is_one_waiting || state.open_since_ms.is_some_and(is_one_enough) {
             return Err(now + LOOK_AGAIN);
         }
         self.section.rate_limit.held_until(now).map_or(Ok(()), Err)
     }
 
-    /// Whether one of these was closed so lately, in an outage that has been since then, that another would say nothing more.
-    fn have_one_closed<'d>(&self, digests: impl Iterator<Item = &'d store::Digest> + Clone, since_ms: u64) -> bool {
+    /// Whether one of these was closed so lately, in an outage that has been since then, that another would say nothing more. `is_apart`: it
+    /// would tell of a group of which one waits already.
+    fn have_enough_closed<'d>(
+        &self,
+        digests: impl Iterator<Item = &'d store::Digest> + Clone,
+        since_ms: u64,
+        is_apart: bool,
+    ) -> bool {
         let now_ms = self.parts.clock.now_ms();
         let sorted = self.parts.status.sorted();
         let is_soon = |due_ms: u64| due_ms <= now_ms + FIRST_CLOSED_AFTER.as_millis() as u64;
         let can_be_probe = |digest: &store::Digest| sorted.may_hasten(digest.id) || digest.due_ms.is_none_or(is_soon);
-        let is_of_outage = |digest: &store::Digest| digest.closed_ms >= since_ms && can_be_probe(digest);
-        let apart = if digests.clone().any(is_of_outage) { CLOSED_APART } else { FIRST_CLOSED_AFTER };
+        let is_of_outage = |digest: &&store::Digest| digest.closed_ms >= since_ms && can_be_probe(digest);
+        let closed = digests.clone().filter(is_of_outage).count() as u32;
+        let apart = match (closed, is_apart) {
+            (0, _) => FIRST_CLOSED_AFTER,
+            (_, true) => CLOSED_APART,
+            (_, false) => FIRST_CLOSED_AFTER.saturating_mul(1 << closed.min(8)).min(CLOSED_APART),
+        };
         digests.into_iter().any(|digest| now_ms < digest.closed_ms + apart.as_millis() as u64)
     }
 
@@ -197,7 +203,7 @@ impl Sorter {
         });
         let closed = queue.digests().into_iter().find(|digest| !before.contains(&digest.id));
         if let Some(digest) = closed {
-            self.parts.status.sorted().closed(digest.id, told);
+            self.parts.status.sorted().made_of(digest.id, told);
             self.addresses.insert(digest.id, over.address);
             self.prepare(digest, Some(Known { folds, address: over.address, durable }));
         }

@@ -41,7 +41,31 @@ struct Tried {
     /// The windows that it was made of, without those of which another digest was taken since.
     keys: Vec<GroupKey>,
     last: Last,
+    /// It was not taken again when it was tried for the sake of its groups.
+    is_suspect: bool,
 }
+
+/// What is over now.
+#[derive(Debug)]
+pub struct Looked {
+    pub over: Vec<Over>,
+    /// A group may wait for what becomes of a digest.
+    pub waits: bool,
+    /// These digests are to be tried now: by what becomes of them their groups go out with others or by themselves.
+    pub doubted: Vec<DigestId>,
+}
+
+/// What is known of a group of which digests were not taken.
+#[derive(Debug, Default)]
+struct Apart {
+    /// What becomes of one of these says soon whether it is for what is in it.
+    waits: bool,
+    /// How many of them tell of nothing else.
+    alone: usize,
+}
+
+/// With so many digests of one group that were not taken, it goes on collecting: the room is for others.
+pub const ALONE_MAX: usize = 4;
 
 /// What came of the last attempt at a digest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +74,8 @@ enum Last {
     Unknown,
     /// It was not taken. It may be for what is in it.
     Failed { wants_time: bool },
+    /// It was not taken, and is due so that it is seen whether that is for what is in it.
+    Doubted,
     /// The other side wants nothing at all for a while, which says nothing of what is in it.
     Held,
 }
@@ -103,19 +129,22 @@ impl Sorted {
         inner.tried.retain(|id, _| is_kept(*id));
     }
 
-    /// A digest was made of these windows.
-    pub(in crate::deliver) fn closed(&self, id: DigestId, keys: Vec<GroupKey>) {
-        self.lock().tried.insert(id, Tried { keys, last: Last::Unknown });
+    /// A digest is made of these groups, by the section that there is.
+    pub(in crate::deliver) fn made_of(&self, id: DigestId, keys: impl IntoIterator<Item = GroupKey>) {
+        self.lock().tried.entry(id).or_default().keys = keys.into_iter().collect();
     }
 
     /// An attempt at a digest has failed: whether the other side has asked for a time before the next one, and whether for one before all that
     /// goes to it.
     pub(in crate::deliver) fn failed(&self, id: DigestId, wants_time: bool, holds_all: bool) {
+        let mut inner = self.lock();
+        let tried = inner.tried.entry(id).or_default();
         let last = if wants_time && holds_all { Last::Held } else { Last::Failed { wants_time } };
-        self.lock().tried.entry(id).or_default().last = last;
+        let was_doubted = std::mem::replace(&mut tried.last, last) == Last::Doubted;
+        tried.is_suspect |= was_doubted && last != Last::Held;
     }
 
-    /// A digest was taken: it is not its groups for which another was not.
+    /// A digest was taken: it is not for its groups that another was not.
     pub(in crate::deliver) fn delivered(&self, id: DigestId) {
         let mut inner = self.lock();
         let Some(Tried { keys: taken, .. }) = inner.tried.remove(&id) else { return };
@@ -125,7 +154,7 @@ impl Sorted {
     /// Whether a digest may be tried before its time.
     pub(in crate::deliver) fn may_hasten(&self, id: DigestId) -> bool {
         let last = self.lock().tried.get(&id).map(|tried| tried.last);
-        !matches!(last, Some(Last::Failed { wants_time: true } | Last::Held))
+        !matches!(last, Some(Last::Failed { wants_time: true }))
     }
 
     /// Looks at the open windows, or changes them.
@@ -163,39 +192,64 @@ impl Sorted {
         Some(self.gathered())
     }
 
-    /// What is over, by where it goes. A group of which a digest was not taken goes out by itself, so that what is in it makes no other wait.
-    /// While the other side is down what goes out is a probe, for which one group is enough. Returns too whether a group waits for what becomes
-    /// of a digest.
-    pub(in crate::deliver) fn over(&self, now_ms: u64, is_down: bool, digests: &[store::Digest]) -> (Vec<Over>, bool) {
+    /// What is over, by where it goes. A group of which a digest was not taken goes out by itself, so that what is in it makes no other wait, once
+    /// that digest was not taken by another attempt either: `may_doubt` says whether one may be made for that. After [`ALONE_MAX`] such
+    /// digests of it alone it does not go out any more. While the other side is down what goes out is a probe, for which one group is enough
+    /// where nobody asks for more.
+    pub(in crate::deliver) fn over(
+        &self,
+        now_ms: u64,
+        is_down: bool,
+        may_doubt: bool,
+        digests: &[store::Digest],
+    ) -> Looked {
         let inner = self.lock();
-        let mut others: HashMap<GroupKey, Joins> = HashMap::new();
+        let mut apart: HashMap<GroupKey, Apart> = HashMap::new();
+        let mut doubted = Vec::new();
+        let is_over = |key: &GroupKey| {
+            inner.windows.get(key).is_some_and(|(head, fold)| head.ends_ms <= now_ms && fold.count > 0)
+        };
         for digest in digests {
-            let Some(Tried { keys, last }) = inner.tried.get(&digest.id) else { continue };
-            let is_due = digest.due_ms.is_none_or(|due_ms| due_ms <= now_ms);
-            let joins = match last {
+            let Some(Tried { keys, last, is_suspect }) = inner.tried.get(&digest.id) else { continue };
+            let wants_time = match *last {
                 Last::Unknown | Last::Held => continue,
-                // The next attempt says soon whether it is what is in it.
-                Last::Failed { .. } if is_due && !is_down => Joins::Later,
-                Last::Failed { .. } => Joins::None,
+                Last::Failed { wants_time } => wants_time,
+                Last::Doubted => false,
             };
+            let is_due = digest.due_ms.is_none_or(|due_ms| due_ms <= now_ms);
+            let is_doubtful = may_doubt && !is_down && !is_due && !wants_time && !is_suspect;
+            if is_doubtful && keys.iter().any(is_over) {
+                doubted.push(digest.id);
+            }
             for key in keys {
-                let known = others.entry(*key).or_insert(joins);
-                *known = if *known == Joins::Later { Joins::Later } else { joins };
+                let of_key = apart.entry(*key).or_default();
+                of_key.waits |= !is_down && is_due || is_doubtful;
+                of_key.alone += usize::from(keys.len() == 1 && !wants_time);
             }
         }
+        let joins = |key: &GroupKey, is_wanted: bool| match apart.get(key) {
+            None => Joins::Others,
+            // That all fails says nothing of one.
+            Some(_) if is_wanted && is_down => Joins::Others,
+            Some(of_key) if of_key.waits || of_key.alone >= ALONE_MAX => Joins::Later,
+            Some(_) => Joins::None,
+        };
         let most = if is_down { 1 } else { GROUPS_MAX };
-        let joins = |key: &GroupKey| others.get(key).copied().unwrap_or(Joins::Others);
-        let waits = others.values().any(|joins| *joins == Joins::Later);
         let mut over = inner.windows.over_by_address(now_ms, most, joins);
         if is_down {
             // Of a group of which one is tried already another says nothing more. Where nothing else waits, it may be what is in the one.
             let says_more = |(head, fold): (&WindowHead, &Fold)| {
-                (fold.count > 0 && joins(&head.key) == Joins::Others).then_some(head.address)
+                (fold.count > 0 && !apart.contains_key(&head.key)).then_some(head.address)
             };
             let better: HashSet<u64> = inner.windows.iter().filter_map(says_more).collect();
             over.retain(|over| over.is_wanted || !over.is_apart || !better.contains(&over.address));
         }
-        (over, waits)
+        Looked { over, waits: !apart.is_empty(), doubted }
+    }
+
+    /// A digest that was not taken is due now, to see whether it is for what is in it.
+    pub(in crate::deliver) fn doubts(&self, id: DigestId) {
+        self.lock().tried.entry(id).or_default().last = Last::Doubted;
     }
 
     /// Its worker has met a digest that cannot go out as it is.
@@ -221,7 +275,7 @@ impl Sorted {
         let at_ms = sorting.goes_out_ms(first_ms.max(wall_ms));
         let over = inner
             .windows
-            .over_by_address(at_ms, GROUPS_MAX, |_| Joins::Others)
+            .over_by_address(at_ms, GROUPS_MAX, |_, _| Joins::Others)
             .into_iter()
             .find(|over| over.told > 0)?;
         let folds = over.keys.iter().filter_map(|key| inner.windows.get(key)).map(|(_, fold)| fold.clone());

@@ -240,14 +240,14 @@ impl Windows {
 
     /// What is over and goes to one place, as [`Self::over_by_address`] has it: the place of the window that was over first.
     pub fn over(&self, now_ms: u64, most: usize) -> Vec<GroupKey> {
-        let over = self.over_by_address(now_ms, most, |_| Joins::Others);
+        let over = self.over_by_address(now_ms, most, |_, _| Joins::Others);
         over.into_iter().next().map(|over| over.keys).unwrap_or_default()
     }
 
     /// What is over, by where it goes, with what is over within [`JOINS_WITHIN_MS`]: for each address at most so many windows in which something
     /// waits, the one that was over first before the others, and every one in which nothing waits, of which nobody is told. What somebody
-    /// wants to have out comes first, as many as there may be at once, and what goes out by itself last.
-    pub fn over_by_address(&self, now_ms: u64, most: usize, joins: impl Fn(&GroupKey) -> Joins) -> Vec<Over> {
+    /// wants to have out comes first, as many as there may be at once. `joins` is told of each whether that is so.
+    pub fn over_by_address(&self, now_ms: u64, most: usize, joins: impl Fn(&GroupKey, bool) -> Joins) -> Vec<Over> {
         let mut all: Vec<Over> = Vec::new();
         let mut known: HashMap<(u64, bool), usize> = HashMap::new();
         let soon_ms = now_ms.saturating_add(JOINS_WITHIN_MS);
@@ -256,7 +256,7 @@ impl Windows {
             let is_told = fold.count > 0;
             let is_wanted = is_told && *is_wanted;
             let new = |is_apart| Over { address: head.address, keys: Vec::new(), told: 0, is_apart, is_wanted };
-            match joins(key) {
+            match joins(key, is_wanted) {
                 Joins::Later if is_told => continue,
                 Joins::None if is_told => {
                     if *ends_ms <= now_ms {
@@ -282,7 +282,7 @@ impl Windows {
                 over.told += 1;
             }
         }
-        all.sort_by_key(|over| (over.is_apart, !over.is_wanted));
+        all.sort_by_key(|over| !over.is_wanted);
         all
     }
 
@@ -667,7 +667,7 @@ mod tests {
             place_at(&mut windows, &gathering, (name, name, address), name, false);
         }
         let over = |most| -> Vec<(u64, Vec<GroupKey>)> {
-            let over = windows.over_by_address(15 * MINUTE_MS + 3, most, |_| Joins::Others);
+            let over = windows.over_by_address(15 * MINUTE_MS + 3, most, |_, _| Joins::Others);
             over.into_iter().map(|over| (over.address, over.keys)).collect()
         };
         let key = |name| group(name).key;
@@ -676,7 +676,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_taken_goes_by_itself_behind_the_rest_and_what_is_wanted_before_it() {
+    fn what_may_not_be_taken_goes_by_itself_in_its_turn_and_what_is_wanted_first() {
         let gathering = gathering(0);
         let mut windows = Windows::default();
         for name in 1..=3 {
@@ -687,19 +687,28 @@ mod tests {
             place(&mut windows, &gathering, (name, name), 0);
         }
         let key = |name| group(name).key;
-        let joins = |at: &GroupKey| match at {
-            at if [key(2), key(4), key(5)].contains(at) => Joins::None,
-            at if [key(3), key(6)].contains(at) => Joins::Later,
-            _ => Joins::Others,
+        let joins = |at: &GroupKey, is_wanted: bool| {
+            assert_eq!(is_wanted, [key(1), key(2), key(3)].contains(at));
+            match at {
+                at if [key(2), key(4), key(7)].contains(at) => Joins::None,
+                at if [key(3), key(6)].contains(at) => Joins::Later,
+                _ => Joins::Others,
+            }
         };
         let told = |over: Over| (over.keys, over.is_apart, over.is_wanted);
         let over =
             |most| -> Vec<_> { windows.over_by_address(15 * MINUTE_MS, most, joins).into_iter().map(told).collect() };
-        let apart = [(vec![key(2)], true, true), (vec![key(4)], true, false), (vec![key(5)], true, false)];
-        let all =
-            |rest: Vec<GroupKey>| [vec![(vec![key(1)], false, true), (rest, false, false)], apart.to_vec()].concat();
-        assert_eq!(over(20), all(vec![key(7), key(8)]));
-        assert_eq!(over(1), all(vec![key(7)]));
+        let all = |rest: Vec<GroupKey>| {
+            vec![
+                (vec![key(1)], false, true),
+                (vec![key(2)], true, true),
+                (vec![key(4)], true, false),
+                (rest, false, false),
+                (vec![key(7)], true, false),
+            ]
+        };
+        assert_eq!(over(20), all(vec![key(5), key(8)]));
+        assert_eq!(over(1), all(vec![key(5)]));
     }
 
     #[test]

@@ -45,7 +45,8 @@ pub(super) struct Lanes {
     ready_cursor: u64,
     /// What is urgent and scheduled, by when it is due.
     urgent_due: BTreeSet<(u64, u64)>,
-    is_turn_of_urgent_first: bool,
+    /// What was claimed last of what is urgent was a retry.
+    was_urgent_retry: bool,
     windows: BTreeMap<GroupKey, Window>,
     digests: BTreeMap<DigestId, Closed>,
     /// What arrived since sorting began has this number or a greater one.

@@ -24,15 +24,17 @@ impl Queue {
         let mut claims = Vec::new();
         while claims.len() < max {
             let claim = match (sorts, urgent_only) {
-                (true, true) => self.take_returned_urgent().or_else(|| self.take_urgent(now_ms)),
+                (true, true) => self.take_returned_urgent().or_else(|| self.take_urgent(now_ms, |_| None)),
                 (true, false) if is_down => {
                     let first = self.take_returned_urgent().or_else(|| self.take_returned());
                     first.or_else(|| self.take_by_turns(TURNS_DOWN, now_ms, Self::take_probe))
                 }
                 (true, false) => {
-                    let urgent = self.take_returned_urgent().or_else(|| self.take_urgent(now_ms));
-                    let first = urgent.or_else(|| self.take_returned());
-                    first.or_else(|| self.take_by_turns(TURNS, now_ms, Self::take_sorted))
+                    let rest = |queue: &mut Self| {
+                        let returned = queue.take_returned();
+                        returned.or_else(|| queue.take_by_turns(TURNS, now_ms, Self::take_sorted))
+                    };
+                    self.take_returned_urgent().or_else(|| self.take_urgent(now_ms, rest))
                 }
                 (false, true) => None,
                 (false, false) => {
@@ -48,7 +50,7 @@ impl Queue {
 
     fn take_probe(&mut self, turn: usize, now_ms: u64) -> Option<Claim> {
         match turn {
-            TURNS.. => self.take_urgent(now_ms),
+            TURNS.. => self.take_urgent(now_ms, |_| None),
             _ => self.take_sorted(turn, now_ms),
         }
     }
@@ -108,17 +110,22 @@ impl Queue {
         }
     }
 
-    /// A retry of something urgent that is due, and a first attempt, in turn.
-    fn take_urgent(&mut self, now_ms: u64) -> Option<Claim> {
-        let lanes = self.lanes.as_ref()?;
-        let is_turn_of_first = lanes.is_turn_of_urgent_first;
-        let due = lanes.urgent_due.first().copied().filter(|(due_ms, _)| *due_ms <= now_ms);
-        let first = if due.is_none() || is_turn_of_first { self.next_urgent() } else { None };
-        self.lanes().is_turn_of_urgent_first = first.is_none();
-        if let Some(sequence) = first {
-            return Some(self.claim_fresh(sequence));
+    /// Something urgent. A retry that is due is not taken twice in a row where anything else may go: what is not taken for what is in it leaves
+    /// every other attempt to others, of which what is urgent comes first and then the rest.
+    fn take_urgent(&mut self, now_ms: u64, rest: impl Fn(&mut Self) -> Option<Claim>) -> Option<Claim> {
+        if !std::mem::take(&mut self.lanes().was_urgent_retry)
+            && let Some(claim) = self.take_urgent_retry(now_ms)
+        {
+            return Some(claim);
         }
-        let (due_ms, sequence) = due?;
+        let first = self.next_urgent().map(|sequence| self.claim_fresh(sequence));
+        first.or_else(|| rest(self)).or_else(|| self.take_urgent_retry(now_ms))
+    }
+
+    fn take_urgent_retry(&mut self, now_ms: u64) -> Option<Claim> {
+        let due = self.lanes.as_ref()?.urgent_due.first().copied();
+        let (due_ms, sequence) = due.filter(|(due_ms, _)| *due_ms <= now_ms)?;
+        self.lanes().was_urgent_retry = true;
         let scheduled = self.take_scheduled(sequence).expect("what is urgent and due is scheduled");
         Some(self.claim_retry(sequence, due_ms, scheduled))
     }

@@ -227,7 +227,7 @@ impl Queue {
         let are_whole = self.is_backlog_placed();
         let windows = self.lanes.iter().flat_map(|lanes| lanes.windows.values());
         let open = windows.map(|window| (window.head, window.members.len())).collect();
-        OpenWindows { open, are_whole, others: self.others(now_ms) }
+        OpenWindows { open, are_whole, others: self.others(now_ms), untried: self.untried() }
     }
 
     /// What could be attempted now, without any window being ended.
@@ -236,11 +236,17 @@ impl Queue {
         let is_due = |digest: &&Closed| digest.is_to_be_claimed() && digest.due_ms <= now_ms;
         let digests = lanes.digests.values().filter(is_due).count();
         let scheduled = self.scheduled.range(..=(now_ms, u64::MAX)).count();
+        self.untried() + (scheduled + digests) as u64
+    }
+
+    /// What nobody has attempted and is in no digest, or was handed back.
+    fn untried(&self) -> u64 {
+        let Some(lanes) = &self.lanes else { return 0 };
         let is_in_lane = |sequence: &&u64| lanes.ready.contains(**sequence) || lanes.urgent.contains(**sequence);
         let in_hand = self.claimed.keys().filter(is_in_lane).count() as u64;
         // What is urgent and scheduled is among both.
         let by_lane = lanes.ready.len() + lanes.urgent.len() - lanes.urgent_due.len() as u64;
-        by_lane - in_hand + (scheduled + self.returned.len() + digests) as u64
+        by_lane - in_hand + self.returned.len() as u64
     }
 
     /// How many windows are open, and when the first ends in which something lies.
