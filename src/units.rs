@@ -45,6 +45,19 @@ pub fn shown_duration(duration: Duration) -> String {
     shown(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), TIME_UNITS.iter())
 }
 
+/// A time span in all of its units, for people: `2d 3h`, `1m 30s`.
+pub fn shown_span(span: Duration) -> String {
+    let mut rest_ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let mut parts = Vec::new();
+    for (unit, unit_ms) in TIME_UNITS.iter().rev() {
+        if rest_ms >= *unit_ms {
+            parts.push(format!("{}{unit}", rest_ms / unit_ms));
+            rest_ms %= unit_ms;
+        }
+    }
+    if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
+}
+
 /// A size in its largest whole binary unit.
 pub fn shown_size(bytes: u64) -> String {
     shown(bytes, SIZE_UNITS.iter().filter(|(name, _)| *name == "B" || is_binary(name)))
@@ -326,6 +339,9 @@ mod tests {
         assert_eq!(shown_duration(Duration::from_secs(90)), "90s");
         assert_eq!(shown_duration(Duration::from_secs(3600)), "1h");
         assert_eq!(shown_duration(Duration::from_millis(100)), "100ms");
+        for (ms, shown) in [(0, "0s"), (90_000, "1m 30s"), (183_600_250, "2d 3h 250ms"), (3_600_000, "1h")] {
+            assert_eq!(shown_span(Duration::from_millis(ms)), shown);
+        }
         assert_eq!(shown_size(8 << 20), "8MiB");
         assert_eq!(shown_size(0), "0B");
     }

@@ -11,7 +11,7 @@ use super::sources::Source;
 use super::{DestinationConfig, meant};
 use crate::deliver::sorting::Sorting;
 use crate::destination::{KINDS, kind_named};
-use crate::event::{FieldSetBuilder, Json, Refused, RelayFields};
+use crate::event::{FieldSetBuilder, Json, Refused, RelayFields, Written};
 use crate::rules::RuleSet;
 use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Key, Of, Section, by_hand, form, key, text};
@@ -26,6 +26,8 @@ pub struct ConfigTest {
     pub event: TestEvent,
     /// The source that it comes in by.
     pub source: String,
+    /// When it comes in, unix milliseconds; `None`: when the test is run.
+    pub received_ms: Option<u64>,
     /// The destinations that it is to go to and no others, by their places; `None`: whichever.
     pub to: Option<Vec<usize>>,
     /// Those at which it is to be urgent, and at no others; `None`: wherever.
@@ -81,6 +83,11 @@ const FILE: Key<String> = key("file", text())
     .example("samples/bounced.json");
 const SOURCE: Key<String> =
     key("source", text()).seen(Sight::All).about("By which source it comes in.").example("vero").otherwise("the first");
+const RECEIVED_AT: Key<String> = key("received_at", text())
+    .seen(Sight::All)
+    .about("When it comes in, with `Z` or what it is ahead of UTC: rules may ask for its age.")
+    .example("\"2026-01-31T09:00:00Z\"")
+    .otherwise("now");
 const EXPECT: Key<()> = key("expect", by_hand(Of::Map(expect_keys)))
     .about("What must come of it.")
     .example("{ to: [alerts, archive] }")
@@ -106,7 +113,7 @@ const CONTENT: Key<()> = key("content", by_hand(Of::Own("map of names to operato
 
 /// The keys of a test.
 pub(super) fn keys() -> Section {
-    Section::of(&[NAME.info, EVENT.info, FILE.info, SOURCE.info, EXPECT.info])
+    Section::of(&[NAME.info, EVENT.info, FILE.info, SOURCE.info, RECEIVED_AT.info, EXPECT.info])
         .one_of(&[EVENT.info.name, FILE.info.name])
 }
 
@@ -170,6 +177,7 @@ fn read_test(known: &Known<'_>, node: &Node) -> Option<ConfigTest> {
     let event = entries.node(&EVENT.info);
     let file = entries.node(&FILE.info);
     let source = entries.node(&SOURCE.info);
+    let received_at = entries.node(&RECEIVED_AT.info);
     let expect = entries.node(&EXPECT.info);
     let at = entries.at();
     if event.is_some() == file.is_some() && (event.is_some() || !entries.has_unknown()) {
@@ -179,6 +187,7 @@ fn read_test(known: &Known<'_>, node: &Node) -> Option<ConfigTest> {
     entries.finish();
     let name = name.and_then(|node| read_name(reader, node));
     let source = read_source(known, source);
+    let received_ms = received_at.map_or(Some(None), |node| read_moment(reader, node).map(Some));
     let event = match (event, file) {
         (Some(node), None) => read_event(reader, node),
         (None, Some(node)) => reader.text(node).map(|path| {
@@ -193,7 +202,8 @@ fn read_test(known: &Known<'_>, node: &Node) -> Option<ConfigTest> {
     let expected = expected.and_then(|node| reader.map(node, "`expect`"));
     let expected = expected.and_then(|entries| read_expect(known, entries));
     let Expected { to, urgent, gathered, content } = expected?;
-    Some(ConfigTest { name: name?, event: event?, source: source?, to, urgent, gathered, content })
+    let (name, event, source, received_ms) = (name?, event?, source?, received_ms?);
+    Some(ConfigTest { name, event, source, received_ms, to, urgent, gathered, content })
 }
 
 const EVENT_HELP: &str = "write event: { type: bounced, … }, or file: with the path of one, relative to this config";
@@ -206,6 +216,20 @@ fn read_name(reader: &Reader, node: &Node) -> Option<String> {
         return None;
     }
     Some(name.to_owned())
+}
+
+/// A moment, unix milliseconds.
+fn read_moment(reader: &Reader, node: &Node) -> Option<u64> {
+    let text = reader.text(node)?;
+    let at = match Written::parse(text) {
+        Some(Written::At(at)) => u64::try_from(at.as_millisecond()).ok(),
+        _ => None,
+    };
+    if at.is_none() {
+        let help = format!("write it like {}", RECEIVED_AT.info.example);
+        reader.error_with(node.id, format!("`{text}` is no moment at which an event can come in"), help);
+    }
+    at
 }
 
 /// The source that is named, or the first.

@@ -1,6 +1,6 @@
 //! A condition that somebody wrote as an expression, `type == 'bounced' and campaign.id > 5`: the match map that says the same.
 
-use super::advice::shapes::{seconds, yaml};
+use super::advice::shapes::{compared_with_time, yaml};
 use crate::event::vero;
 use crate::yaml::words::meant_type;
 
@@ -151,9 +151,8 @@ fn comparison(text: &str) -> Option<(&str, String)> {
         "" => plain(field, value)?,
         "gt" | "gte" | "lt" | "lte" => {
             let text = unquoted(value);
-            let number = seconds(text).map_or_else(|| text.to_owned(), |seconds| seconds.to_string());
-            number.parse::<f64>().ok()?;
-            format!("{{ {operator}: {number} }}")
+            compared_with_time(operator, text)
+                .or_else(|| text.parse::<f64>().ok().map(|_| format!("{{ {operator}: {text} }}")))?
         }
         "regex" => format!("{{ regex: '{}' }}", unquoted(value).trim_matches('/').replace('\'', "''")),
         "glob" => format!("{{ glob: \"{}\" }}", unquoted(value).replace('%', "*")),
@@ -209,7 +208,7 @@ mod tests {
             ),
             ("campaign.name like 'Spring%'", "{ campaign.name: { glob: \"Spring*\" } }"),
             ("campaign.name =~ /^S/", "{ campaign.name: { regex: '^S' } }"),
-            ("bounced_at >= 2026-01-01", "{ bounced_at: { gte: 1767225600 } }"),
+            ("bounced_at >= 2026-01-01", "{ bounced_at: { after: 2026-01-01 } }"),
         ] {
             check(text, Some(map));
         }

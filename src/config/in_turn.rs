@@ -38,7 +38,7 @@ pub(super) fn advise_of_fields(reader: &Reader, kind: &Kind, sections: [&Node; 2
             advice::digests::advise_of_an_object(reader, item.id, text);
             // What many messages to one person have in common may well belong together, and what is no field of an event has been told.
             let is_of_a_person = text.starts_with("user.");
-            let is_told = matches!(path, FieldPath::Relay(RelayField::Id));
+            let is_told = matches!(path, FieldPath::Relay(RelayField::Id | RelayField::Age));
             if is_of_one_event(text) && !is_of_a_person && !is_told {
                 let message = format!("nearly every event has a `{text}` of its own, so nothing belongs together");
                 reader.warning(item.id, message, "name what several events share, like campaign.id".to_owned());

@@ -1,6 +1,6 @@
 //! What was meant by a word or a value in a match that is not ours, as the form to write in its place.
 
-use super::advice::shapes::{RELAY_TIMES, seconds, yaml};
+use super::advice::shapes::{RELAY_TIMES, compared_with_time, yaml};
 use super::names::Names;
 use crate::destination::KINDS;
 use crate::event::vero;
@@ -203,18 +203,17 @@ pub(super) fn argument(field: &str, operator: &str, node: &Node) -> Option<Strin
         "gt" | "gte" | "lt" | "lte" if field.starts_with("relay.") && field.ends_with("_at") => {
             Some(RELAY_TIMES.to_owned())
         }
-        "gt" | "gte" | "lt" | "lte" => Some(match seconds(text) {
-            Some(seconds) => {
-                format!("times are seconds since 1970: write {{ {operator}: {seconds} }} for {text} in UTC")
+        "gt" | "gte" | "lt" | "lte" => Some(match compared_with_time(operator, text) {
+            Some(form) => format!("times are compared by `after` and `before`: write {field}: {form}"),
+            None if crate::units::duration(text).is_ok() => {
+                format!("time spans are compared with the age of an event: relay.age: {{ {operator}: {text} }}")
             }
             None => {
                 let number = text.trim().trim_start_matches(['>', '<', '=', '~', '+']).trim();
                 let number = number.replace([',', '_', ' ', '\''], "");
                 match number.parse::<f64>() {
                     Ok(_) if !number.is_empty() => format!("write {{ {operator}: {number} }}"),
-                    _ if field.ends_with("_at") => {
-                        format!("times are seconds since 1970: {{ {operator}: 1767225600 }}")
-                    }
+                    _ if field.ends_with("_at") => format!("write {field}: {{ after: 2026-01-31 }}"),
                     _ => format!("write a number: {{ {operator}: 500 }}"),
                 }
             }

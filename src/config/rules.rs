@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::advice::fields::Place;
@@ -9,13 +10,15 @@ use super::advice::templates::Sent;
 use super::combinator::combinator;
 use super::names::Names;
 use super::{advice, expression, meant};
+use crate::destination::timezone;
 use crate::event::{FieldId, FieldPath, FieldSetBuilder, RelayField};
 use crate::rules::operators::{
-    Argument, OPERATORS, OperatorKind, PATTERN_BYTES_MIN, PATTERNS_BYTES_MAX, equals_any, pattern_bytes,
+    Argument, Edge, Holds, OPERATORS, OperatorKind, PATTERN_BYTES_MIN, PATTERNS_BYTES_MAX, Setting, equals_any,
+    pattern_bytes, takes_moments,
 };
-use crate::rules::{Condition, Label, Rule, RuleSet};
+use crate::rules::{Condition, Label, Rule, RuleSet, are_apart};
 use crate::units::shown_size;
-use crate::yaml::keys::{Defaulted, Info, Key, Of, Section, boolean, by_hand, form, key};
+use crate::yaml::keys::{Defaulted, Info, Key, Of, Section, boolean, by_hand, form, key, text};
 use crate::yaml::problem::{Severity, did_you_mean};
 use crate::yaml::raw::{Node, NodeId, Scalar, Style, Value};
 use crate::yaml::reader::Reader;
@@ -43,7 +46,12 @@ const TO: Key<()> = key("to", by_hand(Of::Texts))
     .required();
 const STOP: Defaulted<bool> =
     key("stop", boolean()).about("When this rule matches, no later one is tried.").example("true").default(false);
-const KEYS: [Info; 4] = [NAME.info, MATCH.info, TO.info, STOP.info];
+const TIMEZONE: Key<String> = key("timezone", text())
+    .seen(Sight::All)
+    .about("Where dates and times in `match` are meant that do not say: see [Times](#times). A name of the system's database of time zones.")
+    .example("Europe/Berlin")
+    .otherwise("UTC");
+const KEYS: [Info; 5] = [NAME.info, MATCH.info, TO.info, STOP.info, TIMEZONE.info];
 
 /// Stands among operators, and belongs to those beside it.
 pub(super) const IGNORE_CASE: Key<bool> = key("ignore_case", boolean())
@@ -135,7 +143,9 @@ fn read_rule(
     let matches = entries.node(&MATCH.info);
     let to = entries.node(&TO.info);
     let stop = entries.node(&STOP.info).map_or(Some(STOP.default), |node| reader.boolean(node));
+    let zone = entries.node(&TIMEZONE.info);
     entries.finish();
+    let zone = read_zone(reader, zone, matches);
     if let Some(nothing) = node.get(MATCH.info.name).filter(|node| node.is_null()) {
         let help = "write its conditions below it; or take `match` out, if every event is wanted".to_owned();
         reader.warning(nothing.id, "`match` has nothing behind it, so this rule takes every event", help);
@@ -143,7 +153,7 @@ fn read_rule(
     let condition = match matches {
         Some(node) => {
             advice::fields::advise(reader, node, Place::Match);
-            read_match(reader, node, fields)
+            zone.and_then(|zone| read_match(reader, node, fields, &zone))
         }
         None => Some(Condition::All(Vec::new())),
     };
@@ -167,6 +177,27 @@ fn read_rule(
         return None;
     }
     Some((Rule { name, condition: condition?, to: targets, stop }, name_at))
+}
+
+/// The time zone of a rule; `None` where there is no such.
+fn read_zone(reader: &Reader, node: Option<&Node>, matches: Option<&Node>) -> Option<TimeZone> {
+    let Some(node) = node else { return Some(TimeZone::UTC) };
+    let name = reader.text(node)?;
+    let zone = timezone::find(name).map_err(|fault| reader.fault(node.id, fault)).ok()?;
+    if !matches.is_some_and(names_a_moment) {
+        let help = "take it out: `after` and `before` go by it, and nothing else".to_owned();
+        reader.warning(node.id, "nothing in this rule goes by a time zone", help);
+    }
+    Some(zone)
+}
+
+/// Whether a match compares with a moment somewhere.
+fn names_a_moment(node: &Node) -> bool {
+    match &node.value {
+        Value::Map(entries) => entries.iter().any(|(key, below)| takes_moments(&key.text) || names_a_moment(below)),
+        Value::List(items) => items.iter().any(names_a_moment),
+        Value::Scalar(_) => false,
+    }
 }
 
 fn read_to(reader: &Reader, node: &Node, destinations: &mut Names) -> Vec<usize> {
@@ -224,15 +255,15 @@ pub(super) fn find_destination(reader: &Reader, at: NodeId, name: &str, known: &
 }
 
 /// A map of conditions that must all hold.
-fn read_match(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Option<Condition> {
+fn read_match(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder, zone: &TimeZone) -> Option<Condition> {
     let mut entries = reader.map(node, "`match`")?;
     let mut conditions = Vec::new();
     let mut is_complete = true;
     for (key, value) in entries.rest() {
         let condition = match key.text.as_str() {
-            "any" => read_matches(reader, "any", value, fields).map(Condition::Any),
-            "all" => read_matches(reader, "all", value, fields).map(Condition::All),
-            "none" => read_matches(reader, "none", value, fields).map(Condition::None),
+            "any" => read_matches(reader, "any", value, fields, zone).map(Condition::Any),
+            "all" => read_matches(reader, "all", value, fields, zone).map(Condition::All),
+            "none" => read_matches(reader, "none", value, fields, zone).map(Condition::None),
             text => match combinator(text, value) {
                 Some(ours) => {
                     let help = format!("`{text}` is written `{ours}:`");
@@ -241,7 +272,8 @@ fn read_match(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Opt
                 }
                 None => read_field_path(reader, key.id, text, value).and_then(|path| {
                     let field = fields.add(&path);
-                    read_test(reader, value, &Field { id: field, path: text, parts: &[] })
+                    let holds = if path == AGE { Holds::Span } else { Holds::Anything };
+                    read_test(reader, value, &Field { id: field, path: text, holds, zone, parts: &[] })
                 }),
             },
         };
@@ -274,7 +306,7 @@ pub(super) fn read_condition(
     place: Place,
 ) -> Option<Condition> {
     advice::fields::advise(reader, node, place);
-    read_match(reader, node, fields)
+    read_match(reader, node, fields, &TimeZone::UTC)
 }
 
 /// Reads what a test expects of a content, as a set of one rule: operators as they stand below a field of a rule. `parts` might stand in
@@ -288,13 +320,20 @@ pub(super) fn read_content(reader: &Reader, node: &Node, parts: &[&'static str])
     }
     let mut fields = FieldSetBuilder::default();
     let path = FieldPath::parse(CONTENT_FIELD).expect("a word is a path");
-    let field = Field { id: fields.add(&path), path: CONTENT_FIELD, parts };
+    let (holds, zone) = (Holds::Anything, &TimeZone::UTC);
+    let field = Field { id: fields.add(&path), path: CONTENT_FIELD, holds, zone, parts };
     let condition = read_test(reader, node, &field)?;
     let rule = Rule { name: CONTENT_FIELD.to_owned(), condition, to: Vec::new(), stop: false };
     Some(RuleSet::new(fields.build(), vec![rule]))
 }
 
-fn read_matches(reader: &Reader, name: &str, node: &Node, fields: &mut FieldSetBuilder) -> Option<Vec<Condition>> {
+fn read_matches(
+    reader: &Reader,
+    name: &str,
+    node: &Node,
+    fields: &mut FieldSetBuilder,
+    zone: &TimeZone,
+) -> Option<Vec<Condition>> {
     let Value::List(items) = &node.value else {
         let help = match &node.value {
             Value::Map(entries) if !entries.is_empty() => {
@@ -323,7 +362,7 @@ fn read_matches(reader: &Reader, name: &str, node: &Node, fields: &mut FieldSetB
             reader.error_with(item.id, "this match map is empty, so it would hold for every event", help);
             return None;
         }
-        read_match(reader, item, fields)
+        read_match(reader, item, fields, zone)
     };
     let conditions: Vec<_> = items.iter().map(read).collect();
     conditions.into_iter().collect()
@@ -355,22 +394,20 @@ fn read_field_path(reader: &Reader, at: NodeId, text: &str, value: &Node) -> Opt
             reader.error_with(
                 at,
                 format!("`{text}` is not known yet when rules are matched"),
-                "templates can use it; rules can use relay.source, relay.received_at and relay.occurred_at".to_owned(),
+                format!("templates can use it; {OF_THE_RELAY}"),
             );
             None
         }
         Ok(path) => Some(path),
         Err(error) => {
             let near = text.strip_prefix("relay.").and_then(|name| {
-                did_you_mean(name, ["source", "received_at", "occurred_at"])
+                did_you_mean(name, ["source", "received_at", "occurred_at", "age"])
                     .map(|help| help.replace('`', "").replace("mean ", "mean relay."))
             });
             let steps: Vec<_> = text.split('.').filter(|step| !step.is_empty()).collect();
             let help = near.unwrap_or_else(|| match steps.as_slice() {
                 [] => "write a field like campaign.name".to_owned(),
-                _ if text.starts_with("relay.") => {
-                    "rules can use relay.source, relay.received_at and relay.occurred_at".to_owned()
-                }
+                _ if text.starts_with("relay.") => OF_THE_RELAY.to_owned(),
                 steps => format!("write {}", steps.join(".")),
             });
             reader.error_with(at, error.to_string(), help);
@@ -379,9 +416,17 @@ fn read_field_path(reader: &Reader, at: NodeId, text: &str, value: &Node) -> Opt
     }
 }
 
+/// What rules can ask of the relay's own.
+const OF_THE_RELAY: &str = "rules can use relay.source, relay.received_at, relay.occurred_at and relay.age";
+/// The one field that holds a time span.
+const AGE: FieldPath = FieldPath::Relay(RelayField::Age);
+
 struct Field<'a> {
     id: FieldId,
     path: &'a str,
+    holds: Holds,
+    /// Where dates and times are meant that do not say.
+    zone: &'a TimeZone,
     /// What could stand here in the place of operators.
     parts: &'a [&'static str],
 }
@@ -423,9 +468,17 @@ fn read_operators(reader: &Reader, node: &Node, field: &Field<'_>) -> Option<Con
                 read_equals(reader, value, field, wants_no_case, "equals")
             }
             name => match OPERATORS.iter().find(|operator| operator.name == name) {
+                Some(operator) if !operator.of.contains(&field.holds) => {
+                    tell_of_span(reader, key.id, field);
+                    None
+                }
                 Some(operator) => {
                     has_case |= operator.has_case;
                     read_operator(reader, value, field, operator, wants_no_case)
+                }
+                None if field.holds == Holds::Span => {
+                    reader.error_with(key.id, format!("there is no operator `{name}`"), of_spans(field));
+                    None
                 }
                 None => {
                     let what = if field.parts.is_empty() { "no operator" } else { "neither a part nor an operator" };
@@ -452,7 +505,43 @@ fn read_operators(reader: &Reader, node: &Node, field: &Field<'_>) -> Option<Con
         reader.error_with(node.id, "`ignore_case` means nothing to the operators beside it", help);
         return None;
     }
+    if let Some([after, before]) = moments_apart(&conditions) {
+        let message = format!("no time is {after} and {before}: nothing could match");
+        reader.error_with(node.id, message, "`after` takes the earlier of two times".to_owned());
+        return None;
+    }
     is_complete.then(|| if conditions.len() == 1 { conditions.remove(0) } else { Condition::All(conditions) })
+}
+
+/// What is said of a time span that is compared by its text.
+fn tell_of_span(reader: &Reader, at: NodeId, field: &Field<'_>) {
+    let message = format!("`{}` is a time span, which is longer or shorter than another", field.path);
+    reader.error_with(at, message, of_spans(field));
+}
+
+/// How a time span is compared.
+fn of_spans(field: &Field<'_>) -> String {
+    let names = OPERATORS.iter().filter(|operator| operator.of.contains(&Holds::Span)).map(|operator| operator.name);
+    let names = names.collect::<Vec<_>>().join(", ");
+    format!("write {0}: {{ lt: 1h }} or {0}: {{ gte: 2d }}; the operators are {names} and not", field.path)
+}
+
+/// Two tests of which one wants no moment but later ones than the other, as they are written.
+fn moments_apart(conditions: &[Condition]) -> Option<[String; 2]> {
+    let moments = || {
+        conditions.iter().filter_map(|condition| match condition {
+            Condition::Test { operator, label, .. } => {
+                let is_moment = matches!(operator.bound()?.edge, Edge::Moment(_));
+                is_moment.then_some((operator.as_ref(), label))
+            }
+            _ => None,
+        })
+    };
+    let apart = |(lower, of_lower): (_, &Label)| {
+        let (_, of_upper) = moments().find(|(upper, _)| are_apart(lower, *upper))?;
+        Some([of_lower, of_upper].map(|label| label.expected.trim_matches(['{', '}', ' ']).to_owned()))
+    };
+    moments().find_map(apart)
 }
 
 fn read_not(reader: &Reader, node: &Node, field: &Field<'_>, ignore_case: bool) -> Option<Condition> {
@@ -478,6 +567,10 @@ fn read_not(reader: &Reader, node: &Node, field: &Field<'_>, ignore_case: bool) 
 }
 
 fn read_equals(reader: &Reader, node: &Node, field: &Field<'_>, ignore_case: bool, name: &str) -> Option<Condition> {
+    if field.holds == Holds::Span {
+        tell_of_span(reader, node.id, field);
+        return None;
+    }
     let items = reader.list(node);
     if items.is_empty() {
         let help = "write a value into it; for a missing field, { exists: false }".to_owned();
@@ -520,7 +613,7 @@ fn read_operator(
             );
             return None;
         }
-        let built = (operator.build)(&argument, ignore_case);
+        let built = (operator.build)(&argument, &Setting { ignore_case, holds: field.holds, zone: field.zone });
         reader.count_pattern(pattern_bytes(&built));
         match built {
             Ok(operator) => Some(Condition::Test { field: field.id, operator, label }),

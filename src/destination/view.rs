@@ -145,6 +145,8 @@ pub const DIGEST: &str = "digest";
 /// What stands below it.
 pub const DIGEST_FIELDS: [&str; 7] = ["count", "since", "until", "groups", "events", "left_out", "page"];
 /// What of the relay's own it has.
+/// What templates read below `relay` of an event.
+pub const RELAY_FIELDS: [&str; 5] = ["source", "received_at", "occurred_at", "id", "rule"];
 pub const DIGEST_RELAY_FIELDS: [&str; 3] = ["id", "received_at", "occurred_at"];
 /// What stands in each of its groups, beside the values that it was gathered by.
 pub const GROUP_FIELDS: [&str; 6] = ["name", "count", "since", "until", "parts", "other_parts"];

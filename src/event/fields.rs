@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::Deserializer;
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -34,7 +35,8 @@ const SLOT_EVENT_TYPE: Slot = 2;
 const SLOT_SOURCE: Slot = 3;
 const SLOT_RECEIVED_AT: Slot = 4;
 const SLOT_OCCURRED_AT: Slot = 5;
-const SLOTS_RESERVED: Slot = 6;
+const SLOT_AGE: Slot = 6;
+const SLOTS_RESERVED: Slot = 7;
 
 /// The fields that the running rules use, compiled: [`read`](FieldSet::read) picks just these out of a body.
 #[derive(Debug)]
@@ -45,6 +47,9 @@ pub struct FieldSet {
     by_slot: Vec<Vec<FieldId>>,
     uses_received_at: bool,
     uses_occurred_at: bool,
+    uses_age: bool,
+    /// Where the time of an event of a known type lies: its `<type>_at`. Empty where nothing asks for it.
+    times: Vec<(&'static str, Slot)>,
 }
 
 #[derive(Debug, Default)]
@@ -106,6 +111,8 @@ impl Default for FieldSetBuilder {
             by_slot: Vec::new(),
             uses_received_at: false,
             uses_occurred_at: false,
+            uses_age: false,
+            times: Vec::new(),
         };
         let mut builder = Self { set, known: HashMap::new(), slots: SLOTS_RESERVED };
         for (name, slot) in [("type", SLOT_TYPE), ("action", SLOT_ACTION)] {
@@ -128,10 +135,15 @@ impl FieldSetBuilder {
             FieldPath::Relay(relay) => {
                 self.set.uses_received_at |= *relay == RelayField::ReceivedAt;
                 self.set.uses_occurred_at |= *relay == RelayField::OccurredAt;
+                self.set.uses_age |= *relay == RelayField::Age;
+                if matches!(relay, RelayField::OccurredAt | RelayField::Age) {
+                    self.add_times();
+                }
                 let slot = match relay {
                     RelayField::Source => SLOT_SOURCE,
                     RelayField::ReceivedAt => SLOT_RECEIVED_AT,
                     RelayField::OccurredAt => SLOT_OCCURRED_AT,
+                    RelayField::Age => SLOT_AGE,
                     RelayField::Id | RelayField::Rule => self.slot_of(&[]),
                 };
                 Field { slot, other: None, unless: None }
@@ -156,6 +168,13 @@ impl FieldSetBuilder {
         self.set.fields.push(field);
         self.known.insert(path.clone(), id);
         id
+    }
+
+    /// Has `<type>_at` of every known type picked out with the rest, so that no body is gone over twice for its time.
+    fn add_times(&mut self) {
+        if self.set.times.is_empty() {
+            self.set.times = vero::TYPES.map(|name| (name, self.slot_of(&[time_of(name)]))).into();
+        }
     }
 
     /// The paths that were added.
@@ -288,13 +307,28 @@ impl FieldSet {
         if self.uses_received_at {
             values.push((SLOT_RECEIVED_AT, Value::String(Cow::Owned(crate::time::rfc3339(relay.received_ms)))));
         }
-        if self.uses_occurred_at {
-            let occurred_ms = occurred_ms(text, &event_type).unwrap_or(relay.received_ms);
-            values.push((SLOT_OCCURRED_AT, Value::String(Cow::Owned(crate::time::rfc3339(occurred_ms)))));
+        if self.uses_occurred_at || self.uses_age {
+            let occurred_ms = self.occurred_ms(text, &event_type, &captures).unwrap_or(relay.received_ms);
+            if self.uses_occurred_at {
+                values.push((SLOT_OCCURRED_AT, Value::String(Cow::Owned(crate::time::rfc3339(occurred_ms)))));
+            }
+            if self.uses_age {
+                // Clocks differ: what will have happened is as good as new.
+                let age_ms = relay.received_ms.saturating_sub(occurred_ms);
+                values.push((SLOT_AGE, Value::Span(Duration::from_millis(age_ms))));
+            }
         }
         let of_body = captures.iter().filter(|(slot, _)| *slot >= SLOTS_RESERVED);
         values.extend(of_body.map(|(slot, raw)| (*slot, Value::from_raw(raw))));
         Ok(Event { event_type, fields: Fields { values } })
+    }
+
+    /// When the event happened by its own word, of what was picked out; a type that is not known is looked for in the body.
+    fn occurred_ms(&self, text: &str, event_type: &str, captures: &[(Slot, &str)]) -> Option<u64> {
+        let Some((_, slot)) = self.times.iter().find(|(name, _)| *name == event_type) else {
+            return occurred_ms(text, event_type);
+        };
+        captures.iter().find(|(captured, _)| captured == slot).and_then(|(_, raw)| ms_of_seconds(raw))
     }
 
     fn capture<'a>(&self, text: &'a str) -> Result<Vec<(Slot, &'a str)>, Refused> {
@@ -352,9 +386,18 @@ fn event_type<'a>(captures: &[(Slot, &'a str)]) -> Option<Cow<'a, str>> {
 /// When the event happened by its own word: Vero's `<type>_at`, unix seconds.
 pub(crate) fn occurred_ms(body: &str, event_type: &str) -> Option<u64> {
     let mut builder = FieldSetBuilder::default();
-    let slot = builder.slot_of(&[Segment::Key(format!("{event_type}_at"))]);
+    let slot = builder.slot_of(&[time_of(event_type)]);
     let captures = builder.build().capture(body).ok()?;
     let (_, raw) = captures.iter().find(|(captured, _)| *captured == slot)?;
+    ms_of_seconds(raw)
+}
+
+/// The field with the time of an event of a type.
+fn time_of(event_type: &str) -> Segment {
+    Segment::Key(format!("{event_type}_at"))
+}
+
+fn ms_of_seconds(raw: &str) -> Option<u64> {
     let seconds: u64 = Value::from_raw(raw).text()?.parse().ok()?;
     // Beyond the year 9999 nothing prints it, and nobody meant it.
     (seconds < 253_402_300_800).then_some(seconds * 1000)

@@ -8,6 +8,7 @@
 //!
 //! * `path`, [`FieldPath`]: `campaign.name`, `/a.b/0/c` or `relay.source`, as written in a config.
 //! * `fields`, [`FieldSet`] → [`Fields`]: the compiled set, and what one body holds of it.
+//! * `moment`, [`Written`]: what a value says of a time.
 //! * `value`, [`Value`]: one picked-out value; numbers keep their text. `decimal`: how they compare.
 //! * `json`, [`Json`]: a whole body as a tree, for templates; made only when a destination with a template attempts.
 //! * `summary`, [`Summary`]: what a list shows of an event.
@@ -18,6 +19,7 @@ mod decimal;
 mod fields;
 mod id;
 mod json;
+mod moment;
 pub(crate) mod path;
 mod summary;
 mod value;
@@ -28,6 +30,7 @@ pub(crate) use self::fields::occurred_ms;
 pub use self::fields::{Event, FieldId, FieldSet, FieldSetBuilder, Fields, Refused, RelayFields};
 pub use self::id::EventId;
 pub use self::json::{Json, minify};
+pub use self::moment::{Written, of_text as moment_of};
 pub use self::path::{FieldPath, PathError, RelayField, SEGMENTS_MAX, Segment};
 pub use self::summary::{Summary, summary};
 pub use self::value::Value;

@@ -44,6 +44,8 @@ pub enum RelayField {
     ReceivedAt,
     /// When it happened: Vero's `<type>_at`, else the arrival (RFC 3339, UTC).
     OccurredAt,
+    /// How long before its arrival it happened. In rules only.
+    Age,
     /// The event's id. Known only after matching, so templates have it and rules do not.
     Id,
     /// The rule that chose the destination. In templates only.
@@ -51,10 +53,11 @@ pub enum RelayField {
 }
 
 /// The names under `relay.`, in the order the documentation lists them.
-pub const RELAY_FIELDS: [(&str, RelayField); 5] = [
+pub const RELAY_FIELDS: [(&str, RelayField); 6] = [
     ("source", RelayField::Source),
     ("received_at", RelayField::ReceivedAt),
     ("occurred_at", RelayField::OccurredAt),
+    ("age", RelayField::Age),
     ("id", RelayField::Id),
     ("rule", RelayField::Rule),
 ];
@@ -71,7 +74,9 @@ pub enum PathError {
     #[error("`{0}` has more than {SEGMENTS_MAX} steps")]
     TooLong(String),
     /// `relay.` and a name the relay does not have.
-    #[error("the relay has no field `{0}`: it has relay.source, relay.received_at, relay.occurred_at and relay.id")]
+    #[error(
+        "the relay has no field `{0}`: it has relay.source, relay.received_at, relay.occurred_at, relay.age and relay.id"
+    )]
     UnknownRelayField(String),
     /// A `~` that is neither `~0` nor `~1` in a pointer.
     #[error("`{0}`: in a JSON Pointer `~` is written ~0 and `/` is written ~1")]

@@ -1,10 +1,13 @@
 //! One value picked out of a body.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use serde::Deserializer;
 use serde::de::{self, Visitor};
 use serde_json::value::RawValue;
+
+use crate::units::shown_span;
 
 /// How deep arrays may nest inside a captured value before what lies below counts as missing.
 const DEPTH_MAX: usize = 128;
@@ -23,6 +26,8 @@ pub enum Value<'a> {
     Array(Vec<Value<'a>>),
     /// An object, which can only exist.
     Object,
+    /// A time span, of which only the relay's own field is one: the age of an event.
+    Span(Duration),
 }
 
 impl<'a> Value<'a> {
@@ -66,6 +71,7 @@ impl<'a> Value<'a> {
             Value::String(text) => told.push(text.clone().into_owned()),
             Value::Array(items) => items.iter().for_each(|item| item.tell(told)),
             Value::Object => told.push("{…}".to_owned()),
+            Value::Span(span) => told.push(shown_span(*span)),
         }
     }
 
@@ -78,6 +84,7 @@ impl<'a> Value<'a> {
             Value::String(_) => "string",
             Value::Array(_) => "list",
             Value::Object => "object",
+            Value::Span(_) => "time span",
         }
     }
 }

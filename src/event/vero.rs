@@ -82,7 +82,7 @@ pub fn sends(path: &str) -> bool {
 }
 
 /// What people call a field that Vero has under another name, or at another place.
-const OTHER_NAMES: [(&str, &str); 22] = [
+const OTHER_NAMES: [(&str, &str); 23] = [
     ("event.type", "type"),
     ("event_type", "type"),
     ("eventtype", "type"),
@@ -104,6 +104,7 @@ const OTHER_NAMES: [(&str, &str); 22] = [
     ("ip", "sender_ip"),
     ("useragent", "user_agent"),
     ("timestamp", "relay.occurred_at"),
+    ("age", "relay.age"),
     ("reason", "bounce_message"),
 ];
 

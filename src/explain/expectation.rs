@@ -73,7 +73,8 @@ fn run<'c>(config: &'c Config, test: &'c ConfigTest, to_explain: &mut usize) -> 
             Err(error) => return without_event(format!("{shown} could not be read: {error}")),
         },
     };
-    let relay = RelayFields { source: &test.source, received_ms: crate::time::wall_ms() };
+    let received_ms = test.received_ms.unwrap_or_else(crate::time::wall_ms);
+    let relay = RelayFields { source: &test.source, received_ms };
     let id = EventId::mint(relay.received_ms, 0, 0);
     let routing = match config.rules.route(&body, relay) {
         Ok(routing) => routing,

@@ -44,8 +44,8 @@ pub(super) trait Recorder {
     fn open(&mut self, group: &'static str);
     /// It ends.
     fn close(&mut self, verdict: bool);
-    /// A test was made.
-    fn test(&mut self, label: &Label, verdict: bool, got: &[(u32, Value<'_>)]);
+    /// A test was made, by an operator as it is written.
+    fn test(&mut self, by: (&Label, &dyn Operator), verdict: bool, got: &[(u32, Value<'_>)]);
 }
 
 /// Watches nothing, at no cost.
@@ -53,7 +53,7 @@ impl Recorder for () {
     const EVERYTHING: bool = false;
     fn open(&mut self, _: &'static str) {}
     fn close(&mut self, _: bool) {}
-    fn test(&mut self, _: &Label, _: bool, _: &[(u32, Value<'_>)]) {}
+    fn test(&mut self, _: (&Label, &dyn Operator), _: bool, _: &[(u32, Value<'_>)]) {}
 }
 
 impl Condition {
@@ -67,7 +67,7 @@ impl Condition {
             Condition::Test { field, operator, label } => {
                 let got = fields.get(set, *field);
                 let verdict = operator.holds(got);
-                recorder.test(label, verdict, got);
+                recorder.test((label, operator.as_ref()), verdict, got);
                 return verdict;
             }
             Condition::All(_) => ("all", true),

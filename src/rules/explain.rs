@@ -1,8 +1,10 @@
 //! Why an event goes where it goes: each rule, each condition, and the value that the event has there.
 
 use super::condition::{Label, Recorder};
+use super::operators::Operator;
 use super::{Routing, RuleSet};
 use crate::event::{Refused, RelayFields, Value};
+use crate::units::shown_span;
 
 /// What became of one rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,8 +164,13 @@ impl Recorder for Steps {
         }
     }
 
-    fn test(&mut self, label: &Label, verdict: bool, got: &[(u32, Value<'_>)]) {
-        let got = got.iter().map(|(_, value)| Got { value: shown(value), kind: value.kind() }).collect();
+    fn test(&mut self, (label, operator): (&Label, &dyn Operator), verdict: bool, got: &[(u32, Value<'_>)]) {
+        let read_as = |value| operator.read_as(value).map_or_else(String::new, |read| format!(" ({read})"));
+        let got = got.iter().map(|(_, value)| {
+            let value_shown = shown(value);
+            Got { value: value_shown + &read_as(value), kind: value.kind() }
+        });
+        let got = got.collect();
         let node = TraceNode::Test { label: label.clone(), got };
         self.steps.push(TraceStep { depth: self.open.len(), verdict, node });
     }
@@ -178,5 +185,6 @@ fn shown(value: &Value<'_>) -> String {
         Value::String(text) => serde_json::Value::from(text.as_ref()).to_string(),
         Value::Array(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
         Value::Object => "{…}".to_owned(),
+        Value::Span(span) => shown_span(*span),
     }
 }

@@ -154,10 +154,10 @@ impl Condition {
     }
 }
 
-/// Whether one wants numbers above all that the other wants.
-fn are_apart(lower: &dyn Operator, upper: &dyn Operator) -> bool {
+/// Whether one wants nothing but what lies above all that the other wants.
+pub fn are_apart(lower: &dyn Operator, upper: &dyn Operator) -> bool {
     let (Some(low), Some(high)) = (lower.bound(), upper.bound()) else { return false };
-    let order = low.number.cmp(high.number);
+    let Some(order) = low.edge.partial_cmp(high.edge) else { return false };
     let is_pair = (low.is_wanted)(Ordering::Greater) && (high.is_wanted)(Ordering::Less);
     is_pair && (order.is_gt() || (order.is_eq() && !((low.is_wanted)(order) && (high.is_wanted)(order))))
 }

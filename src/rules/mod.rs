@@ -34,7 +34,7 @@ use smallvec::SmallVec;
 
 pub use self::condition::{Condition, Label};
 pub use self::explain::{Got, RuleTrace, TraceNode, TraceStep};
-pub use self::foresee::{Outline, Verdict};
+pub use self::foresee::{Outline, Verdict, are_apart};
 use self::index::Index;
 pub use self::nearest::{Meant, Missed, NearMiss, nearest};
 use crate::event::{Event, FieldSet, Refused, RelayFields};

@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::RuleSet;
 use super::condition::{Label, Recorder};
+use super::operators::Operator;
 use crate::event::{Refused, RelayFields, Value};
 
 impl RuleSet {
@@ -36,7 +37,7 @@ impl Recorder for Verdicts {
         self.0.write_u8(u8::from(verdict));
     }
 
-    fn test(&mut self, _: &Label, verdict: bool, got: &[(u32, Value<'_>)]) {
+    fn test(&mut self, _: (&Label, &dyn Operator), verdict: bool, got: &[(u32, Value<'_>)]) {
         // A field that is missing is another slip than one with a wrong value.
         self.0.write_u8(u8::from(verdict) + 4 * u8::from(got.is_empty()));
     }

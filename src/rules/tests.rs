@@ -244,6 +244,130 @@ fn groups_nest() {
 }
 
 #[test]
+fn ages_are_compared_as_time_spans() {
+    // It arrived at 1 700 000 000 s.
+    let hours = |hours: u64| format!(r#"{{"type":"sent","sent_at":{}}}"#, 1_700_000_000 - hours * 3600);
+    check("{ relay.age: { lt: 2h } }", &hours(1), true);
+    check("{ relay.age: { lt: 2h } }", &hours(2), false);
+    check("{ relay.age: { lte: 2h } }", &hours(2), true);
+    check("{ relay.age: { gt: 120m } }", &hours(2), false);
+    check("{ relay.age: { gte: 7200s } }", &hours(2), true);
+    check("{ relay.age: { gte: 2d, lt: 3d } }", &hours(50), true);
+    check("{ relay.age: { not: { lt: 2h } } }", &hours(2), true);
+    check("{ relay.age: { not: { lt: 2h } } }", &hours(1), false);
+    check("{ relay.age: { lt: [1h, 3h] } }", &hours(2), true);
+    check("{ none: [ { relay.age: { lt: 2h } } ] }", &hours(1), false);
+    for young in
+        ["{}", r#"{"sent_at":1}"#, r#"{"type":"sent","sent_at":1800000000}"#, r#"{"type":"sent","sent_at":"soon"}"#]
+    {
+        check("{ relay.age: { lte: 0s } }", young, true);
+    }
+    // Types that Vero does not have, an action, and the last of two times.
+    check("{ relay.age: { gte: 2h } }", r#"{"type":"merged","merged_at":1699992800}"#, true);
+    check("{ relay.age: { gte: 2h } }", r#"{"action":"sent","sent_at":"1699992800"}"#, true);
+    check("{ relay.age: { gte: 2h } }", r#"{"type":"sent","sent_at":1699992800,"sent_at":1700000000}"#, false);
+    check("{ relay.age: { gte: 2h }, relay.occurred_at: { starts_with: \"2023-11-14T20\" } }", &hours(2), true);
+    refused("{ relay.age: { lt: 3600 } }", "did you mean `3600s`");
+    refused("{ relay.age: { lt: soon } }", "a number and a unit");
+    refused("{ relay.age: 1h }", "time span");
+    refused("{ relay.age: { exists: true } }", "time span");
+    refused("{ relay.age: { after: 2026-01-01 } }", "time span");
+    refused("{ n: { lt: 1h } }", "relay.age: { lt: 1h }");
+}
+
+#[test]
+fn moments_are_compared_with_what_they_hold_and_without_what_ends_them() {
+    let january = "{ x: { after: 2026-01-01, before: 2026-02-01 } }";
+    for (value, expected) in [
+        ("1767225599", false),
+        ("1767225600", true),
+        ("\"1767225600\"", true),
+        ("1769903999.9", true),
+        ("1769904000", false),
+        ("1767225600000", true),
+        ("\"2026-01-01\"", true),
+        ("\"2025-12-31T23:30:00-01:00\"", true),
+        ("\"2026-01-01T00:30:00+01:00\"", false),
+        ("\"2026-01-31T23:59:59.999\"", true),
+        ("\"2026-02-01\"", false),
+        // No time at all.
+        ("\"2026-01\"", false),
+        ("\"2026-01-32\"", false),
+        ("\"January\"", false),
+        ("true", false),
+        ("null", false),
+        ("{\"at\":1767225600}", false),
+        ("[]", false),
+        ("[1,1767225600]", true),
+    ] {
+        check(january, &format!("{{\"x\":{value}}}"), expected);
+    }
+    check(january, "{}", false);
+    for nothing in ["{}", r#"{"x":"soon"}"#, r#"{"x":null}"#, r#"{"x":1}"#] {
+        check("{ x: { not: { after: 2026-01-01 } } }", nothing, true);
+    }
+    check(
+        "{ relay.received_at: { after: \"2023-11-14T22:13:20Z\", before: \"2023-11-14T22:13:20.001Z\" } }",
+        "{}",
+        true,
+    );
+    check("{ relay.received_at: { after: 2023-11-15 } }", "{}", false);
+    check("{ relay.occurred_at: { before: 2016-01-01 } }", r#"{"t_at":1435016238}"#, true);
+    check("{ x: a, y: { before: [2020-01-01, 2027-01-01] } }", r#"{"x":"a","y":"2026-05-05"}"#, true);
+    check("{ x: { after: 2026-01-01 }, y: a }", r#"{"x":"2026-05-05","y":"b"}"#, false);
+    refused("{ x: { after: 2026-02-01, before: 2026-02-01 } }", "nothing could match");
+    refused("{ x: { not: { after: 2026-02-01, before: 2026-01-01 } } }", "nothing could match");
+    refused("{ x: { after: 2026-02-30 } }", "not a time");
+    refused("{ x: { after: ~ } }", "needs a text");
+    refused("{ x: { after: 2026-01-01, ignore_case: true } }", "means nothing");
+}
+
+#[test]
+fn dates_of_a_rule_and_of_its_events_are_those_of_its_time_zone() {
+    let rules = rules(
+        "  - { match: { x: { after: 2026-07-01, before: 2026-07-02 } }, timezone: Europe/Berlin, to: a }\n  \
+         - { match: { x: { after: 2026-07-01, before: 2026-07-02 } }, timezone: America/New_York, to: b }\n",
+    );
+    for (x, matching) in [
+        ("2026-06-30T22:00:00Z", &[0][..]),
+        ("2026-06-30T21:59:59Z", &[]),
+        ("2026-07-01T12:00:00Z", &[0, 1]),
+        ("2026-07-01T22:00:00Z", &[1]),
+        ("2026-07-01", &[0, 1]),
+        ("2026-07-01T23:59:59", &[0, 1]),
+        ("2026-07-02T00:00", &[]),
+    ] {
+        let body = format!(r#"{{"type":"t","x":"{x}"}}"#);
+        let routing = rules.route(body.as_bytes(), RELAY).expect("an event");
+        assert_eq!(routing.rules.as_slice(), matching, "{x}");
+    }
+}
+
+#[test]
+fn what_is_compared_by_its_time_is_explained_as_the_time_that_it_is() {
+    let rules = rules(
+        "  - { match: { x: { after: 2026-01-01 }, relay.age: { lt: 1h }, relay.received_at: { after: 2026-01-01 } }, to: a }\n",
+    );
+    let (_, traces) = rules.explain(br#"{"type":"sent","sent_at":1699989999,"x":1}"#, RELAY).expect("an event");
+    let told: Vec<_> = traces[0]
+        .steps
+        .iter()
+        .map(|step| match &step.node {
+            TraceNode::Test { label, got } => format!("{label} got {}", got[0].value),
+            TraceNode::Group(group) => (*group).to_owned(),
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "x: { after: \"2026-01-01\" } got 1 (1970-01-01T00:00:01Z)",
+            "relay.age: { lt: \"1h\" } got 2h 46m 41s",
+            "relay.received_at: { after: \"2026-01-01\" } got \"2023-11-14T22:13:20.000Z\"",
+        ]
+    );
+}
+
+#[test]
 fn fields_of_the_relay_and_of_veros_odd_keys() {
     check("{ relay.source: vero }", "{}", true);
     check("{ relay.source: other }", "{}", false);

@@ -3,7 +3,7 @@
 use super::shapes;
 use crate::config::combinator::combinator;
 use crate::event::{FieldPath, Segment, vero};
-use crate::rules::operators::OPERATORS;
+use crate::rules::operators::{OPERATORS, takes_moments};
 use crate::yaml::problem::{Severity, did_you_mean, nearest};
 use crate::yaml::raw::{Key, Node, NodeId, Style, Value};
 use crate::yaml::reader::Reader;
@@ -71,6 +71,7 @@ fn advise_of_field(reader: &Reader, key: &Key, node: &Node, around: &Around) {
     let mut told = std::collections::HashSet::new();
     if !is_operator(&key.text) {
         shapes::advise(reader, &key.text, node, &mut told);
+        advise_of_moments(reader, &key.text, node);
     }
     let Ok(path @ FieldPath::Body(_)) = FieldPath::parse(&key.text) else { return };
     let FieldPath::Body(segments) = &path else { return };
@@ -185,6 +186,28 @@ fn advise_of_missing(reader: &Reader, key: &Key, node: &Node, path: &str, around
         format!("Vero's documentation shows no `{path}` with {}", lacking.join(" and ")),
         help.to_owned(),
     );
+}
+
+/// Tells of moments that a field is compared with which never holds one.
+fn advise_of_moments(reader: &Reader, field: &str, node: &Node) {
+    let is_free = ["event.data", "changes", "user"]
+        .iter()
+        .any(|start| field == *start || field.starts_with(&format!("{start}.")));
+    let is_known =
+        field == "relay.source" || (vero::FIELDS.contains(&field) && (!is_free || field.starts_with("user.")));
+    if !is_known || field.ends_with("_at") {
+        return;
+    }
+    for (key, below) in node.entries() {
+        match key.text.as_str() {
+            "not" => advise_of_moments(reader, field, below),
+            name if takes_moments(name) => {
+                let help = "times are relay.received_at, relay.occurred_at, and what ends with _at".to_owned();
+                reader.warning(key.id, format!("`{field}` is never a time"), help);
+            }
+            _ => {}
+        }
+    }
 }
 
 fn is_operator(text: &str) -> bool {

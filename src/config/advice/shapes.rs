@@ -12,8 +12,8 @@ mod spoken;
 mod table;
 
 use self::spoken::*;
-pub(in crate::config) use self::table::seconds;
 use self::table::*;
+pub(in crate::config) use self::table::{between, compared_with_time};
 
 /// A text in a match, and where it stands.
 struct Text<'t> {
@@ -117,7 +117,7 @@ fn walk(reader: &Reader, node: &Node, around: Around<'_>, told: &mut HashSet<Nod
             if around.operator.is_none()
                 && is_relay_time(around.field)
                 && scalar.text.len() <= "2026-01-01T10:00".len()
-                && seconds(&scalar.text).is_some()
+                && between(&scalar.text).is_some()
             {
                 tell_of_relay_time(reader, node, told);
             } else if tell(reader, node, &scalar.text, around) {
@@ -157,7 +157,7 @@ fn tell_of_relay_time(reader: &Reader, node: &Node, told: &mut HashSet<NodeId>) 
 
 /// What is said of comparisons of the relay's own times.
 pub(in crate::config) const RELAY_TIMES: &str =
-    "rules cannot compare the relay's times by gt and lt: compare a time that Vero sends, in seconds since 1970";
+    "times are compared by `after` and `before`: relay.received_at: { after: 2026-01-31 }";
 
 /// The items of a list without and with a `!` before them, if one has it.
 fn negated(items: &[Node]) -> Option<(Vec<&str>, Vec<&str>)> {
@@ -330,7 +330,7 @@ mod tests {
         check("type", "bounced, failed", Some("[bounced, failed]"));
         check("type", "open|click", Some("[opened, clicked]"));
         check("user.email", "a@x.com,b@x.com", Some("[a@x.com, b@x.com]"));
-        check("bounced_at", "2026-01-01", Some("{ gte: 1767225600, lt: 1767312000 }"));
+        check("bounced_at", "2026-01-01", Some("{ after: 2026-01-01, before: 2026-01-02 }"));
     }
 
     #[test]

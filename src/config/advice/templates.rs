@@ -12,9 +12,9 @@ use super::reads::Reads;
 use super::texts;
 use crate::destination::email::is_address;
 use crate::destination::template::{Escape, Template, is_template, sole_path};
+use crate::destination::view::RELAY_FIELDS;
 use crate::destination::view::View;
 use crate::destination::{Language, TemplateKey, dialect, kind_named};
-use crate::event::path::RELAY_FIELDS;
 use crate::event::{FieldId, FieldSetBuilder, vero};
 use crate::fault::Fault;
 use crate::rules::{Rule, Verdict};
@@ -356,7 +356,7 @@ pub(super) fn slip_of_an_event(
 ) -> Option<(String, Option<String>)> {
     let of = Of { reader, language: Language::Text, key: "", types, omitted_by: None };
     if let Some(name) = path.strip_prefix("relay.") {
-        let near = words::nearest(name, RELAY_FIELDS.map(|(name, _)| name)).map(|near| format!("relay.{near}"));
+        let near = words::nearest(name, RELAY_FIELDS).map(|near| format!("relay.{near}"));
         return unknown_of_the_relay(name).map(|(message, _)| (message, near));
     }
     let (message, _) = match path {
@@ -377,7 +377,7 @@ pub(super) fn meant_field(path: &str) -> Option<String> {
 
 /// A field of the relay's that there is not, if it is not one.
 fn unknown_of_the_relay(name: &str) -> Option<(String, String)> {
-    let known = RELAY_FIELDS.map(|(name, _)| name);
+    let known = RELAY_FIELDS;
     if known.contains(&name) {
         return None;
     }

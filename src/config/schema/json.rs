@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use super::super::root;
 use super::super::rules::IGNORE_CASE;
 use crate::event::vero;
-use crate::rules::operators::{OPERATORS, Takes};
-use crate::units;
+use crate::rules::operators::{Holds, OPERATORS, Takes};
+use crate::units::{self, duration_pattern};
 use crate::yaml::keys::{Absent, INTERPOLATED, Info, Of, Section};
 use crate::yaml::load;
 use crate::yaml::raw::{self, Node, Style};
@@ -166,6 +166,7 @@ fn match_map() -> Value {
     let test = json!({ "$ref": "#/$defs/test" });
     let fields = vero::FIELDS.iter().chain(&["relay.source", "relay.received_at", "relay.occurred_at"]);
     properties.extend(fields.map(|field| ((*field).to_owned(), test.clone())));
+    properties.insert("relay.age".to_owned(), span());
     let offered =
         std::iter::once(("type", &vero::TYPES[..])).chain(vero::VALUES.map(|(field, values, _)| (field, values)));
     for (field, values) in offered {
@@ -173,7 +174,7 @@ fn match_map() -> Value {
     }
     let misplaced: Vec<_> = OPERATORS.iter().map(|operator| operator.name).chain(["not", "ignore_case"]).collect();
     let path = json!({ "pattern": r"^(/.*|[^./][^.]*(\.[^.]+)*)$" });
-    let of_the_relay = json!({ "not": { "pattern": r"^relay\.", "not": { "pattern": "^relay\\.(source|received_at|occurred_at)$" } } });
+    let of_the_relay = json!({ "not": { "pattern": r"^relay\.", "not": { "pattern": "^relay\\.(source|received_at|occurred_at|age)$" } } });
     json!({
         "type": "object",
         "description": "Conditions by field, which must all hold.",
@@ -192,6 +193,10 @@ fn test() -> Value {
             let number = or_interpolated(r"^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$");
             one_or_more_of(&["string", "number"], Some(&number))
         }
+        Takes::Moment => one_or_more_of(
+            &["string"],
+            Some(&or_interpolated(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}.*)?$")),
+        ),
         Takes::Text => one_or_more_of(&["string", "number"], None),
     };
     let mut operators: Map<String, Value> = Map::new();
@@ -215,6 +220,20 @@ fn test() -> Value {
     test["minProperties"] = json!(1);
     test["dependentSchemas"] = json!({ "ignore_case": { "anyOf": beside } });
     test
+}
+
+/// What stands behind a field that holds a time span.
+fn span() -> Value {
+    let of_spans = OPERATORS.iter().filter(|operator| operator.of.contains(&Holds::Span));
+    let mut operators: Map<String, Value> = of_spans
+        .map(|operator| {
+            let mut schema = one_or_more_of(&["string"], Some(&or_interpolated(&duration_pattern())));
+            schema["description"] = json!(operator.about);
+            (operator.name.to_owned(), schema)
+        })
+        .collect();
+    operators.insert("not".to_owned(), json!({ "$ref": "#/$defs/match/properties/relay.age" }));
+    json!({ "type": "object", "properties": operators, "additionalProperties": false, "minProperties": 1 })
 }
 
 fn one_or_more_of(types: &[&str], pattern: Option<&str>) -> Value {

@@ -98,7 +98,7 @@ fn read_field(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Opt
         return None;
     }
     match FieldPath::parse(text) {
-        Ok(FieldPath::Relay(RelayField::Id | RelayField::Rule)) => {
+        Ok(FieldPath::Relay(RelayField::Id | RelayField::Rule | RelayField::Age)) => {
             let help = "it can be relay.source, or a field of the event".to_owned();
             reader.error_with(node.id, format!("messages do not belong together by `{text}`"), help);
             None

@@ -2,7 +2,7 @@
 //!
 //! Textual: 550 equals "550", 1.0 does not equal 1. `true` equals only the boolean, `null` a missing field too.
 
-use super::{Argument, Key, Operator, OperatorKind, Takes, any_element};
+use super::{Argument, Holds, Key, Operator, OperatorKind, Takes, any_element};
 use crate::event::Value;
 
 pub(super) const EQUALS: OperatorKind = OperatorKind {
@@ -10,8 +10,9 @@ pub(super) const EQUALS: OperatorKind = OperatorKind {
     about: "It is this, or one of these; compared by its text. `campaign.id: 42` is short for `campaign.id: { equals: 42 }`.",
     example: "{ equals: [hard, soft] }",
     takes: Takes::Value,
+    of: &[Holds::Anything],
     has_case: true,
-    build: |argument, ignore_case| Ok(equals_any(std::slice::from_ref(argument), ignore_case)),
+    build: |argument, setting| Ok(equals_any(std::slice::from_ref(argument), setting.ignore_case)),
 };
 
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! `{exists: true}`: the field is there and not null. The one thing that an object or an empty array can satisfy.
 
-use super::{Argument, Operator, OperatorKind, Takes};
+use super::{Argument, Holds, Operator, OperatorKind, Takes};
 use crate::event::Value;
 
 pub(super) const EXISTS: OperatorKind = OperatorKind {
@@ -8,6 +8,7 @@ pub(super) const EXISTS: OperatorKind = OperatorKind {
     about: "It is there and not null, or, with false, it is not.",
     example: "{ exists: true }",
     takes: Takes::Boolean,
+    of: &[Holds::Anything],
     has_case: false,
     build: |argument, _| match argument {
         Argument::Bool(expected) => Ok(Box::new(Exists { expected: *expected })),

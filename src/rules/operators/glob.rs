@@ -1,6 +1,6 @@
 //! `{glob: "Cart*"}`: the whole text matches the glob.
 
-use super::{Argument, Built, OperatorKind, Pattern, Takes, equals_any};
+use super::{Argument, Built, Holds, OperatorKind, Pattern, Setting, Takes, equals_any};
 use crate::fault::Fault;
 use crate::rules::glob::to_regex;
 
@@ -9,12 +9,14 @@ pub(super) const GLOB: OperatorKind = OperatorKind {
     about: "All of its text matches: `*` is any text, `?` one character, `[a-z]` one of some, `[!a-z]` one other, `{cart,order}` one of some globs; `\\` before a character takes it as it is.",
     example: "{ glob: \"Cart*\" }",
     takes: Takes::Text,
+    of: &[Holds::Anything],
     has_case: true,
     build,
 };
 
 /// The plain forms, which most globs have, become what they mean: they are cheaper to keep and to look up than a pattern.
-fn build(argument: &Argument, ignore_case: bool) -> Built {
+fn build(argument: &Argument, setting: &Setting<'_>) -> Built {
+    let ignore_case = setting.ignore_case;
     let glob = argument.text()?;
     let regex = to_regex(glob)?;
     let is_plain = |text: &str| !text.contains(['*', '?', '[', '{', '\\']);

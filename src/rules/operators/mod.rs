@@ -22,11 +22,16 @@ operators! {
     ends_with: ENDS_WITH;
     exists: EXISTS;
     compare: GT, GTE, LT, LTE;
+    moments: AFTER, BEFORE;
 }
 
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::OnceLock;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 pub use self::equals::equals_any;
 use crate::event::{Decimal, Value};
@@ -42,10 +47,31 @@ pub struct OperatorKind {
     pub example: &'static str,
     /// What its argument may be.
     pub takes: Takes,
+    /// Which fields it can test.
+    pub of: &'static [Holds],
     /// Whether `ignore_case` means something to it.
     pub has_case: bool,
     /// Builds it with its argument, or says what is wrong with the argument.
-    pub build: fn(&Argument, ignore_case: bool) -> Built,
+    pub build: fn(&Argument, &Setting<'_>) -> Built,
+}
+
+/// What stands around an operator and says what its argument means.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting<'a> {
+    /// Capital and small letters are alike.
+    pub ignore_case: bool,
+    /// What its field holds.
+    pub holds: Holds,
+    /// Where a date or a time is meant that does not say.
+    pub zone: &'a TimeZone,
+}
+
+/// What a field holds, as far as it is known before any event has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    Anything,
+    /// A time span, which is compared with time spans and with nothing else.
+    Span,
 }
 
 /// What an operator's argument may be, for those who describe it; what it is not, `build` says.
@@ -55,9 +81,16 @@ pub enum Takes {
     Value,
     /// A text, or a list of them.
     Text,
-    /// A number, or a list of them.
+    /// A number, or a list of them; of a field that holds a time span, spans.
     Number,
+    /// A date, or a date and a time, or a list of them.
+    Moment,
     Boolean,
+}
+
+/// Whether it is the name of an operator that takes a moment.
+pub fn takes_moments(name: &str) -> bool {
+    OPERATORS.iter().any(|operator| operator.name == name && operator.takes == Takes::Moment)
 }
 
 /// An operator, or what is wrong with its argument.
@@ -101,8 +134,13 @@ pub trait Operator: fmt::Debug + Send + Sync {
         Key::None
     }
 
-    /// The number that it compares with, if it compares.
+    /// What it compares with, if it compares.
     fn bound(&self) -> Option<Bound<'_>> {
+        None
+    }
+
+    /// What it takes a value for, where that is not what stands there.
+    fn read_as(&self, _value: &Value<'_>) -> Option<String> {
         None
     }
 
@@ -117,13 +155,33 @@ pub trait Operator: fmt::Debug + Send + Sync {
     }
 }
 
-/// What an operator that compares numbers wants.
+/// What an operator that compares wants.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound<'o> {
-    /// The number that a value is compared with.
-    pub number: &'o Decimal,
+    /// What a value is compared with.
+    pub edge: &'o Edge,
     /// Which of a value's orders to it make it hold.
     pub is_wanted: fn(Ordering) -> bool,
+}
+
+/// What values are compared with. Only what is of one sort has an order.
+#[derive(Clone, Debug)]
+pub enum Edge {
+    Number(Decimal),
+    Span(Duration),
+    Moment(Timestamp),
+}
+
+impl Edge {
+    /// How this lies to another, if they are of one sort.
+    pub fn partial_cmp(&self, other: &Edge) -> Option<Ordering> {
+        match (self, other) {
+            (Edge::Number(one), Edge::Number(other)) => Some(one.cmp(other)),
+            (Edge::Span(one), Edge::Span(other)) => Some(one.cmp(other)),
+            (Edge::Moment(one), Edge::Moment(other)) => Some(one.cmp(other)),
+            _ => None,
+        }
+    }
 }
 
 /// What a value must be for an operator to hold, as far as an index can use it.

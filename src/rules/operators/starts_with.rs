@@ -1,12 +1,13 @@
 //! `{starts_with: Cart}`: the text begins with it.
 
-use super::{OperatorKind, Pattern, Takes};
+use super::{Holds, OperatorKind, Pattern, Takes};
 
 pub(super) const STARTS_WITH: OperatorKind = OperatorKind {
     name: "starts_with",
     about: "Its text begins so.",
     example: "{ starts_with: Cart }",
     takes: Takes::Text,
+    of: &[Holds::Anything],
     has_case: true,
-    build: |argument, ignore_case| Pattern::prefix(argument.text()?, ignore_case),
+    build: |argument, setting| Pattern::prefix(argument.text()?, setting.ignore_case),
 };

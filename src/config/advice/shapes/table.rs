@@ -2,7 +2,7 @@
 
 use super::spoken::several_globs;
 use super::{Meant, Text, meant, quoted, single_quoted, yaml};
-use crate::event::vero;
+use crate::event::{Written, vero};
 use crate::yaml::words;
 
 /// `“Spring”`, `"'Spring'"`, `«Spring»`: quotes that YAML does not take for quotes.
@@ -148,10 +148,7 @@ pub(super) fn comparison(of: &Text<'_>) -> Option<Meant> {
         "not regex" => format!("{{ not: {{ regex: {} }} }}", single_quoted(unquoted)),
         // `<none>` and `> Sale` may be names; numbers behind a sign are none.
         name if is_number => format!("{{ {name}: {unquoted} }}"),
-        name => match seconds(unquoted) {
-            Some(seconds) => format!("{{ {name}: {seconds} }}"),
-            None => return None,
-        },
+        name => compared_with_time(name, unquoted)?,
     };
     meant(format!("`{text}` is compared as it is: `{sign}` is a part of the text"), form)
 }
@@ -341,26 +338,27 @@ pub(super) fn date(of: &Text<'_>) -> Option<Meant> {
     if !of.field.ends_with("_at") || of.field.starts_with("relay.") || !vero::FIELDS.contains(&of.field) {
         return None;
     }
-    let seconds = seconds(of.text)?;
-    let form = match of.text.trim().len() {
-        10 => format!("{{ gte: {seconds}, lt: {} }}", seconds + 24 * 60 * 60),
-        _ => format!("{{ gte: {seconds} }}"),
-    };
-    meant(format!("Vero writes `{}` as seconds since 1970", of.field), form)
+    meant(format!("Vero writes `{}` as seconds since 1970", of.field), between(of.text)?)
 }
 
-/// The seconds since 1970 of a date, or of a date and a time, in UTC where it does not say.
-pub(crate) fn seconds(text: &str) -> Option<i64> {
+/// A date as the times of its day, and a time as the moments from it on.
+pub(crate) fn between(text: &str) -> Option<String> {
     let text = text.trim();
-    let timestamp = || text.parse::<jiff::Timestamp>().ok();
-    let zoned =
-        |time: jiff::civil::DateTime| time.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
-    let civil = || text.parse::<jiff::civil::DateTime>().ok().and_then(zoned);
-    let date = || text.parse::<jiff::civil::Date>().ok().and_then(|date| zoned(date.at(0, 0, 0, 0)));
-    if !text.starts_with(|c: char| c.is_ascii_digit()) || !text.contains('-') {
-        return None;
-    }
-    timestamp().or_else(civil).or_else(date).map(|timestamp| timestamp.as_second())
+    Some(match Written::parse(text)? {
+        Written::Day(day) => format!("{{ after: {text}, before: {} }}", day.tomorrow().ok()?),
+        _ => format!("{{ after: {} }}", in_yaml(text)),
+    })
+}
+
+/// What `gt` and its like mean with a date or a time behind them: `{ after: 2026-01-31 }`.
+pub(crate) fn compared_with_time(operator: &str, text: &str) -> Option<String> {
+    let operator = if operator.starts_with('g') { "after" } else { "before" };
+    Written::parse(text.trim()).map(|_| format!("{{ {operator}: {} }}", in_yaml(text.trim())))
+}
+
+/// A date or a time as YAML has it: what holds a colon is put into quotes.
+fn in_yaml(text: &str) -> String {
+    if text.contains(':') { format!("\"{text}\"") } else { text.to_owned() }
 }
 
 /// `a*|b*` and `(a|b)*` as several globs.
