@@ -52,7 +52,9 @@ fn moment(argument: &Argument, zone: &TimeZone) -> Result<Timestamp, Fault> {
     if let Written::Local(time) = written {
         let [early, late] = match zone.to_ambiguous_timestamp(time).offset() {
             AmbiguousOffset::Unambiguous { .. } => [None; 2],
-            AmbiguousOffset::Gap { before, after } | AmbiguousOffset::Fold { before, after } => [before, after].map(Some),
+            AmbiguousOffset::Gap { before, after } | AmbiguousOffset::Fold { before, after } => {
+                [before, after].map(Some)
+            }
         };
         if let (Some(early), Some(late)) = (early, late) {
             let is_gap = late > early;
