@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use serde_json::Value as Tree;
+use vero_relay::event::shaping::{Lists, Shaping};
 use vero_relay::event::vero::alias;
 use vero_relay::event::{FieldPath, FieldSetBuilder, Json, RelayFields, Segment, Value, minify};
 
@@ -50,7 +51,33 @@ pub fn body(data: &[u8]) -> bool {
         assert_eq!(Some(event.event_type.as_ref()), event_type(tree));
         check_whole(body, tree);
     }
+    check_shaped(body, &paths);
     true
+}
+
+/// Of what is dropped rules find nothing, and what is masked or hashed is JSON.
+fn check_shaped(body: &[u8], paths: &[FieldPath]) {
+    let is_type =
+        |path: &FieldPath| matches!(path, FieldPath::Body(steps) if matches!(steps[0].text(), "type" | "action"));
+    let paths: Vec<_> = paths.iter().filter(|path| !is_type(path)).cloned().collect();
+    let shaped = |lists: &Lists| Shaping::new(lists, None).apply(body);
+    let is_json = |body: &[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+    if let Ok(dropped) = shaped(&Lists { drop: paths.clone(), ..Lists::default() }) {
+        let mut builder = FieldSetBuilder::default();
+        let ids: Vec<_> = paths.iter().map(|path| builder.add(path)).collect();
+        let set = builder.build();
+        let event = set.read(&dropped, RELAY).expect("it is an event still");
+        for (path, id) in paths.iter().zip(ids) {
+            let found = event.fields.get(&set, id);
+            assert!(found.iter().all(|(_, value)| *value == Value::Null), "{path}: {found:?} is left");
+        }
+    }
+    let (some, others) = paths.split_at(paths.len() / 2);
+    let lists = Lists { mask: some.to_vec(), hash: others.to_vec(), ..Lists::default() };
+    shaped(&lists).iter().for_each(|masked| assert!(is_json(masked), "what is masked"));
+    shaped(&Lists { pick: Some(paths), ..Lists::default() })
+        .iter()
+        .for_each(|picked| assert!(is_json(picked), "what is picked"));
 }
 
 /// The tree for templates, and the line for files, say the same as the body.

@@ -22,9 +22,9 @@ use super::unsent::says_nothing;
 use super::view::View;
 use super::{
     Answers, Context, Defaults, Delivery, Destination, Digest, Kind, Language, Outcome, Outcomes, Preview, Teller,
-    TemplateKey, Unsent, exposure, one_by_one, url_template, way,
+    TemplateKey, Unsent, exposure, one_by_one, shaping, url_template, way,
 };
-use crate::event::Json;
+use crate::event::{Json, Shaping};
 use crate::fault::Fault;
 use crate::secret::{Secret, names_a_secret};
 use crate::yaml::credentials;
@@ -49,9 +49,17 @@ pub(super) const KIND: Kind = Kind {
         TemplateKey::of(TEXT.info.name, Language::Text),
     ],
     fields: &[],
-    secret_keys: &["url", "proxy", "headers", "bearer", "basic", "header", "value"],
-    always_secret: &[],
-    not_content: &[URL.info.name, AUTH.info.name, HEADERS.info.name, SIGNING_SECRETS.info.name],
+    shapes: &shaping::LISTS,
+    secret_keys: &["url", "proxy", "headers", "bearer", "basic", "header", "value", shaping::HASH_KEY.info.name],
+    always_secret: &[shaping::HASH_KEY.info.name],
+    // A hash tells nothing of its key.
+    not_content: &[
+        URL.info.name,
+        AUTH.info.name,
+        HEADERS.info.name,
+        SIGNING_SECRETS.info.name,
+        shaping::HASH_KEY.info.name,
+    ],
     tested_parts: &[],
     digest: Some(DigestKeys {
         keys: || Section::of(&[DIGEST_JSON.info, DIGEST_TEXT.info]),
@@ -120,8 +128,10 @@ const HEADER: Key<()> = key("header", by_hand(Of::Map(|| credentials::header_key
 fn keys() -> Section {
     let own =
         [URL.info, METHOD.info, HEADERS.info, AUTH.info, SIGNING_SECRETS.info, JSON.info, OMIT_MISSING.info, TEXT.info];
-    Section::of(&own)
-        .and(&way::KEYS)
+    let section = Section::of(&own).and(&way::KEYS);
+    let beside = shaping::LISTS.into_iter().flat_map(|list| [JSON.info.name, TEXT.info.name].map(|body| (list, body)));
+    beside
+        .fold(shaping::with_keys(section), |section, (list, body)| section.never(list, body))
         .never(JSON.info.name, TEXT.info.name)
         .besides_alone(json!({ "dependentRequired": { OMIT_MISSING.info.name: [JSON.info.name] } }))
 }
@@ -197,6 +207,8 @@ impl Templated {
 
 enum Body {
     AsItCame,
+    /// As it came, but for some fields.
+    Shaped(Shaping),
     Json(Structure),
     Text(Template),
 }
@@ -282,6 +294,12 @@ fn digest_body(context: &Context<'_>, body: &Option<Body>, says_content_type: bo
         }
         [None, None] => None,
     };
+    if let (Some(node), Some(Body::Shaped(_))) = (node, body) {
+        let help = "take `digest` out, or the fields".to_owned();
+        let message = "a digest is made of events as they came, so nothing is picked or dropped in it";
+        reader.error_with(node.id, message, help);
+        return None;
+    }
     if let Some(node) = node.filter(|_| own.is_none() && !is_usual && body.is_some()) {
         let what = if matches!(body, Some(Body::Text(_))) { "a text" } else { "an event as it came" };
         let help = "write what several look like: digest: { json: { count: \"{{ digest.count }}\" } }".to_owned();
@@ -370,8 +388,15 @@ fn body(reader: &Reader, entries: &mut Entries<'_, '_>, headers: &mut HeaderMap)
         let help = "write json: with the body's structure, or take `omit_missing` out".to_owned();
         reader.error_with(node.id, "`omit_missing` belongs to `json`, and there is none", help);
     }
+    let shaped = shaping::read(reader, entries);
+    let other = json.map(|_| JSON.info.name).or(text.map(|_| TEXT.info.name));
+    if let (Some(shaped), Some(other)) = (&shaped, other) {
+        let help = format!("take `{}` out and write no such field there, or take `{other}` out", shaped.name);
+        let message = format!("`{}` is of an event as it came, and `{other}` makes a body anew", shaped.name);
+        reader.error_with(shaped.at, message, help);
+    }
     match (json, text) {
-        (None, None) => Some(Body::AsItCame),
+        (None, None) => Some(shaped.map_or(Body::AsItCame, |shaped| Body::Shaped(shaped.shaping))),
         (Some(json), None) => {
             let omits_missing = omits_missing.and_then(|(_, value)| value).unwrap_or(OMIT_MISSING.default);
             let options = Options {
@@ -534,7 +559,7 @@ impl Body {
         Ok(match self {
             Body::Json(structure) => Some(written(&structure.render(view, &mut |text, _| text.render(view, None))?)?),
             Body::Text(template) => Some(Bytes::from(template.render(view, None)?)),
-            Body::AsItCame => None,
+            Body::AsItCame | Body::Shaped(_) => None,
         })
     }
 }
@@ -557,14 +582,18 @@ impl Http {
 
     /// Where a single event goes, and what of it.
     fn url_and_body(&self, delivery: &Delivery) -> Result<(Url, Bytes), Unsent> {
-        let needs_view = matches!(self.target, Target::Templated(_)) || !matches!(self.body, Body::AsItCame);
+        let is_rendered = matches!(self.body, Body::Json(_) | Body::Text(_));
+        let needs_view = matches!(self.target, Target::Templated(_)) || is_rendered;
         let view = needs_view.then(|| View::of_event(delivery));
         let url = match (&self.target, &view) {
             (Target::Fixed(url), _) => url.clone(),
             (Target::Templated(templated), Some(view)) => templated.url(view)?,
             (Target::Templated(_), None) => unreachable!("a template has a view"),
         };
-        let body = view.as_ref().map(|view| self.body.render(view)).transpose()?.flatten();
+        let body = match &self.body {
+            Body::Shaped(shaping) => Some(shaping.apply(&delivery.event.body).map(Bytes::from)?),
+            body => view.as_ref().map(|view| body.render(view)).transpose()?.flatten(),
+        };
         Ok((url, body.unwrap_or_else(|| delivery.event.body.clone())))
     }
 
@@ -652,7 +681,7 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::super::digest::tests::bounces;
-    use super::super::sample::built;
+    use super::super::sample::{built, sample};
     use super::*;
 
     const JSON: &str = "{ url: \"http://127.0.0.1:1/{{ user.id }}/x\", json: { who: \"{{ user.email }}\" } }";
@@ -747,6 +776,39 @@ mod tests {
         }
         assert_eq!(seen[0].1, seen[1].1);
         assert_eq!(text(2, "webhook-id"), delivery.event.id.to_string());
+    }
+
+    #[test]
+    fn an_event_of_fewer_fields_goes_out_and_is_otherwise_as_it_came() {
+        let url = "url: \"http://127.0.0.1:1/{{ user.id }}\"";
+        let body = |section: &str| {
+            let destination = http(&format!("{{ {url}, {section} }}"), "");
+            let delivery = sample(r#"{"type":"sent", "user":{"id":7.50,"email":"a@b.c"},"x":1e400}"#, 0);
+            assert!(
+                destination.preview(&delivery).expect("it is shown").title.ends_with("/7.50"),
+                "the URL is of the event"
+            );
+            String::from_utf8(destination.content(&delivery).expect("it is made")).expect("UTF-8")
+        };
+        assert_eq!(body("drop: [user.email]"), r#"{"type":"sent", "user":{"id":7.50},"x":1e400}"#);
+        assert_eq!(body("pick: [type, x]"), r#"{"type":"sent","x":1e400}"#);
+        assert_eq!(body("mask: user, pick: [user]"), r#"{ "user":"***"}"#);
+        let hashed = body("pick: [user.email], hash: [user.email], hash_key: a-pepper-of-twenty-signs");
+        assert!(hashed.len() > 80 && !hashed.contains("a@b.c"), "{hashed}");
+        refused(&format!("{{ {url}, json: {{}}, drop: [x] }}"), "", "`json` makes a body anew");
+        refused(&format!("{{ {url}, drop: [x] }}"), "{ json: {} }", "nothing is picked or dropped in it");
+    }
+
+    #[tokio::test]
+    async fn an_event_that_cannot_be_shaped_is_not_sent() {
+        let client = Client::scripted(|_| panic!("nothing is sent"));
+        let section = "{ url: \"http://127.0.0.1:1/x\", drop: [a.b] }";
+        let http = built("http", section, "", &client).expect("it is good");
+        let deep = format!(r#"{{"type":"sent","a":{}{{"b":1}}{}}}"#, "[".repeat(200), "]".repeat(200));
+        let outcomes = http.attempt(&[sample(deep, 0)]).await;
+        let reason = outcomes[0].reason().expect("a reason");
+        assert!(matches!(outcomes[0], Outcome::Reject { .. }) && reason.is_local, "{outcomes:?}");
+        assert!(reason.text.contains("nests deeper than 128 levels"), "{reason}");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! * [`template`], [`view`], [`structure`], [`url_template`], [`path_template`]: what `text:`, `json:`, `blocks:`, URLs with `{{ … }}` and
 //!   paths of files are made of. [`number`] and [`timezone`]: numbers and zones in them; [`bounds`]: how long and deep they may be; [`cut`]: texts
 //!   that came out too long; [`dialect`]: habits of other languages.
+//! * [`shaping`]: fields of an event that alone go out, or do not, or that nobody can read then.
 //! * [`client`], [`way`]: requests, and by which proxy and whose certificates they go. [`hops`]: events that come back to where they were.
 //!   [`signature`]: of a request; [`exposure`]: who could read it on its way.
 //! * [`memory`], [`Memory`]: what an attempt leaves behind for those that follow.
@@ -34,6 +35,7 @@ pub mod preview;
 pub mod retry_after;
 #[cfg(any(test, feature = "test-support"))]
 pub mod sample;
+mod shaping;
 mod signature;
 mod structure;
 pub mod template;
@@ -107,6 +109,8 @@ pub struct Kind {
     pub templates: &'static [TemplateKey],
     /// The keys whose texts are fields of the event.
     pub fields: &'static [&'static str],
+    /// The keys whose texts are fields of the event that are taken, left out or hidden, in the order in which that is done.
+    pub shapes: &'static [&'static str],
     /// Keys of its section, and below, on whose line a secret may stand whatever their names say.
     pub secret_keys: &'static [&'static str],
     /// Keys of its section whose text is a secret, whatever it is.

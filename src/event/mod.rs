@@ -11,6 +11,7 @@
 //! * `moment`, [`Written`]: what a value says of a time.
 //! * `value`, [`Value`]: one picked-out value; numbers keep their text. `decimal`: how they compare.
 //! * `json`, [`Json`]: a whole body as a tree, for templates; made only when a destination with a template attempts.
+//! * `shaping`, [`Shaping`]: a body with fewer fields, or with some that nobody can read.
 //! * `summary`, [`Summary`]: what a list shows of an event.
 //! * [`vero`]: what is particular about Vero: types, odd keys, samples.
 //! * `id`, [`EventId`]: a UUIDv7 whose low 62 bits are the event's place in the journal.
@@ -21,6 +22,7 @@ mod id;
 mod json;
 mod moment;
 pub(crate) mod path;
+pub mod shaping;
 mod summary;
 mod value;
 pub mod vero;
@@ -32,5 +34,6 @@ pub use self::id::EventId;
 pub use self::json::{Json, minify};
 pub use self::moment::{Written, of_text as moment_of};
 pub use self::path::{FieldPath, PathError, RelayField, SEGMENTS_MAX, Segment};
+pub use self::shaping::{Shaping, Unshaped};
 pub use self::summary::{Summary, summary};
 pub use self::value::Value;

@@ -48,6 +48,7 @@ mod reload;
 mod rename;
 mod restart;
 mod schema;
+mod shaped;
 mod shown;
 mod slack_app;
 mod slack_server;

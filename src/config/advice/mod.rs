@@ -13,6 +13,7 @@
 //! * `texts`: what is sent as it is, and was written for another program.
 //! * `blocks`: Slack's blocks. [`channels`]: those that events choose and nobody has named.
 //! * [`files`]: destinations that may write to one file.
+//! * [`shaping`]: fields that are taken, left out or hidden, of which nothing is left.
 //! * [`exposure`]: what strangers could read.
 //! * [`ways`]: destinations that are the relay [`itself`], which are refused, and URLs without a value for some events.
 
@@ -26,6 +27,7 @@ pub(super) mod itself;
 mod reads;
 pub(super) mod rules;
 pub(crate) mod shapes;
+pub(super) mod shaping;
 pub(super) mod templates;
 mod texts;
 pub(super) mod ways;

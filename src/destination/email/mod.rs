@@ -72,6 +72,7 @@ pub(super) const KIND: Kind = Kind {
         TemplateKey::of(HTML.info.name, Language::Text),
     ],
     fields: &[],
+    shapes: &[],
     secret_keys: &[PASSWORD.info.name],
     always_secret: &[PASSWORD.info.name],
     not_content: &[

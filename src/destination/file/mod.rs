@@ -26,11 +26,11 @@ use self::place::Place;
 use super::client::Masks;
 use super::path_template::PathTemplate;
 use super::{
-    Context, Defaults, Delivery, Destination, Kind, Language, Outcome, Outcomes, Preview, TemplateKey, Unsent,
+    Context, Defaults, Delivery, Destination, Kind, Language, Outcome, Outcomes, Preview, TemplateKey, Unsent, shaping,
 };
 use crate::directory::Identity;
 use crate::errors::join_error;
-use crate::event::minify;
+use crate::event::{Shaping, minify};
 use crate::secret::Secret;
 use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Defaulted, Key, Section, boolean, key, text, word};
@@ -50,9 +50,11 @@ pub(super) const KIND: Kind = Kind {
     likeness: |_| 1,
     templates: &[TemplateKey::of(PATH.info.name, Language::Path)],
     fields: &[],
-    secret_keys: &[],
-    always_secret: &[],
-    not_content: &[PATH.info.name],
+    shapes: &shaping::LISTS,
+    secret_keys: &[shaping::HASH_KEY.info.name],
+    always_secret: &[shaping::HASH_KEY.info.name],
+    // A hash tells nothing of its key.
+    not_content: &[PATH.info.name, shaping::HASH_KEY.info.name],
     tested_parts: &[],
     // A line is an event.
     digest: None,
@@ -70,7 +72,7 @@ const PATH: Key<String> = key("path", text())
     .example("\"archive/{date}.ndjson\"")
     .required_or_default();
 const ENVELOPE: Defaulted<bool> = key("envelope", boolean())
-    .about("A line is `{\"id\", \"received_at\", \"source\", \"event\": {…}}`; without the envelope it is the event alone. White space outside of texts goes, values stay as they came.")
+    .about("A line is `{\"id\", \"received_at\", \"source\", \"event\": {…}}`; without the envelope it is the event alone. White space outside of texts goes, values stay as they came. `pick`, `drop`, `mask` and `hash` are about the event in it.")
     .example("false")
     .default(true);
 const FSYNC: Key<String> = key("fsync", word(&["batch", "never"]))
@@ -87,7 +89,7 @@ const TIMEZONE: Key<String> = key("timezone", text())
     .default("UTC");
 
 fn keys() -> Section {
-    Section::of(&[PATH.info, ENVELOPE.info, FSYNC.info, FILE_MODE.info, TIMEZONE.info])
+    shaping::with_keys(Section::of(&[PATH.info, ENVELOPE.info, FSYNC.info, FILE_MODE.info, TIMEZONE.info]))
 }
 
 /// Lines written and synced together.
@@ -99,6 +101,7 @@ struct Lines {
     path: PathTemplate,
     timezone: TimeZone,
     has_envelope: bool,
+    shaping: Option<Shaping>,
     how: How,
     content_masks: Masks,
     open: Mutex<HashMap<PathBuf, Held>>,
@@ -135,6 +138,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<File> {
     let path_node = entries.node(&PATH.info);
     let path = path_node.and_then(|node| read_path(reader, node, context.data_dir));
     let has_envelope = entries.value(&ENVELOPE);
+    let shaping = shaping::read(reader, &mut entries).map(|shaped| shaped.shaping);
     let syncs = entries.node(&FSYNC.info).is_none_or(|node| match reader.text(node) {
         Some("never") => false,
         Some("batch") | None => true,
@@ -159,7 +163,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<File> {
     let how = How { syncs, mode: mode? };
     let content_masks = Masks::from_texts(reader.taken());
     let root = Root::new(context.data_dir);
-    let lines = Arc::new(Lines { path, timezone, has_envelope, how, content_masks, open, root });
+    let lines = Arc::new(Lines { path, timezone, has_envelope, shaping, how, content_masks, open, root });
     Some(File { lines, turn: Arc::new(Semaphore::new(1)) })
 }
 
@@ -259,8 +263,9 @@ fn octal(text: &str) -> Option<u32> {
 }
 
 impl Lines {
-    fn line(&self, delivery: &Delivery) -> Vec<u8> {
-        let event = minify(&delivery.event.body);
+    fn line(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
+        let shaped = self.shaping.as_ref().map(|shaping| shaping.apply(&delivery.event.body)).transpose()?;
+        let event = minify(shaped.as_deref().unwrap_or(&delivery.event.body));
         let mut line = Vec::with_capacity(event.len() + 128);
         if self.has_envelope {
             let source = serde_json::Value::from(delivery.source.as_ref());
@@ -274,7 +279,7 @@ impl Lines {
             line.push(b'}');
         }
         line.push(b'\n');
-        line
+        Ok(line)
     }
 
     /// Writes a batch: file by file, and one sync each.
@@ -288,8 +293,21 @@ impl Lines {
                 None => by_path.push((path, vec![i])),
             }
         }
-        for (path, places) in by_path {
-            let lines: Vec<Vec<u8>> = places.iter().map(|place| self.line(&deliveries[*place])).collect();
+        for (path, mut places) in by_path {
+            let mut lines: Vec<Vec<u8>> = Vec::with_capacity(places.len());
+            places.retain(|place| match self.line(&deliveries[*place]) {
+                Ok(line) => {
+                    lines.push(line);
+                    true
+                }
+                Err(unsent) => {
+                    outcomes[*place] = unsent.into();
+                    false
+                }
+            });
+            if lines.is_empty() {
+                continue;
+            }
             let (written, failed) = self.write_lines(&path, &lines);
             let outcome = match failed {
                 None => continue,
@@ -369,11 +387,11 @@ impl Destination for File {
 
     fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent> {
         let path = self.lines.path.path(delivery, &self.lines.timezone).display().to_string();
-        Ok(Preview::line(path, &self.lines.line(delivery)).with_masks(self.lines.content_masks.clone()))
+        Ok(Preview::line(path, &self.lines.line(delivery)?).with_masks(self.lines.content_masks.clone()))
     }
 
     fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
-        Ok(self.lines.line(delivery))
+        self.lines.line(delivery)
     }
 
     fn way(&self, delivery: &Delivery) -> Result<Secret, Unsent> {
@@ -409,6 +427,7 @@ mod tests {
             path: PathTemplate::parse(path, directory).expect("a good path"),
             timezone: TimeZone::UTC,
             has_envelope: true,
+            shaping: None,
             how: How { syncs: true, mode: MODE },
             content_masks: Masks::default(),
             open: Mutex::default(),

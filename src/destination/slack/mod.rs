@@ -70,6 +70,7 @@ pub(super) const KIND: Kind = Kind {
         TemplateKey::of(CHANNEL, Language::Text),
     ],
     fields: &[THREAD_BY.info.name],
+    shapes: &[],
     secret_keys: &["url", "token", "proxy"],
     always_secret: &[URL.info.name, TOKEN.info.name],
     not_content: &[URL.info.name, TOKEN.info.name, API.info.name],
