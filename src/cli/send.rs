@@ -18,6 +18,7 @@ use crate::deliver::DestinationConfig;
 use crate::destination::{Delivery, Outcome};
 use crate::event::{EventId, RelayFields, vero};
 use crate::listener::body::BodyError;
+use crate::receive::DUPLICATE;
 use crate::store::{NameId, StoredEvent};
 
 /// How long to wait for deliveries before saying that they are still in flight.
@@ -235,7 +236,14 @@ async fn send_each(
             all_arrived = false;
             continue;
         };
-        if !as_json {
+        let is_again = answer.headers.contains_key(DUPLICATE);
+        if !as_json && is_again {
+            say!(
+                "{}: the same came before: {}; nothing is sent again within the source's `dedupe`",
+                plain(&name),
+                plain(id)
+            );
+        } else if !as_json {
             say!("{}: accepted: {}", plain(&name), plain(id));
         }
         let view = wait_until_settled(relay, id, &mut slow).await?;
@@ -243,7 +251,7 @@ async fn send_each(
         if !as_json {
             show(&view);
         }
-        told.push(value!({ "event": name, "status": answer.status, "id": id, "deliveries": view["deliveries"] }));
+        told.push(value!({ "event": name, "status": answer.status, "id": id, "duplicate": is_again, "deliveries": view["deliveries"] }));
     }
     Ok(all_arrived)
 }

@@ -142,7 +142,8 @@ pub(super) fn read(
     let mut names = Names::of(destination_nodes);
     let errors_before = reader.errors();
     let rules = entries.node(&RULES.info).or_else(|| entries.meant(&RULES.info));
-    let rules = rules.and_then(|node| rules::read(reader, node, &mut names));
+    let dedupe = sources.iter().flatten().any(|source| source.dedupe.is_some());
+    let rules = rules.and_then(|node| rules::read(reader, node, &mut names, dedupe));
     if rules.is_none() || reader.errors() > errors_before {
         // After an error in a rule it cannot be said which destinations are meant.
         names.use_all();

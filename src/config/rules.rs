@@ -68,8 +68,12 @@ pub(super) fn keys() -> Section {
 }
 
 /// Reads all rules, and what they may send where. `destinations` are the names that `to:` may use; each that is used is marked.
-pub(super) fn read(reader: &Reader, node: &Node, destinations: &mut Names) -> Option<(RuleSet, Sent)> {
+/// With `dedupe` they also tell one event from another.
+pub(super) fn read(reader: &Reader, node: &Node, destinations: &mut Names, dedupe: bool) -> Option<(RuleSet, Sent)> {
     let mut fields = FieldSetBuilder::default();
+    if dedupe {
+        fields.add_identity();
+    }
     let mut names: HashSet<String> = HashSet::new();
     let mut rules = Vec::new();
     let Value::List(items) = &node.value else {

@@ -27,6 +27,10 @@ pub const CREDENTIAL_BYTES_MAX: usize = 8 << 10;
 /// What is shorter is the pause between two events, and what is longer nobody notices.
 const EXPECTED: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(30 * 24 * 60 * 60);
 
+/// What is shorter catches no sender that tries again, and what is longer takes more memory than it is worth: senders give up within a day, and the events of the time are read
+/// back at each start.
+const DEDUPE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
+
 /// A way in.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -36,6 +40,8 @@ pub struct Source {
     pub auth: Auth,
     /// How long it is silent at most, where it says so.
     pub expect_every: Option<Duration>,
+    /// Within so long the same event is the same again; `None`: each is another.
+    pub dedupe: Option<Duration>,
 }
 
 impl Source {
@@ -79,12 +85,17 @@ pub(super) const EXPECT_EVERY: Key<Duration> = key("expect_every", duration(EXPE
     .example("1h")
     .otherwise("any silence is fine");
 
+const DEDUPE_KEY: Key<Duration> = key("dedupe", duration(DEDUPE))
+    .about("The same event again within so long is answered with the first one's id, and goes nowhere: see [Events that come twice](connect-vero.md#events-that-come-twice).")
+    .example("10m")
+    .otherwise("each is another event");
+
 /// Keys of a source, and below, on whose line a secret may stand whatever their names say.
 pub(super) const SOURCE_SECRET_KEYS: [&str; 3] = [BASIC.info.name, HEADER.info.name, "value"];
 
 /// The keys of a source.
 pub(super) fn keys() -> Section {
-    Section::of(&[TOKEN.info, TOKENS.info, AUTH.info, EXPECT_EVERY.info])
+    Section::of(&[TOKEN.info, TOKENS.info, AUTH.info, EXPECT_EVERY.info, DEDUPE_KEY.info])
         .one_of(&[TOKEN.info.name, TOKENS.info.name, AUTH.info.name])
         .besides(json!({ "properties": { TOKENS.info.name: { "minItems": 1 } } }))
 }
@@ -152,8 +163,9 @@ fn read_source(reader: &Reader, name: &str, node: &Node, is_public: bool) -> Opt
     let token = entries.node(&TOKEN.info);
     let tokens = entries.node(&TOKENS.info);
     let auth = entries.node(&AUTH.info);
-    reader.refuse_nothing(node, &[EXPECT_EVERY.info]);
+    reader.refuse_nothing(node, &[EXPECT_EVERY.info, DEDUPE_KEY.info]);
     let expect_every = entries.read(&EXPECT_EVERY);
+    let dedupe = entries.read(&DEDUPE_KEY);
     let at = entries.at();
     let has_unknown = entries.has_unknown();
     entries.finish();
@@ -181,7 +193,7 @@ fn read_source(reader: &Reader, name: &str, node: &Node, is_public: bool) -> Opt
             Auth::Token(read.into_iter().collect::<Option<_>>()?)
         }
     };
-    Some(Source { name: name.to_owned(), auth, expect_every })
+    Some(Source { name: name.to_owned(), auth, expect_every, dedupe })
 }
 
 fn read_token(reader: &Reader, node: &Node, is_public: bool) -> Option<Secret> {

@@ -184,6 +184,10 @@ async fn start_at(
     };
     let admin_tls = Tls::new(relay.generation().config.admin.tls.clone());
     hooks.encrypt(relay.generation().config.tls.clone());
+    // Nobody is let in before it is known who has been.
+    let in_force = relay.generation().clone();
+    let read = relay.doubles.read_back(&*relay.store, None, &in_force).await;
+    relay.doubles.catch_up(&*relay.store, &in_force, read.whole()).await;
     hooks.open(&relay, listener, options);
     let patience = Arc::new(Patience::default());
     let owner = Owner {

@@ -169,12 +169,13 @@ impl Owner {
         } else {
             Some(Listener::own(listen_anew(self.relay.address(), &config).await?))
         };
-        // Once there is room for its names, nothing fails, and nothing waits.
+        // Once there is room for its names, nothing fails, and nothing waits but for the history, where `dedupe` asks for it.
         let interned = self.relay.store.intern(names_of(&config)).await.map_err(ReloadError::of_names)?;
         keep_what_is_the_same(&before.config, &mut config);
         let mut changes = before.config.changes_to(&config);
         changes.extend(interned.taken_over.iter().map(in_words));
         let generation = Generation::new(config, Some(before), interned.ids, &self.relay.metrics);
+        let read = self.relay.doubles.read_back(&*self.relay.store, Some(&before.config), &generation).await;
         generation.announce(&*self.relay.store);
         self.hooks.encrypt(generation.config.tls.clone());
         self.admin_tls.set(generation.config.admin.tls.clone());
@@ -183,6 +184,7 @@ impl Owner {
             self.hooks.open(&self.relay, listener, options);
         }
         let generation = self.relay.put_in_force(generation);
+        self.relay.doubles.catch_up(&*self.relay.store, &generation, read).await;
         self.workers.follow(&generation);
         generation.forget_others(&self.relay.metrics);
         self.relay.store.retain(generation.config.retention);

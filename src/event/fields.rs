@@ -1,6 +1,6 @@
 //! Picking fields out of a body: a path trie over a serde visitor, one pass, nothing copied but decoded strings.
 //!
-//! A value on no path is skipped and never built, whatever it nests. With duplicate keys the last one wins, at every level.
+//! A value on no path is skipped and never built, whatever it nests. With duplicate keys the last one wins, at every level. `identity`: what tells one event from another.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -12,8 +12,11 @@ use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor
 use serde_json::value::RawValue;
 
 use super::path::{FieldPath, RelayField, Segment};
+use super::print::Print;
 use super::value::{Value, decode_string};
 use super::vero;
+
+mod identity;
 
 /// A field of a [`FieldSet`], to ask [`Fields`] for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +51,8 @@ pub struct FieldSet {
     uses_received_at: bool,
     uses_occurred_at: bool,
     uses_age: bool,
+    /// What tells one event from another; `None` where nobody asks.
+    identity: Option<identity::Parts>,
     /// Where the time of an event of a known type lies: its `<type>_at`. Empty where nothing asks for it.
     times: Vec<(&'static str, Slot)>,
 }
@@ -112,6 +117,7 @@ impl Default for FieldSetBuilder {
             uses_received_at: false,
             uses_occurred_at: false,
             uses_age: false,
+            identity: None,
             times: Vec::new(),
         };
         let mut builder = Self { set, known: HashMap::new(), slots: SLOTS_RESERVED };
@@ -245,6 +251,8 @@ pub struct Event<'a> {
     pub event_type: Cow<'a, str>,
     /// The fields of the set.
     pub fields: Fields<'a>,
+    /// What the same event has again and no other, where the set was built to say.
+    pub identity: Option<Print>,
 }
 
 /// The fields that one body holds.
@@ -320,7 +328,12 @@ impl FieldSet {
         }
         let of_body = captures.iter().filter(|(slot, _)| *slot >= SLOTS_RESERVED);
         values.extend(of_body.map(|(slot, raw)| (*slot, Value::from_raw(raw))));
-        Ok(Event { event_type, fields: Fields { values } })
+        let identity = self.identity.as_ref().map(|parts| {
+            let read =
+                identity::Read { source: relay.source, event_type: &event_type, body: text, captures: &captures };
+            parts.print(self, &read)
+        });
+        Ok(Event { event_type, fields: Fields { values }, identity })
     }
 
     /// When the event happened by its own word, of what was picked out; a type that is not known is looked for in the body.

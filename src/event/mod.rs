@@ -11,6 +11,7 @@
 //! * `moment`, [`Written`]: what a value says of a time.
 //! * `value`, [`Value`]: one picked-out value; numbers keep their text. `decimal`: how they compare.
 //! * `json`, [`Json`]: a whole body as a tree, for templates; made only when a destination with a template attempts.
+//! * `print`, [`Print`]: a short digest of texts. `fields/identity`: what tells an event from another where the same may come twice.
 //! * `shaping`, [`Shaping`]: a body with fewer fields, or with some that nobody can read.
 //! * `summary`, [`Summary`]: what a list shows of an event.
 //! * [`vero`]: what is particular about Vero: types, odd keys, samples.
@@ -22,6 +23,7 @@ mod id;
 mod json;
 mod moment;
 pub(crate) mod path;
+mod print;
 pub mod shaping;
 mod summary;
 mod value;
@@ -34,6 +36,7 @@ pub use self::id::EventId;
 pub use self::json::{Json, minify};
 pub use self::moment::{Written, of_text as moment_of};
 pub use self::path::{FieldPath, PathError, RelayField, SEGMENTS_MAX, Segment};
+pub use self::print::{Print, Printing};
 pub use self::shaping::{Shaping, Unshaped};
 pub use self::summary::{Summary, summary};
 pub use self::value::Value;

@@ -6,7 +6,7 @@
 //!
 //! # Answers
 //!
-//! 200 with the event's id, after the sync. 400 with a sentence and a byte. One and the same 404 for a wrong source, a wrong token and
+//! 200 with the event's id, after the sync; of one that a source with `dedupe` sends again the id of the first. 400 with a sentence and a byte. One and the same 404 for a wrong source, a wrong token and
 //! an unknown path. 405 with Allow. 408, 413, 415 and 431 while reading. 508 for what this relay has sent itself. 503 with Retry-After when the store
 //! cannot take it.
 
@@ -25,12 +25,16 @@ use warp::Filter;
 
 use self::coding::Coding;
 use crate::destination::hops::{self, LOOP, WEBHOOK_ID};
-use crate::event::{EventId, RelayFields};
+use crate::event::{EventId, Print, RelayFields};
 use crate::listener::body::{self, BodyError};
 use crate::listener::{Answer, answer};
+use crate::relay::doubles::Claim;
 use crate::relay::refused::{RefusedRequest, Seen};
 use crate::relay::{Generation, Relay, auth, healthz, readyz};
 use crate::store::{AppendError, NewEvent, PlannedDelivery};
+
+/// Stands in the answer to an event that came before, beside the id of the first.
+pub const DUPLICATE: HeaderName = HeaderName::from_static("x-vero-relay-duplicate");
 
 /// The routes of the public listener: hooks, and the two health checks.
 pub fn routes(relay: Arc<Relay>) -> impl Filter<Extract = (Answer,), Error = Infallible> + Clone {
@@ -79,7 +83,7 @@ where
         relay.metrics.request("", 404);
         return not_found();
     };
-    let known = Known { relay, generation: &generation, source, path, method };
+    let known = Known { relay, generation: &generation, source, path, method, is_operator: false };
     let way = hops::way(headers);
     if let Some(refusal) = known.refusal_of_head(headers, &way).await {
         return refusal;
@@ -98,7 +102,8 @@ pub async fn let_in(relay: &Relay, source: Option<&str>, body: Bytes) -> Option<
     let mut sources = generation.config.sources.iter();
     let at = source.map_or(Some(0), |name| sources.position(|source| source.name == name))?;
     let path = format!("/hooks/{}", generation.config.sources.get(at)?.name);
-    let known = Known { relay, generation: &generation, source: at, path: &path, method: &Method::POST };
+    let known =
+        Known { relay, generation: &generation, source: at, path: &path, method: &Method::POST, is_operator: true };
     if let Some(refusal) = known.refusal_while_paused() {
         return Some(refusal);
     }
@@ -121,6 +126,8 @@ struct Known<'r> {
     source: usize,
     path: &'r str,
     method: &'r Method,
+    /// An operator has written the event, and it goes out also where the same came before.
+    is_operator: bool,
 }
 
 impl Known<'_> {
@@ -170,23 +177,45 @@ impl Known<'_> {
         let Self { relay, generation, source, .. } = *self;
         let received_ms = crate::time::wall_ms();
         let relay_fields = RelayFields { source: self.name(), received_ms };
-        let mut event = match generation.config.rules.route(&body, relay_fields) {
-            Ok(routing) => new_event(generation, source, received_ms, &routing),
+        let event = match generation.config.rules.read(&body, relay_fields) {
+            Ok(event) => event,
             Err(refused) => return self.refuse(StatusCode::BAD_REQUEST, &refused.to_string(), &body),
         };
+        let claim = match self.claim(event.identity, received_ms).await {
+            Ok(claim) => claim,
+            Err(first) => return self.answer_again(first),
+        };
+        let mut event = new_event(generation, source, received_ms, &generation.config.rules.route_event(event));
         generation.config.client.hops().remember(way, received_ms, &body);
         event.body = body;
         count_rules(relay, generation, &event);
-        let appended = Appending { answer: Some(relay.store.append(event)), permit: Some(permit) }.wait().await;
+        let appended = Appending { answer: Some(relay.store.append(event)), permit: Some(permit), claim }.wait().await;
         match appended {
             Ok(id) => {
                 generation.accepted[source].accepted(received_ms);
-                let mut accepted = Response::new(accepted_body(id));
-                accepted.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                accepted
+                accepted(id)
             }
             Err(error) => self.refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), &[]),
         }
+    }
+
+    /// The right to be the first of an event that may come twice, or which one that was. `None`: nobody asks.
+    async fn claim(&self, identity: Option<Print>, received_ms: u64) -> Result<Option<Claim>, EventId> {
+        let within = self.generation.config.sources[self.source].dedupe;
+        let Some((key, within)) = identity.zip(within) else { return Ok(None) };
+        if self.is_operator {
+            return Ok(self.relay.doubles.claim(key, received_ms, within));
+        }
+        self.relay.doubles.first(key, received_ms, within, self.generation.number).await.map(Some)
+    }
+
+    /// The answer to an event that came before: that of the first.
+    fn answer_again(&self, first: EventId) -> Answer {
+        self.relay.metrics.duplicate(self.name());
+        tracing::debug!(source = self.name(), event = %first, "the same event came again, and is answered with the id of the first");
+        let mut answer = accepted(first);
+        answer.headers_mut().insert(DUPLICATE, HeaderValue::from_static("1"));
+        answer
     }
 
     /// The body as it was before it was packed, and the room that it takes.
@@ -218,9 +247,18 @@ impl Known<'_> {
     }
 }
 
+/// The event is the first of its kind, or, where it could not be stored, the next one is.
+fn keep(claim: Option<Claim>, appended: &Result<EventId, AppendError>) {
+    if let (Some(claim), Ok(id)) = (claim, appended) {
+        claim.keep(*id);
+    }
+}
+
 /// An event in the writer's hands, with the room that its body takes. The writer finishes what it was given, also when the sender
 /// hangs up; the room is given back then, and not before.
 struct Appending {
+    /// What the event is the first of.
+    claim: Option<Claim>,
     answer: Option<oneshot::Receiver<Result<EventId, AppendError>>>,
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -230,6 +268,7 @@ impl Appending {
         let Some(answer) = self.answer.as_mut() else { return Err(AppendError::Closed) };
         let appended = answer.await.unwrap_or(Err(AppendError::Closed));
         self.answer = None;
+        keep(self.claim.take(), &appended);
         appended
     }
 }
@@ -237,12 +276,20 @@ impl Appending {
 impl Drop for Appending {
     fn drop(&mut self) {
         if let (Some(answer), Some(permit)) = (self.answer.take(), self.permit.take()) {
+            let claim = self.claim.take();
             tokio::spawn(async move {
-                let _ = answer.await;
+                keep(claim, &answer.await.unwrap_or(Err(AppendError::Closed)));
                 drop(permit);
             });
         }
     }
+}
+
+/// The 200 with an event's id.
+fn accepted(id: EventId) -> Answer {
+    let mut accepted = Response::new(accepted_body(id));
+    accepted.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    accepted
 }
 
 /// `{"id":"…"}` and a line break. Made in its length at once: to grow would cost more than to write it.

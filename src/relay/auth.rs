@@ -140,7 +140,7 @@ mod tests {
 
     fn authenticator() -> Authenticator {
         let secret = |text: &str| Secret::from(text.to_owned());
-        let source = |name: &str, auth| Source { name: name.to_owned(), auth, expect_every: None };
+        let source = |name: &str, auth| Source { name: name.to_owned(), auth, expect_every: None, dedupe: None };
         Authenticator::new(&[
             source("vero", Auth::Token(vec![secret("new"), secret("old")])),
             source("basic", Auth::Basic(secret("user:pass"))),
@@ -183,7 +183,8 @@ mod tests {
         let long = |length: usize| Secret::from("k".repeat(length));
         let authenticator = |length| {
             let auth = Auth::Header { name: HeaderName::from_static("x-key"), value: long(length) };
-            let authenticator = Authenticator::new(&[Source { name: "a".to_owned(), auth, expect_every: None }]);
+            let authenticator =
+                Authenticator::new(&[Source { name: "a".to_owned(), auth, expect_every: None, dedupe: None }]);
             let value = HeaderValue::from_str(long(length).expose()).expect("a value");
             authenticator.authenticate("/hooks/a", &HeaderMap::from_iter([(HeaderName::from_static("x-key"), value)]))
         };

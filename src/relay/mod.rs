@@ -4,6 +4,7 @@
 //!
 //! * [`Relay`]: the state itself. Handlers read it; what is in force is changed by one owner (`daemon/reload.rs`), who is asked by a message.
 //! * `generation`, [`Generation`]: one config in force, with everything that is derived from it.
+//! * [`doubles`]: events that come twice.
 //! * `past`, [`Past`]: the rules of the last ones.
 //! * [`auth`]: which source a request comes from, in constant time over all of them.
 //! * [`refused`]: the last requests that were turned away, for whoever asks why nothing comes.
@@ -17,6 +18,7 @@
 //! It starts nothing and ends nothing: that is the [`daemon`](crate::daemon).
 
 pub mod auth;
+pub mod doubles;
 mod generation;
 mod health;
 mod on_disk;
@@ -39,6 +41,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::doubles::Doubles;
 pub use self::generation::{Generation, RuleCount};
 pub use self::health::{healthz, readyz};
 pub use self::on_disk::{Candidate, Difference, OnDisk, Other, needs_restart};
@@ -76,6 +79,8 @@ pub struct Relay {
     pub problems: Problems,
     /// The bytes that all bodies in flight share.
     pub intake: Intake,
+    /// What came already.
+    pub doubles: Doubles,
     /// The bins that the admin listener hosts.
     pub bins: Bins,
     /// The time that retries go by.
@@ -148,6 +153,7 @@ impl Relay {
         let generation = Arc::new(ArcSwap::from_pointee(generation));
         let relay = Arc::new(Self {
             intake,
+            doubles: Doubles::new(metrics.keys_forgotten()),
             refused: Refused::new(&metrics),
             unreadable: Unreadable::default(),
             sections: Arc::default(),

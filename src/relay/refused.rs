@@ -234,7 +234,7 @@ mod tests {
 
     fn sources() -> Vec<Source> {
         let token = |token: &str| Auth::Token(vec![Secret::from(token.to_owned())]);
-        let source = |name: &str, auth| Source { name: name.to_owned(), auth, expect_every: None };
+        let source = |name: &str, auth| Source { name: name.to_owned(), auth, expect_every: None, dedupe: None };
         vec![
             source("vero", token("s3cret-Token")),
             source("shop", token("shop")),

@@ -80,12 +80,21 @@ impl RuleSet {
         &self.rules
     }
 
+    /// Picks out what the rules ask of an event, or says why the body is none.
+    pub fn read<'a>(&self, body: &'a [u8], relay: RelayFields<'a>) -> Result<Event<'a>, Refused> {
+        self.fields.read(body, relay)
+    }
+
     /// Says where an event goes, or why the body is none.
     pub fn route<'a>(&self, body: &'a [u8], relay: RelayFields<'a>) -> Result<Routing<'a>, Refused> {
-        let event = self.fields.read(body, relay)?;
+        Ok(self.route_event(self.read(body, relay)?))
+    }
+
+    /// Says where an event goes that was [read](Self::read) by these rules.
+    pub fn route_event<'a>(&self, event: Event<'a>) -> Routing<'a> {
         let mut candidates = Vec::new();
         self.index.candidates(&self.fields, &event.fields, &mut candidates);
-        Ok(self.decide(event, candidates.into_iter().map(|rule| rule as usize)))
+        self.decide(event, candidates.into_iter().map(|rule| rule as usize))
     }
 
     /// The same without the index: every rule is evaluated. For tests of the index.

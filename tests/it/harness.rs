@@ -172,8 +172,12 @@ impl TestRelay {
 
     /// Starts a relay on a disk that fails on demand.
     pub async fn start_on(disk: &ModelDisk, rest: &str) -> Self {
+        Self::start_on_with(disk, format!("{HEAD}{rest}")).await
+    }
+
+    /// The same with a config of its own.
+    pub async fn start_on_with(disk: &ModelDisk, config: String) -> Self {
         let directory = Arc::new(tempfile::tempdir().expect("a directory"));
-        let config = format!("{HEAD}{rest}");
         std::fs::write(directory.path().join("config.yaml"), &config).expect("written");
         let running = start_on(parse(directory.path(), &config), Arc::new(disk.clone())).await.expect("starts");
         Self { running, directory, config }

@@ -18,6 +18,7 @@ mod dead_letters;
 mod deliveries;
 mod digests;
 mod door;
+mod doubles;
 mod email;
 mod encrypted;
 mod exits;

@@ -67,7 +67,7 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 218] = [
+const UNSEEN: [&str; 221] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
@@ -178,6 +178,9 @@ const UNSEEN: [&str; 218] = [
     "an_interpolation_with_a_message",
     "before_a_time_that_clocks_show_twice",
     "dead_letters_above_half_of_the_history",
+    "dedupe_of_a_moment",
+    "dedupe_of_nothing",
+    "dedupe_of_two_days",
     "defaults_that_no_destination_has_and_that_are_given_twice",
     "destination_not_defined",
     "destination_not_defined_and_nothing_near",

@@ -28,6 +28,8 @@ pub(super) struct Intake {
     held: Series<SourceLabel, Gauge>,
     rules: Series<RuleLabel, Counter>,
     unmatched: Counter,
+    duplicates: Series<SourceLabel, Counter>,
+    keys_forgotten: Counter,
 }
 
 impl Intake {
@@ -58,6 +60,16 @@ impl Intake {
             ),
             held: book.gauges("source_held_events", "events", "Events of a source that are kept until it is resumed"),
             rules: book.counters("rule_matches", "events", "Events that a rule matched"),
+            duplicates: book.counters(
+                "duplicate_events",
+                "events",
+                "Events that a source with `dedupe` sent again, which were answered with the id of the first",
+            ),
+            keys_forgotten: book.counter(
+                "dedupe_keys_forgotten",
+                "keys",
+                "Keys of events that `dedupe` forgot before their time, for want of room",
+            ),
             unmatched: book.counter("unmatched_events", "events", "Events that no rule sends anywhere"),
         }
     }
@@ -91,6 +103,16 @@ impl Metrics {
         ] {
             series.get(SourceLabel { source: gauges.name.to_owned() }).set(value);
         }
+    }
+
+    /// Counts an event that a source sent again.
+    pub fn duplicate(&self, source: &str) {
+        self.intake.duplicates.get(SourceLabel { source: source.to_owned() }).inc();
+    }
+
+    /// The counter of keys that were forgotten for want of room.
+    pub fn keys_forgotten(&self) -> Counter {
+        self.intake.keys_forgotten.clone()
     }
 
     /// The counter for one rule's matches.

@@ -1,0 +1,81 @@
+//! Events that come twice: the second is answered with the id of the first, and goes nowhere.
+//!
+//! # Cast
+//!
+//! * [`Doubles`]: what receiving asks. `table`, [`Claim`]: the keys, which lie in memory and nowhere else.
+//! * `read_back`: the keys of what came before a start, or before a config that asks for them.
+//!
+//! # Durable without being written
+//!
+//! The journal holds each event, and a key is made of nothing but an event: so nothing is written for one. At a start the events of the last window are read back
+//! before the listener opens. A reload that asks for more reads them before it is put in force, and what came meanwhile right after: requests wait for that, which
+//! is short. What is about to be stored has claimed its key; the same again waits for it, and tries by itself where it could not be stored.
+//!
+//! A request that a config without `dedupe` let in, and that is not stored yet when the next one is in force, is not known to it.
+
+mod read_back;
+mod table;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use tokio::sync::watch;
+
+pub use self::read_back::{READ_BACK_MAX, ReadBack};
+use self::table::{Asked, Table};
+pub use self::table::{Claim, KEYS_MAX};
+use crate::config::Config;
+use crate::event::{EventId, Print};
+
+/// The keys of events, through all configs.
+pub struct Doubles {
+    table: Arc<Table>,
+    /// The config up to which all keys are known that it asks for.
+    read_up_to: watch::Sender<u32>,
+}
+
+impl Doubles {
+    /// None are known yet. Those that are forgotten for want of room are counted.
+    pub fn new(forgotten: Counter) -> Self {
+        Self { table: Arc::new(Table::new(forgotten)), read_up_to: watch::Sender::new(0) }
+    }
+
+    /// Claims the key of an event that arrived at `at_ms`, or says which event came with it within so long before. Waits while somebody else has claimed it, and
+    /// while keys are read back for the config.
+    pub async fn first(&self, key: Print, at_ms: u64, within: Duration, generation: u32) -> Result<Claim, EventId> {
+        // Nobody ever closes it.
+        let _ = self.read_up_to.subscribe().wait_for(|read| *read >= generation).await;
+        loop {
+            match self.table.ask(key, at_ms, within) {
+                Asked::Free(claim) => return Ok(claim),
+                Asked::Known(event) => return Err(event),
+                // An error says that it is decided.
+                Asked::Claimed(mut decided) => drop(decided.changed().await),
+            }
+        }
+    }
+
+    /// Claims the key if it is free: for who is let in whatever came before.
+    pub fn claim(&self, key: Print, at_ms: u64, within: Duration) -> Option<Claim> {
+        match self.table.ask(key, at_ms, within) {
+            Asked::Free(claim) => Some(claim),
+            Asked::Known(_) | Asked::Claimed(_) => None,
+        }
+    }
+
+    /// Forgets what was seen with some events: nothing of them is told by a key any more.
+    pub fn forget(&self, events: &std::collections::HashSet<EventId>) {
+        self.table.forget(events);
+    }
+
+    /// How many keys are known.
+    pub fn keys(&self) -> usize {
+        self.table.len()
+    }
+}
+
+/// How far back the keys of a config go; zero where it asks for none.
+fn longest(config: &Config) -> Duration {
+    config.sources.iter().filter_map(|source| source.dedupe).max().unwrap_or_default()
+}

@@ -1,0 +1,121 @@
+//! The keys of the events that the journal has: read back, oldest first, page by page.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::{Doubles, longest};
+use crate::config::Config;
+use crate::event::RelayFields;
+use crate::relay::Generation;
+use crate::store::{EVENTS_MAX, EventQuery, Looking, NameId, Order, StoreError};
+use crate::time::wall_ms;
+
+/// Events that are read back at most, the newest: twice as many as there are keys for, so that a start does not wait for a whole history. Of a config whose window holds more,
+/// the older ones are as if they had not come.
+pub const READ_BACK_MAX: u64 = 2_000_000;
+/// What came while the history was read before a config was put in force is read again from a little before: stamps are taken before an event is stored.
+const OVERLAP: Duration = Duration::from_secs(60);
+
+/// What is to be read back for a config, and what has been.
+pub struct ReadBack {
+    generation: u32,
+    /// When reading began, unix milliseconds; `None` where all is known.
+    begun_ms: Option<u64>,
+}
+
+impl ReadBack {
+    /// Nothing can have come meanwhile.
+    pub fn whole(self) -> Self {
+        Self { begun_ms: None, ..self }
+    }
+}
+
+impl Doubles {
+    /// Reads back what a config asks for and the one before did not, before it is put in force.
+    pub async fn read_back(&self, store: &dyn Looking, before: Option<&Config>, next: &Generation) -> ReadBack {
+        let generation = next.number;
+        // Never shorter while the config before is in force.
+        self.table.keep_for(longest(&next.config).max(before.map(longest).unwrap_or_default()));
+        let within = missing(before, &next.config);
+        if within.is_zero() {
+            return ReadBack { generation, begun_ms: None };
+        }
+        let begun_ms = wall_ms();
+        self.read_since(store, next, begun_ms.saturating_sub(millis(within))).await;
+        ReadBack { generation, begun_ms: Some(begun_ms) }
+    }
+
+    /// Reads what came meanwhile, once the config is in force, and lets those in who wait for it, whatever comes of it.
+    pub async fn catch_up(&self, store: &dyn Looking, next: &Generation, read: ReadBack) {
+        let ready = Ready(self, read.generation);
+        if let Some(begun_ms) = read.begun_ms {
+            self.read_since(store, next, begun_ms.saturating_sub(millis(OVERLAP))).await;
+        }
+        self.table.keep_for(longest(&next.config));
+        drop(ready);
+    }
+
+    async fn read_since(&self, store: &dyn Looking, of: &Generation, since_ms: u64) {
+        match self.read(store, of, since_ms).await {
+            Ok(events) => tracing::debug!(events, keys = self.keys(), "events were read back for `dedupe`"),
+            Err(error) => tracing::error!(
+                %error,
+                "the events before could not be read back for `dedupe`: what comes again of them goes out again"
+            ),
+        }
+    }
+
+    /// Notes the keys of all events since then, and says how many events there were.
+    async fn read(&self, store: &dyn Looking, of: &Generation, since_ms: u64) -> Result<u64, StoreError> {
+        let config = &of.config;
+        let windows =
+            config.sources.iter().zip(&of.source_ids).filter_map(|(source, id)| Some((*id, (source, source.dedupe?))));
+        let windows: HashMap<NameId, _> = windows.collect();
+        let query = EventQuery { since_ms, last: Some(READ_BACK_MAX), ..EventQuery::all(Order::OldestFirst) };
+        let (mut after, mut events) = (None, 0);
+        loop {
+            let page = store.events(&query, after.as_ref(), EVENTS_MAX).await?;
+            for event in &page.items {
+                events += 1;
+                let Some((source, within)) = windows.get(&event.source) else { continue };
+                let relay = RelayFields { source: &source.name, received_ms: event.received_ms };
+                // What an older relay accepted, and this one would not, does not come again.
+                let identity = config.rules.read(&event.body, relay).ok().and_then(|read| read.identity);
+                if let Some(key) = identity {
+                    self.table.note(key, event.id, *within);
+                }
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(events),
+            }
+        }
+    }
+}
+
+/// Lets those in who wait, also where reading panicked.
+struct Ready<'d>(&'d Doubles, u32);
+
+impl Drop for Ready<'_> {
+    fn drop(&mut self) {
+        self.0.read_up_to.send_modify(|read| *read = self.1.max(*read));
+    }
+}
+
+/// The longest window that a config has and the one before did not; zero where there is none.
+fn missing(before: Option<&Config>, next: &Config) -> Duration {
+    let known = |name: &str| {
+        let source = before.and_then(|before| before.sources.iter().find(|source| source.name == name));
+        source.and_then(|source| source.dedupe)
+    };
+    let windows = next.sources.iter().filter_map(|source| Some((source.dedupe?, known(&source.name))));
+    windows
+        .filter(|(window, known)| known.is_none_or(|known| known < *window))
+        .map(|(window, _)| window)
+        .max()
+        .unwrap_or_default()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,309 @@
+//! The keys that were seen, each with the event that it was seen with: a map in memory that two requests cannot both enter.
+//!
+//! A key is free, claimed, or known. Who claims a free one says later with which event it is known from then on, or gives it back; who asks for
+//! one that is claimed waits for that. Nothing here reads a clock: an arrival is a value, and the time between two is counted whichever comes first, so that a
+//! wall clock that is set back lets nothing through twice and holds nothing back for longer than its window.
+//!
+//! # Bounds
+//!
+//! [`KEYS_MAX`] keys; where they are more, the oldest go first, which is counted, and told once. What is older than the longest window goes as others come.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use tokio::sync::watch;
+
+use crate::event::{EventId, Print};
+
+/// Maps that the keys are spread over: none grows for long while somebody waits for it.
+const SHARDS: usize = 16;
+/// Keys of one: what a hash map of 65 536 places holds before it doubles.
+const SHARD_KEYS_MAX: usize = 57_344;
+/// Keys in all. A key takes 65 bytes, so all of them 60 MB; ten minutes of 1 500 events a second.
+pub const KEYS_MAX: usize = SHARDS * SHARD_KEYS_MAX;
+/// Entries of the order beyond twice the keys, before those of keys that were seen again are swept out.
+const SWEPT_BEYOND: usize = 1024;
+
+/// The keys.
+pub struct Table {
+    shards: [Mutex<Shard>; SHARDS],
+    /// What is older is of no use to anybody.
+    longest_ms: AtomicU64,
+    forgotten: Counter,
+    has_told: AtomicBool,
+}
+
+#[derive(Default)]
+struct Shard {
+    known: HashMap<Print, EventId>,
+    /// As they became known. One that was seen again stands there again; by the event's number it is told which is the last.
+    order: VecDeque<(Print, u64)>,
+    /// Dropped when it is decided.
+    claimed: HashMap<Print, watch::Sender<()>>,
+}
+
+/// How a key stands.
+pub enum Asked {
+    /// Nobody has it, and who asked has claimed it.
+    Free(Claim),
+    /// It was seen with this event, within the time.
+    Known(EventId),
+    /// Somebody else has claimed it. Ends when that is decided.
+    Claimed(watch::Receiver<()>),
+}
+
+/// A key that is free to nobody else. Dropped, it is free again.
+pub struct Claim {
+    table: Arc<Table>,
+    key: Print,
+    is_kept: bool,
+}
+
+impl Claim {
+    /// The key is known with this event from now on.
+    pub fn keep(mut self, event: EventId) {
+        self.is_kept = true;
+        let table = &self.table;
+        let mut shard = table.shard(self.key);
+        table.put(&mut shard, self.key, event);
+        shard.claimed.remove(&self.key);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            self.table.shard(self.key).claimed.remove(&self.key);
+        }
+    }
+}
+
+impl Table {
+    /// An empty one, which counts what it forgets too early.
+    pub fn new(forgotten: Counter) -> Self {
+        let (longest_ms, has_told) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { shards: Default::default(), longest_ms, forgotten, has_told }
+    }
+
+    /// Says what the longest window is from now on.
+    pub fn keep_for(&self, longest: Duration) {
+        self.longest_ms.store(ms(longest), Ordering::Relaxed);
+    }
+
+    /// Asks for a key of an event that arrived at `at_ms`.
+    pub fn ask(self: &Arc<Self>, key: Print, at_ms: u64, within: Duration) -> Asked {
+        let mut shard = self.shard(key);
+        if let Some(claimed) = shard.claimed.get(&key) {
+            return Asked::Claimed(claimed.subscribe());
+        }
+        match shard.known.get(&key) {
+            Some(event) if event.received_ms().abs_diff(at_ms) < ms(within) => Asked::Known(*event),
+            _ => {
+                shard.claimed.insert(key, watch::Sender::new(()));
+                Asked::Free(Claim { table: self.clone(), key, is_kept: false })
+            }
+        }
+    }
+
+    /// Notes a key of an event of the history, of which what comes within so long is the same again. The same twice changes nothing.
+    pub fn note(&self, key: Print, event: EventId, within: Duration) {
+        let mut shard = self.shard(key);
+        let replaces = shard.known.get(&key).is_none_or(|known| {
+            let is_same = known.received_ms().abs_diff(event.received_ms()) < ms(within);
+            if is_same { event < *known } else { event > *known }
+        });
+        if replaces {
+            self.put(&mut shard, key, event);
+        }
+    }
+
+    /// Forgets all that was seen with some events: nothing of a person who is to be erased is to be told by a key.
+    pub fn forget(&self, events: &HashSet<EventId>) {
+        for shard in &self.shards {
+            lock(shard).known.retain(|_, event| !events.contains(event));
+        }
+    }
+
+    /// How many keys are known.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).known.len()).sum()
+    }
+
+    fn put(&self, shard: &mut Shard, key: Print, event: EventId) {
+        shard.known.insert(key, event);
+        shard.order.push_back((key, event.sequence()));
+        let longest_ms = self.longest_ms.load(Ordering::Relaxed);
+        let is_old = |known: &EventId| known.received_ms().abs_diff(event.received_ms()) >= longest_ms;
+        while let Some((first, number)) = shard.order.front() {
+            let known = shard.known.get(first).filter(|known| known.sequence() == *number);
+            let is_full = shard.known.len() > SHARD_KEYS_MAX;
+            match known {
+                Some(known) if !is_full && !is_old(known) => break,
+                Some(known) if !is_old(known) => self.tell_of_forgotten(),
+                _ => {}
+            }
+            if known.is_some() {
+                let first = *first;
+                shard.known.remove(&first);
+            }
+            shard.order.pop_front();
+        }
+        if shard.order.len() > 2 * shard.known.len() + SWEPT_BEYOND {
+            let Shard { known, order, .. } = shard;
+            order.retain(|(key, number)| known.get(key).is_some_and(|known| known.sequence() == *number));
+        }
+    }
+
+    fn tell_of_forgotten(&self) {
+        self.forgotten.inc();
+        if !self.has_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                keys_max = KEYS_MAX,
+                "more events came within the time of `dedupe` than there is room for, and the oldest are forgotten: what comes \
+                 again later than that goes out again; make the times shorter"
+            );
+        }
+    }
+
+    fn shard(&self, key: Print) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[key.share(SHARDS)])
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Printing;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn table() -> Arc<Table> {
+        let table = Arc::new(Table::new(Counter::default()));
+        table.keep_for(MINUTE);
+        table
+    }
+
+    fn key(text: &str) -> Print {
+        Printing::of("test").text(text).finish()
+    }
+
+    fn id(at_s: u64, number: u64) -> EventId {
+        EventId::mint(at_s * 1000, 0, number)
+    }
+
+    /// The event with which a key is known; what was free is given back.
+    fn known(table: &Arc<Table>, text: &str, at_s: u64) -> Option<EventId> {
+        match table.ask(key(text), at_s * 1000, MINUTE) {
+            Asked::Free(_) => None,
+            Asked::Known(event) => Some(event),
+            Asked::Claimed(_) => panic!("nobody has claimed it"),
+        }
+    }
+
+    #[track_caller]
+    fn claim(table: &Arc<Table>, text: &str, at_s: u64) -> Claim {
+        let Asked::Free(claim) = table.ask(key(text), at_s * 1000, MINUTE) else { panic!("it is not free") };
+        claim
+    }
+
+    #[test]
+    fn a_key_is_known_for_its_time_and_no_longer_whichever_way_the_clock_is_set() {
+        let table = table();
+        claim(&table, "a", 1000).keep(id(1000, 1));
+        for (at_s, expected) in [(1000, true), (1059, true), (1060, false), (941, true), (940, false)] {
+            assert_eq!(known(&table, "a", at_s), expected.then(|| id(1000, 1)), "{at_s}");
+        }
+        assert_eq!(known(&table, "b", 1000), None);
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_a_claimed_key_waits_until_it_is_kept_or_given_back() {
+        let table = table();
+        let first = claim(&table, "a", 1000);
+        let Asked::Claimed(mut decided) = table.ask(key("a"), 1_000_000, MINUTE) else { panic!("it is claimed") };
+        assert!(!decided.has_changed().expect("not decided yet"));
+        drop(first);
+        assert!(decided.changed().await.is_err(), "it was given back");
+        let second = claim(&table, "a", 1000);
+        let Asked::Claimed(mut decided) = table.ask(key("a"), 1_000_000, MINUTE) else { panic!("it is claimed") };
+        second.keep(id(1000, 1));
+        assert!(decided.changed().await.is_err());
+        assert_eq!(known(&table, "a", 1001), Some(id(1000, 1)));
+    }
+
+    #[test]
+    fn what_was_known_before_a_claim_that_was_given_back_is_still_known() {
+        let table = table();
+        claim(&table, "a", 1000).keep(id(1000, 1));
+        drop(claim(&table, "a", 1060));
+        assert_eq!(known(&table, "a", 1030), Some(id(1000, 1)));
+    }
+
+    #[test]
+    fn of_the_history_the_first_is_known_however_often_it_is_read() {
+        let all = [id(1000, 1), id(1030, 2), id(1075, 3)];
+        let table = table();
+        for event in [all[0], all[1], all[0], all[1]] {
+            table.note(key("a"), event, MINUTE);
+        }
+        assert_eq!(known(&table, "a", 1031), Some(all[0]), "the second was the first again");
+        table.note(key("a"), all[2], MINUTE);
+        assert_eq!(known(&table, "a", 1080), Some(all[2]), "later than the window it is another one");
+        table.note(key("a"), all[0], MINUTE);
+        assert_eq!(known(&table, "a", 1080), Some(all[2]), "and what is older is read again for nothing");
+        claim(&table, "b", 1030).keep(all[1]);
+        table.note(key("b"), all[0], MINUTE);
+        assert_eq!(
+            known(&table, "b", 1031),
+            Some(all[0]),
+            "where the window has become longer, an earlier one was the first"
+        );
+    }
+
+    #[test]
+    fn what_is_old_goes_and_where_there_is_no_room_the_oldest() {
+        let table = table();
+        (0..1000).for_each(|number| claim(&table, &format!("old {number}"), 1000).keep(id(1000, number)));
+        assert_eq!(table.len(), 1000);
+        (0..1000).for_each(|number| claim(&table, &format!("new {number}"), 2000).keep(id(2000, 1000 + number)));
+        assert_eq!(table.len(), 1000, "the others are old");
+        assert_eq!(table.forgotten.get(), 0, "nobody misses them");
+        let many = KEYS_MAX as u64 + 20_000;
+        (0..many).for_each(|number| table.note(key(&format!("many {number}")), id(2001, 2000 + number), MINUTE));
+        assert!(table.len() <= KEYS_MAX);
+        assert!(table.forgotten.get() >= 20_000);
+        assert_eq!(known(&table, "new 0", 2001), None, "the oldest have gone");
+        let last = many - 1;
+        assert_eq!(known(&table, &format!("many {last}"), 2001), Some(id(2001, 2000 + last)));
+    }
+
+    #[test]
+    fn a_key_that_is_seen_again_and_again_takes_the_room_of_one() {
+        let table = Arc::new(Table::new(Counter::default()));
+        table.keep_for(Duration::from_secs(1 << 30));
+        (0..100_000).for_each(|number| table.note(key("a"), id(1000 + 60 * number, number), MINUTE));
+        assert_eq!(table.len(), 1);
+        assert!(table.shard(key("a")).order.len() <= 2 + SWEPT_BEYOND);
+        assert_eq!(known(&table, "a", 6_000_940), Some(id(6_000_940, 99_999)));
+    }
+
+    #[test]
+    fn what_was_seen_with_events_that_are_erased_is_forgotten() {
+        let table = table();
+        claim(&table, "a", 1000).keep(id(1000, 1));
+        claim(&table, "b", 1000).keep(id(1000, 2));
+        table.forget(&HashSet::from([id(1000, 1)]));
+        assert_eq!([known(&table, "a", 1000), known(&table, "b", 1000)], [None, Some(id(1000, 2))]);
+    }
+}
