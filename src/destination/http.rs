@@ -1,8 +1,9 @@
 //! `http:` posts the event, as it came or reshaped, to a URL. [`own`]: the headers that each request makes anew. [`notice`]: what an operator
-//! is told.
+//! is told. [`sign`](self::sign): a signature in the receiver's own form.
 
 mod notice;
 mod own;
+mod sign;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +51,17 @@ pub(super) const KIND: Kind = Kind {
     ],
     fields: &[],
     shapes: &shaping::LISTS,
-    secret_keys: &["url", "proxy", "headers", "bearer", "basic", "header", "value", shaping::HASH_KEY.info.name],
+    secret_keys: &[
+        "url",
+        "proxy",
+        "headers",
+        "bearer",
+        "basic",
+        "header",
+        "value",
+        sign::SECRET.info.name,
+        shaping::HASH_KEY.info.name,
+    ],
     always_secret: &[shaping::HASH_KEY.info.name],
     // A hash tells nothing of its key.
     not_content: &[
@@ -58,6 +69,7 @@ pub(super) const KIND: Kind = Kind {
         AUTH.info.name,
         HEADERS.info.name,
         SIGNING_SECRETS.info.name,
+        sign::SIGN.info.name,
         shaping::HASH_KEY.info.name,
     ],
     tested_parts: &[],
@@ -126,8 +138,17 @@ const HEADER: Key<()> = key("header", by_hand(Of::Map(|| credentials::header_key
     .example("{ name: X-Api-Key, value: \"${API_KEY}\" }");
 
 fn keys() -> Section {
-    let own =
-        [URL.info, METHOD.info, HEADERS.info, AUTH.info, SIGNING_SECRETS.info, JSON.info, OMIT_MISSING.info, TEXT.info];
+    let own = [
+        URL.info,
+        METHOD.info,
+        HEADERS.info,
+        AUTH.info,
+        SIGNING_SECRETS.info,
+        sign::SIGN.info,
+        JSON.info,
+        OMIT_MISSING.info,
+        TEXT.info,
+    ];
     let section = Section::of(&own).and(&way::KEYS);
     let beside = shaping::LISTS.into_iter().flat_map(|list| [JSON.info.name, TEXT.info.name].map(|body| (list, body)));
     beside
@@ -170,6 +191,7 @@ struct Http {
     body: Body,
     digest: DigestBody,
     signing_keys: Vec<SigningKey>,
+    sign: Option<sign::Sign>,
     answers: Answers,
 }
 
@@ -241,6 +263,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
             None => {}
         }
     }
+    let sign = entries.node(&sign::SIGN.info).map(|node| sign::read(reader, node, &mut headers));
     let answers = Answers::read(reader, context.answers);
     let digest = digest_body(context, &body, says_content_type);
     let client = way::read(context, &mut entries);
@@ -251,6 +274,10 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
     let masks = Masks::new(&headers, target.base()).with(reader.taken()).with(of_proxy);
     let content_masks = Masks::of_content(&headers, target.base()).with(reader.taken());
     own::prepare(&mut headers, !signing_keys.is_empty());
+    let sign = match sign {
+        Some(sign) => Some(sign?),
+        None => None,
+    };
     Some(Http {
         client: client?,
         method: method?,
@@ -261,6 +288,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
         body: body?,
         digest: digest?,
         signing_keys,
+        sign,
         answers,
     })
 }
@@ -543,6 +571,10 @@ impl Http {
         let timestamp_s = crate::time::wall_ms() / 1000;
         let is_signed = !self.signing_keys.is_empty();
         let signature = is_signed.then(|| sign(&self.signing_keys, &delivery.id().to_string(), timestamp_s, &body));
+        if let Some(sign) = &self.sign {
+            let (id, method) = (&delivery.id().to_string(), &self.method);
+            sign.insert(&mut headers, sign::Signed { body: &body, timestamp_s, id, method, url: &url });
+        }
         let via = self.client.hops().via(delivery.event.received_ms, &delivery.event.body);
         let (id, received_ms) = (delivery.id(), delivery.received_ms());
         own::insert(&mut headers, own::Own { id: &id, received_ms, body: &body, via, timestamp_s, signature });
@@ -633,6 +665,9 @@ impl Destination for Http {
         if !self.signing_keys.is_empty() {
             // The keys do not come out; what they make of nothing tells them apart.
             way.push_str(&sign(&self.signing_keys, "", 0, b""));
+        }
+        if let Some(sign) = &self.sign {
+            way.push_str(&sign.way(&url));
         }
         Ok(Secret::from(way))
     }
@@ -809,6 +844,37 @@ mod tests {
         let reason = outcomes[0].reason().expect("a reason");
         assert!(matches!(outcomes[0], Outcome::Reject { .. }) && reason.is_local, "{outcomes:?}");
         assert!(reason.text.contains("nests deeper than 128 levels"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn what_goes_out_is_what_was_signed_and_nobody_is_shown_the_signature() {
+        let seen: Arc<std::sync::Mutex<Vec<HeaderMap>>> = Arc::default();
+        let keeps = seen.clone();
+        let client = Client::scripted(move |call| {
+            keeps.lock().expect("the lock").push(call.headers.clone());
+            Some(client::Answer { status: 503, headers: HeaderMap::new(), body: Bytes::new() })
+        });
+        let of = |secret: &str| {
+            let sign =
+                format!("{{ header: X-S, secret: {secret}, over: \"{{timestamp}}.{{body}}\", timestamp_header: X-T }}");
+            let section = format!("{{ url: \"http://127.0.0.1:1/x\", drop: [user.email], sign: {sign} }}");
+            built("http", &section, "", &client).unwrap_or_else(|told| panic!("{told:?}"))
+        };
+        let http = of("a-secret-of-twenty-signs");
+        let delivery = sample(r#"{"type":"sent","user":{"email":"a@b.c"}}"#, 0);
+        http.attempt(std::slice::from_ref(&delivery)).await;
+        let headers = seen.lock().expect("the lock")[0].clone();
+        let text = |name: &str| headers[name].to_str().expect("a text").to_owned();
+        assert_eq!(text("x-t"), text("webhook-timestamp"), "it is one moment");
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"a-secret-of-twenty-signs");
+        let over = format!("{}.{{\"type\":\"sent\",\"user\":{{}}}}", text("x-t"));
+        let tag = ring::hmac::sign(&key, over.as_bytes());
+        assert_eq!(text("x-s"), tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        let preview = http.preview(&delivery).expect("it is shown");
+        let shown = preview.headers.iter().flatten().find(|(name, _)| name == "x-s").cloned();
+        assert_eq!(shown.expect("the header").1, "…");
+        let way = |http: &dyn Destination| http.way(&delivery).expect("a way").expose().to_owned();
+        assert_ne!(way(&*http), way(&*of("another-secret-of-20")), "what is sent differs by its key");
     }
 
     #[test]

@@ -67,7 +67,7 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 221] = [
+const UNSEEN: [&str; 223] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
@@ -123,6 +123,8 @@ const UNSEEN: [&str; 221] = [
     "a_rule_in_a_time_zone_that_there_is_not",
     "a_secret_file_that_cannot_be_read",
     "a_short_token_on_a_public_listener",
+    "a_signature_in_a_header_of_the_relay",
+    "a_signature_over_what_there_is_not",
     "a_signing_secret_that_is_too_short",
     "a_template_in_a_header",
     "a_template_in_a_slack_url",

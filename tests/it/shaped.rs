@@ -1,4 +1,4 @@
-//! Events of which fields are dropped, masked or hashed on their way.
+//! Events of which fields are dropped, masked or hashed on their way, and requests that are signed in the receiver's form.
 
 use crate::harness::*;
 
@@ -28,4 +28,25 @@ async fn what_is_dropped_and_hashed_leaves_the_relay_by_no_way() {
         )),
         "{line}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_attempt_is_signed_anew_over_what_it_sends() {
+    let fake = Fake::start([Act::status(503)]).await;
+    let sign = "{ header: X-Signature, secret: Jefe, over: \"v0:{timestamp}:{id}:{body}\", prefix: \"v0=\" }";
+    let config = to_crm(&fake, "").replace("/hook\"", &format!("/hook\", sign: {sign}"));
+    let relay = TestRelay::start(&config).await;
+    let id = relay.accept(SENT).await;
+    relay.until(&id, "delivered").await;
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"Jefe");
+    let seen = fake.wait_for(2).await;
+    for request in &seen {
+        let header = |name: &str| request.header(name).expect("it is there").to_owned();
+        let over = format!("v0:{}:{id}:{}", header("webhook-timestamp"), request.text());
+        let tag = ring::hmac::sign(&key, over.as_bytes());
+        let expected: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(header("x-signature"), format!("v0={expected}"));
+    }
+    let shown = relay.admin(&format!("/api/events/{id}")).await.text();
+    assert!(!shown.contains("v0="), "{shown}");
 }
