@@ -147,6 +147,10 @@ fn order(goes: &Value) -> Option<String> {
         _ => String::new(),
     };
     Some(match goes["how"].as_str()? {
+        "in_order" => {
+            let key = items(&goes["key"]).iter().map(value).collect::<Vec<_>>().join(", ");
+            format!("goes in order, by {key}: it waits until the earlier ones with this key have gone")
+        }
         "urgent" => "urgent: it passes digests and quiet hours".to_owned(),
         "first" => {
             let first = &goes["first"];
@@ -222,6 +226,10 @@ mod tests {
         assert_eq!(
             told(json!({ "how": "first", "nth": 2, "first": 3, "group": fields })),
             "goes out by itself: number 2 of the first 3 of type bounced, campaign.name (none)"
+        );
+        assert_eq!(
+            told(json!({ "how": "in_order", "key": [{ "field": "user.id", "value": "550" }] })),
+            "goes in order, by user.id 550: it waits until the earlier ones with this key have gone"
         );
         let at = "2026-07-01T12:15:00Z";
         assert_eq!(

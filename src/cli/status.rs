@@ -132,6 +132,7 @@ fn below(destination: &Value) -> String {
         _ => {}
     }
     out.push_str(&gathered(destination).unwrap_or_default());
+    out.push_str(&behind(destination).unwrap_or_default());
     out.push_str(&removal(destination));
     out
 }
@@ -152,6 +153,13 @@ fn gathered(destination: &Value) -> Option<String> {
         format!("  {} {wait} to go out together{at}\n", deliveries(events))
     });
     Some([quiet, waits].into_iter().flatten().collect())
+}
+
+/// What waits for an earlier one of its order key.
+fn behind(destination: &Value) -> Option<String> {
+    let behind = destination["order"]["behind"].as_u64().filter(|behind| *behind > 0)?;
+    let (wait, whose) = if behind == 1 { ("waits", "its") } else { ("wait", "their") };
+    Some(format!("  {} {wait} for an earlier one of {whose} order key\n", deliveries(behind)))
 }
 
 fn deliveries(count: u64) -> String {

@@ -56,6 +56,10 @@ pub(super) fn wait_of(delivery: &Value) -> Option<String> {
         "breaker" => "the destination fails, and is tried with one delivery at a time".to_owned(),
         "digest" => format!("goes out with others, {}", until(delivery)?),
         "quiet" => format!("quiet hours, {}", until(delivery)?),
+        "order" => match delivery["held"]["earlier"].as_str() {
+            Some(earlier) => format!("waits for an earlier delivery of its order key: {}", plain(earlier)),
+            None => "waits for an earlier delivery of its order key".to_owned(),
+        },
         "retry_after" => "the destination said when to come back".to_owned(),
         _ => format!("next attempt at {}", plain(delivery["next_attempt_at"].as_str()?)),
     })
@@ -118,6 +122,8 @@ mod tests {
         let wait = |told: Value| wait_of(&told);
         assert_eq!(wait(json!({ "waits_for": "pause" })).as_deref(), Some("the destination is paused"));
         assert!(wait(json!({ "waits_for": "breaker" })).is_some_and(|wait| wait.contains("fails")));
+        let behind = json!({ "waits_for": "order", "held": { "by": "order", "earlier": "01a" } });
+        assert_eq!(wait(behind).as_deref(), Some("waits for an earlier delivery of its order key: 01a"));
         let due = json!({ "waits_for": "due", "next_attempt_at": "2026-11-26T08:00:00Z" });
         assert_eq!(wait(due).as_deref(), Some("next attempt at 2026-11-26T08:00:00Z"));
         let asked = wait(json!({ "waits_for": "retry_after", "next_attempt_at": null }));

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 
 use super::policy::{ANSWERS, COMMON};
-use super::sorting::{DIGEST, QUIET, URGENT};
+use super::sorting::{self, DIGEST, ORDER_BY, QUIET, URGENT};
 use crate::destination::{KINDS, Kind};
 use crate::yaml::keys::{Absent, Info, Key, Of, Section, Words, key, text};
 use crate::yaml::sight::Sight;
@@ -25,9 +25,12 @@ pub(super) fn destination_keys() -> Section {
     let section = without_answers.fold(section, |section, kind| section.never(ANSWERS.info.name, kind.name));
     let single = KINDS.iter().filter(|kind| kind.digest.is_none());
     let of_many = [DIGEST.info, QUIET.info];
-    single
+    let section = single
         .flat_map(|kind| of_many.map(|key| (key, kind)))
-        .fold(section, |section, (key, kind)| section.never(key.name, kind.name))
+        .fold(section, |section, (key, kind)| section.never(key.name, kind.name));
+    let unordered = KINDS.iter().filter(|kind| kind.unordered.is_some()).map(|kind| kind.name);
+    let others = unordered.chain([DIGEST, URGENT, QUIET].map(|key| key.info.name));
+    others.fold(section, |section, other| section.never(ORDER_BY.info.name, other))
 }
 
 /// What may stand in the defaults of each kind, in the order of [`KINDS`].
@@ -68,8 +71,7 @@ pub(super) fn defaults_of(kind: &Kind) -> Section {
 /// What may not stand there as nothing, where nothing is taken out by that.
 fn not_nothing() -> Value {
     let not_null = json!({ "not": { "type": "null" } });
-    let keys: serde_json::Map<_, _> =
-        [DIGEST.info, URGENT.info, QUIET.info].iter().map(|key| (key.name.to_owned(), not_null.clone())).collect();
+    let keys: serde_json::Map<_, _> = sorting::KEYS.iter().map(|key| (key.name.to_owned(), not_null.clone())).collect();
     json!({ "properties": keys })
 }
 

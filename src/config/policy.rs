@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::sorting::{DIGEST, QUIET, URGENT};
+use super::sorting::{DIGEST, ORDER_BY, QUIET, URGENT};
 use crate::deliver::{BacklogLimits, Policy};
 use crate::destination::{Answers, Defaults, KINDS, Kind};
 use crate::units::shown_duration;
@@ -78,7 +78,7 @@ const BACKLOG_SIZE: Key<u64> = key("max_size", size(1 << 20..=1 << 50))
     .otherwise("no limit but the disk");
 
 /// The keys that every destination may set.
-pub(super) const COMMON: [Info; 9] = [
+pub(super) const COMMON: [Info; 10] = [
     RETRY.info,
     TIMEOUT.info,
     CONCURRENCY.info,
@@ -88,6 +88,7 @@ pub(super) const COMMON: [Info; 9] = [
     DIGEST.info,
     URGENT.info,
     QUIET.info,
+    ORDER_BY.info,
 ];
 
 fn retry_keys() -> Section {

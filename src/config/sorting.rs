@@ -1,6 +1,7 @@
-//! `digest:`, `urgent:` and `quiet:` of a destination → [`Sorting`]: what goes out together, what passes everything else, and when nothing else
-//! goes out (`quiet`).
+//! `digest:`, `urgent:`, `quiet:` and `order_by:` of a destination → [`Sorting`]: what goes out together, what passes everything else, when
+//! nothing else goes out (`quiet`), and what goes one after the other (`order`).
 
+mod order;
 mod quiet;
 
 use std::collections::HashMap;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+pub(super) use self::order::ORDER_BY;
 pub(super) use self::quiet::QUIET;
 use super::advice::digests::is_of_one_event;
 use super::{advice, rules};
@@ -75,26 +77,30 @@ fn digest_keys() -> Section {
     Section::of(&common).and(&destination::digest_keys())
 }
 
+/// What sorts a destination's deliveries.
+pub(super) const KEYS: [Info; 4] = [DIGEST.info, URGENT.info, QUIET.info, ORDER_BY.info];
+
 /// The nodes of what sorts a destination's deliveries.
 #[derive(Clone, Copy)]
 pub(super) struct Nodes<'n> {
     pub digest: Option<&'n Node>,
     pub urgent: Option<&'n Node>,
     pub quiet: Option<&'n Node>,
+    pub order_by: Option<&'n Node>,
 }
 
 impl<'n> Nodes<'n> {
     /// Takes them from what all destinations may set.
     pub fn take(entries: &mut Entries<'_, 'n>) -> Self {
-        let [digest, urgent, quiet] = [DIGEST.info, URGENT.info, QUIET.info].map(|info| entries.node(&info));
-        Self { digest, urgent, quiet }
+        let [digest, urgent, quiet, order_by] = KEYS.map(|info| entries.node(&info));
+        Self { digest, urgent, quiet, order_by }
     }
 }
 
 /// Tells of what is there and says nothing, in a destination or in the defaults of a kind. What `defaults` say is taken out in that way.
 pub(super) fn refuse_nothing(reader: &Reader, node: &Node, defaults: Option<&Node>) {
     let said_before = |info: &Info| defaults.is_some_and(|defaults| defaults.get(info.name).is_some());
-    let own: Vec<_> = [DIGEST.info, URGENT.info, QUIET.info].into_iter().filter(|info| !said_before(info)).collect();
+    let own: Vec<_> = KEYS.into_iter().filter(|info| !said_before(info)).collect();
     reader.refuse_nothing(node, &own);
 }
 
@@ -116,6 +122,9 @@ pub(super) fn read(
     can_be_one: Option<bool>,
     sent: Option<SentThere<'_>>,
 ) -> Option<Sorting> {
+    if let Some(node) = nodes.order_by {
+        return order::read(reader, node, nodes, kind);
+    }
     if nodes.digest.is_none() && nodes.urgent.is_none() && nodes.quiet.is_none() {
         return None;
     }
@@ -278,7 +287,7 @@ fn read_field(reader: &Reader, node: &Node, of: &Info, fields: &mut FieldSetBuil
         return None;
     }
     if let Some(several) = words::listed(text).filter(|several| several.iter().all(|path| vero::sends(path))) {
-        let help = match of.name == DIGEST_BY.info.name {
+        let help = match of.name == DIGEST_BY.info.name || of.name == ORDER_BY.info.name {
             true => format!("write {}: [{}]", of.name, several.join(", ")),
             false => format!("write one of them: {}: {}", of.name, several.first().unwrap_or(&of.example)),
         };
@@ -288,7 +297,8 @@ fn read_field(reader: &Reader, node: &Node, of: &Info, fields: &mut FieldSetBuil
     match FieldPath::parse(text) {
         Ok(FieldPath::Relay(RelayField::Id | RelayField::Rule | RelayField::Age)) => {
             let help = "it can be relay.source, or a field of the event".to_owned();
-            reader.error_with(node.id, format!("events are not grouped by `{text}`"), help);
+            let what = if of.name == ORDER_BY.info.name { "put in order" } else { "grouped" };
+            reader.error_with(node.id, format!("events are not {what} by `{text}`"), help);
             None
         }
         Ok(path) => {

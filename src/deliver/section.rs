@@ -17,7 +17,7 @@ pub struct DestinationConfig {
     /// How fast, how often, how long.
     pub policy: Policy,
     pub backlog: BacklogLimits,
-    /// What goes out together, what is urgent, and when it is quiet; `None`: each delivery by itself, as it comes.
+    /// What goes out together, what is urgent, what goes one after the other, and when it is quiet; `None`: each delivery by itself, as it comes.
     pub sorting: Option<Arc<Sorting>>,
     /// A name that it had before, whose queue it takes over.
     pub renamed_from: Option<String>,
@@ -29,6 +29,13 @@ pub struct DestinationConfig {
     pub shows_content: bool,
     /// What makes the attempts.
     pub destination: Arc<dyn Destination>,
+}
+
+impl DestinationConfig {
+    /// Whether several of its deliveries can go out as one message.
+    pub fn can_gather(&self) -> bool {
+        self.destination.digests() && !self.sorting.as_ref().is_some_and(|sorting| sorting.is_in_order())
+    }
 }
 
 /// What a config says of one destination. An attempt takes one and keeps it.

@@ -134,12 +134,21 @@ impl Sorter {
     fn begin(&mut self, before: Option<Arc<Sorting>>) {
         let queue = &self.parts.queue;
         let heads: Vec<WindowHead> = queue.windows().open.into_iter().map(|(head, _)| head).collect();
-        let can_gather = self.section.config.destination.digests();
+        let can_gather = self.section.config.can_gather();
         let has_leftover = self.gathering().is_none() && can_gather && !heads.is_empty();
         self.leftover = has_leftover.then(|| Leftover::of(before));
         let sorts = self.sorting().is_some() || has_leftover;
         // What one before this one has placed is placed anew.
-        queue.sort(sorts);
+        let heads = match self.sorting().is_some_and(Sorting::is_in_order) {
+            true => {
+                queue.sort_in_order();
+                Vec::new()
+            }
+            false => {
+                queue.sort(sorts);
+                heads
+            }
+        };
         if self.sorting().is_some_and(Sorting::has_urgent) {
             queue.look_at_attempted();
         }

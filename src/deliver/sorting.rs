@@ -1,9 +1,9 @@
-//! What a config says of the order and the form in which a destination's deliveries go out: what is urgent, what goes out together, and when
-//! nothing else goes out at all.
+//! What a config says of the order and the form in which a destination's deliveries go out: what is urgent, what goes out together, what goes
+//! one after the other, and when nothing else goes out at all.
 //!
 //! # Cast
 //!
-//! * [`Sorting`]: says of one event whether it is urgent, and which [`Group`] it belongs to. Pure.
+//! * [`Sorting`]: says of one event whether it is urgent, which [`Group`] it belongs to, and what it goes in order with ([`Ordered`]). Pure.
 //! * [`Gathering`]: how groups are put together. [`quiet`], [`Quiet`]: the hours in which nothing but what is urgent goes out.
 //! * `judge`, [`Judged`]: what a delivery is, whatever is wrong with it. `leftover`, [`Leftover`]: what was gathered
 //!   by a section that is no more.
@@ -32,9 +32,9 @@ pub use self::sorted::{Looked, ShownWindow, Sorted};
 pub use self::windows::{Fold, Windows};
 use crate::destination::digest::seen;
 use crate::destination::{Delivery, Destination, place_of};
-use crate::event::{FieldId, FieldSet, Refused, RelayFields};
+use crate::event::{FieldId, FieldSet, Fields, Refused, RelayFields};
 use crate::rules::Condition;
-use crate::store::GroupKey;
+use crate::store::{GroupKey, OrderKey};
 
 /// Bytes of a value by which events are told apart, as people see it. By what lies behind them they are told apart as well.
 pub const VALUE_BYTES_MAX: usize = 200;
@@ -55,6 +55,9 @@ pub struct Sorting {
     /// How what is not urgent goes out together; `None`: each by itself.
     pub gathering: Option<Gathering>,
     pub quiet: Option<Quiet>,
+    /// The fields whose events of the same values go one after the other; none: all go as they come. Where there are any, there is none of the
+    /// others.
+    order_by: Vec<Field>,
 }
 
 /// How events are put together to one message.
@@ -88,6 +91,8 @@ pub enum Verdict {
     Single,
     /// It may go out together with others of its group.
     Of(Group),
+    /// It goes out by itself, after the earlier ones of its key.
+    InOrder(Ordered),
 }
 
 /// What events that go out together have in common.
@@ -98,6 +103,14 @@ pub struct Group {
     pub values: Vec<(String, String)>,
     /// What it has in the field that the group is broken down by.
     pub part: Option<String>,
+}
+
+/// What events that go one after the other have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ordered {
+    pub key: OrderKey,
+    /// The paths that make the key, and what this event has there.
+    pub values: Vec<(String, String)>,
 }
 
 impl Group {
@@ -115,7 +128,17 @@ impl Sorting {
         gathering: Option<Gathering>,
         quiet: Option<Quiet>,
     ) -> Self {
-        Self { fields, urgent, gathering, quiet }
+        Self { fields, urgent, gathering, quiet, order_by: Vec::new() }
+    }
+
+    /// One by which events with the same values in some fields, at least one, go one after the other.
+    pub fn in_order(fields: FieldSet, order_by: Vec<Field>) -> Self {
+        Self { order_by, ..Self::new(fields, None, None, None) }
+    }
+
+    /// Whether events go one after the other.
+    pub fn is_in_order(&self) -> bool {
+        !self.order_by.is_empty()
     }
 
     /// What an event is. `address` says where it goes, where that depends on the event: no group has two of them.
@@ -123,6 +146,9 @@ impl Sorting {
         let event = self.fields.read(body, relay)?;
         if self.urgent.as_ref().is_some_and(|urgent| urgent.holds(&self.fields, &event.fields)) {
             return Ok(Verdict::Urgent);
+        }
+        if self.is_in_order() {
+            return Ok(self.ordered(&event.fields).map_or(Verdict::Single, Verdict::InOrder));
         }
         let Some(Gathering { by, breakdown, .. }) = &self.gathering else { return Ok(Verdict::Single) };
         let text = |field: &Field| seen(event.fields.told(&self.fields, field.id).unwrap_or_default());
@@ -140,6 +166,27 @@ impl Sorting {
         let key = key_of(&key.finish());
         let part = breakdown.as_ref().map(|field| shown(text(field)));
         Ok(Verdict::Of(Group { key, values, part }))
+    }
+}
+
+impl Sorting {
+    /// What an event goes in order with: by its values as texts, as rules compare them. None where it has no value in any of the fields.
+    fn ordered(&self, fields: &Fields<'_>) -> Option<Ordered> {
+        let mut key = Context::new(&SHA256);
+        let mut values = Vec::with_capacity(self.order_by.len());
+        let mut has_any = false;
+        for field in &self.order_by {
+            let texts = fields.texts(&self.fields, field.id);
+            has_any |= !texts.is_empty();
+            key.update(&(texts.len() as u64).to_le_bytes());
+            for text in &texts {
+                key.update(&(text.len() as u64).to_le_bytes());
+                key.update(text.as_bytes());
+            }
+            values.push((field.path.clone(), shown(texts.join(", "))));
+        }
+        let GroupKey(key) = key_of(&key.finish());
+        has_any.then_some(Ordered { key: OrderKey(key), values })
     }
 }
 

@@ -374,7 +374,7 @@ impl Worker {
         let sorted = self.parts.status.sorted();
         let (mut digests, mut lacking) = (Vec::new(), Vec::new());
         for id in claimed.digests() {
-            match sorted.digest(id, &config.fingerprint).filter(|_| config.destination.digests()) {
+            match sorted.digest(id, &config.fingerprint).filter(|_| config.can_gather()) {
                 Some(digest) => digests.push((id, digest)),
                 None => lacking.push(id),
             }

@@ -77,6 +77,7 @@ pub(super) const KIND: Kind = Kind {
         keys: || Section::of(&[DIGEST_JSON.info, DIGEST_TEXT.info]),
         templates: &[template(DIGEST_JSON.info.name, Language::Json), template(DIGEST_TEXT.info.name, Language::Text)],
     }),
+    unordered: None,
     defaults: Defaults {
         concurrency: 8,
         interval: None,

@@ -121,6 +121,8 @@ pub struct Kind {
     pub tested_parts: &'static [&'static str],
     /// What it takes of `digest:`; none where its deliveries cannot be one.
     pub digest: Option<DigestKeys>,
+    /// Why its deliveries do not go by `order_by`, to stand behind a colon; none where they may.
+    pub unordered: Option<&'static str>,
     /// How fast, and for how long, unless the config says otherwise.
     pub defaults: Defaults,
     /// Reads its section, or tells what is wrong with it.

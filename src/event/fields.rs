@@ -432,10 +432,16 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The same as text, by which events are told apart; several values where an array lies on the way. `None` where it has none.
+    /// What the body holds of a field, each value as text: those of a list by themselves, and no null.
+    pub fn texts(&self, set: &FieldSet, id: FieldId) -> Vec<String> {
+        let mut texts = Vec::new();
+        self.get(set, id).iter().for_each(|(_, value)| value.tell(&mut texts));
+        texts
+    }
+
+    /// The same as one text, by which events are told apart; several values where an array lies on the way. `None` where it has none.
     pub fn told(&self, set: &FieldSet, id: FieldId) -> Option<String> {
-        let mut told: Vec<String> = Vec::new();
-        self.get(set, id).iter().for_each(|(_, value)| value.tell(&mut told));
+        let told = self.texts(set, id);
         (!told.is_empty()).then(|| told.join(", "))
     }
 

@@ -157,7 +157,7 @@ fn together_of(config: &Config, delivery: &ExplainedDelivery) -> Result<Preview,
             together(config, delivery, group, TOGETHER).map_err(|unsent| unsent.to_string())
         }
         Some((Verdict::Urgent, _)) => Err("it is urgent, and in no digest".to_owned()),
-        Some((Verdict::Single, _)) | None => Err("each event goes out by itself".to_owned()),
+        Some((Verdict::Single | Verdict::InOrder(_), _)) | None => Err("each event goes out by itself".to_owned()),
     }
 }
 

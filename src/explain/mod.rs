@@ -99,7 +99,7 @@ impl<'c> Explanation<'c> {
         let (group, with) = match delivery.order.as_ref()? {
             Foreseen::First { group, .. } => (group, 0),
             Foreseen::Digest { group, with, .. } => (group, *with),
-            Foreseen::Urgent | Foreseen::Single => return None,
+            Foreseen::Urgent | Foreseen::Single | Foreseen::InOrder(_) => return None,
         };
         let count = with.saturating_add(1).max(2);
         Some(together(self.config, delivery, group, Together { count, examples: 1 }))
@@ -206,6 +206,7 @@ fn shown_order(order: &Foreseen) -> Value {
     match order {
         Foreseen::Urgent => json!({ "how": "urgent" }),
         Foreseen::Single => json!({ "how": "by_itself" }),
+        Foreseen::InOrder(ordered) => json!({ "how": "in_order", "key": shown_fields(&ordered.values) }),
         Foreseen::First { nth, first, group } => {
             json!({ "how": "first", "nth": nth, "first": first, "group": shown_fields(&group.values) })
         }

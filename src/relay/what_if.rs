@@ -333,6 +333,7 @@ fn manner(config: &DestinationConfig, delivery: &Delivery) -> &'static str {
             "with others of its group"
         }
         Some((Verdict::Of(_), _)) => "by itself, and with others after quiet hours",
+        Some((Verdict::InOrder(_), _)) => "by itself, after the earlier ones of its order key",
         Some((Verdict::Single, _)) | None => "by itself, as it comes",
     }
 }

@@ -15,9 +15,11 @@ use crate::yaml::values::Surroundings;
 pub(super) const TURN_OF_LONG_WAITS: Duration = Duration::from_millis(250);
 
 /// How many destinations there are.
-pub(super) const DESTINATIONS: usize = 5;
+pub(super) const DESTINATIONS: usize = 6;
+/// The one of them that goes in order.
+pub(super) const IN_ORDER: usize = 5;
 
-/// The destinations: how they are tried. The last two put together what they can.
+/// The destinations: how they are tried. Two put together what they can, and the last goes in order.
 pub(super) fn policies() -> [Policy; DESTINATIONS] {
     let quick = Policy {
         initial: Duration::from_millis(500),
@@ -32,6 +34,7 @@ pub(super) fn policies() -> [Policy; DESTINATIONS] {
         Policy { interval: Some(Duration::from_millis(200)), attempts_max: Some(6), concurrency: 2, ..quick },
         quick,
         Policy { interval: Some(Duration::from_millis(500)), concurrency: 1, ..quick },
+        quick,
     ]
 }
 
@@ -39,7 +42,7 @@ pub(super) fn policies() -> [Policy; DESTINATIONS] {
 pub(super) fn sortings() -> [Option<Arc<Sorting>>; DESTINATIONS] {
     let text = r#"
         sources: { vero: { token: nobody-asks-for-it } }
-        rules: [{ to: [gathers, rests] }]
+        rules: [{ to: [gathers, rests, orders] }]
         destinations:
           gathers:
             slack: { url: "http://127.0.0.1/" }
@@ -50,10 +53,13 @@ pub(super) fn sortings() -> [Option<Arc<Sorting>>; DESTINATIONS] {
             digest: { every: 10s, by: [type], first: 1, max: 1000 }
             urgent: { urgent: true }
             quiet: { from: "22:00", to: "22:03", timezone: UTC }
+          orders:
+            http: { url: "http://127.0.0.1/" }
+            order_by: k
     "#;
     let (config, _) = Config::parse(Path::new("model.yaml"), text.to_owned(), &Nothing).expect("a config");
     let sorting = |at: usize| config.destinations[at].sorting.clone();
-    [None, None, None, sorting(0), sorting(1)]
+    [None, None, None, sorting(0), sorting(1), sorting(2)]
 }
 
 /// What one run began at: shortly before the quiet hours of a day, so that a run sees them begin and end.

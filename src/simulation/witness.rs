@@ -9,7 +9,8 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::dice::Dice;
-use super::terms::{DESTINATIONS, TURN_OF_LONG_WAITS};
+use super::in_order::{Came, Order, came_in_order};
+use super::terms::{DESTINATIONS, IN_ORDER, TURN_OF_LONG_WAITS};
 use crate::deliver::sorting::Sorting;
 use crate::deliver::{Policy, RETRIES_IN_A_ROW};
 use crate::destination::{Delivery, Destination, Outcome, Outcomes, Preview, Reason, Unsent};
@@ -114,6 +115,10 @@ struct State {
     ends: Vec<(u64, bool)>,
     /// What arrived in these processes may come again whenever it arrived: its outcome found no room.
     excused: BTreeSet<usize>,
+    /// Of each destination that goes in order.
+    orders: BTreeMap<usize, Order>,
+    /// The process after the last power cut.
+    power_was_cut_before: usize,
     violation: Option<String>,
 }
 
@@ -158,6 +163,8 @@ impl Witness {
             by_night: 0,
             ends: Vec::new(),
             excused: BTreeSet::new(),
+            orders: BTreeMap::new(),
+            power_was_cut_before: 0,
             violation: None,
         };
         Self { seed, policies, sortings, clock, state: Mutex::new(state) }
@@ -171,7 +178,7 @@ impl Witness {
     pub(super) fn body(&self, number: u64, planned: u64, kind: Kind, padding: usize) -> Bytes {
         let kind_told = match kind {
             Kind::Urgent => r#""type":"alarm","urgent":true"#.to_owned(),
-            Kind::Group(group) => format!(r#""type":"group {group}""#),
+            Kind::Group(group) => format!(r#""type":"group {group}","k":{group}"#),
         };
         let body = Bytes::from(format!(r#"{{{kind_told},"n":{number},"x":"{}"}}"#, "x".repeat(padding)));
         self.state().sent.insert(number, Sent { planned, kind, body: body.clone() });
@@ -200,6 +207,19 @@ impl Witness {
         for sequence in sequences {
             *state.again.entry((at, *sequence)).or_default() += 1;
         }
+        state.orders.entry(at).or_default().replayed(sequences);
+    }
+
+    /// What is in flight by who may deliver now.
+    pub(super) fn in_flight(&self, at: usize) -> Vec<u64> {
+        self.state().in_flight(at).collect()
+    }
+
+    /// Whether each key went in order; how many attempts were made while others of their key waited.
+    pub(super) fn went_in_order(&self, store: &JournalStore, ids: &[NameId]) -> Result<usize, String> {
+        let state = self.state();
+        state.went_in_order(IN_ORDER, &store.dead(ids[IN_ORDER]).iter_from(0).collect())?;
+        Ok(state.orders.get(&IN_ORDER).map_or(0, |order| order.with_others))
     }
 
     /// Digests that were attempted, and the events in them.
@@ -221,6 +241,12 @@ impl Witness {
         let mut state = self.state();
         state.ends.push((now_ms, is_crash));
         state.views = Default::default();
+    }
+
+    /// The machine lost its power: of what was not synced any part may be on the disk.
+    pub(super) fn power_is_cut(&self) {
+        let mut state = self.state();
+        state.power_was_cut_before = state.ends.len();
     }
 
     /// Who delivers to a destination from now on knows nothing of the attempts in flight, nor of how it went before.
@@ -298,11 +324,14 @@ impl Witness {
     }
 
     /// An attempt begins. Returns how it will end, and after how long.
-    fn begin(&self, at: usize, delivery: &Delivery, is_paused: bool) -> Begun {
+    fn begin(&self, at: usize, delivery: &Delivery, is_paused: bool, waiting: Option<&BTreeSet<u64>>) -> Begun {
         let now_ms = self.clock.now_ms();
         let sequence = delivery.event.id.sequence();
         let mut state = self.state();
+        // Before it is in flight itself.
+        let disorder = waiting.and_then(|waiting| state.check_order(at, sequence, waiting));
         let violation = state.check(at, &self.policies[at], delivery, now_ms, is_paused);
+        let violation = violation.or(disorder);
         let violation = violation.or_else(|| state.check_digest(at, delivery));
         let violation = violation.or_else(|| self.check_quiet(&mut state, at, delivery, now_ms));
         if let (Some(violation), None) = (violation, &state.violation) {
@@ -333,6 +362,47 @@ impl Witness {
         state.by_night += usize::from(is_urgent && is_quiet(wall_ms));
         let breaks = is_quiet(wall_ms) && is_quiet(wall_ms.saturating_sub(MOMENT_MS)) && is_known && !is_urgent;
         breaks.then(|| "attempted in quiet hours".to_owned())
+    }
+}
+
+impl State {
+    /// The order key of an event; none of one that goes by itself, and of one of which nobody was told.
+    fn key_of(&self, sequence: u64) -> Option<u64> {
+        match self.sent[self.acknowledged.get(&sequence)?].kind {
+            Kind::Group(key) => Some(key),
+            Kind::Urgent => None,
+        }
+    }
+
+    fn in_flight(&self, at: usize) -> impl Iterator<Item = u64> + '_ {
+        self.views[at].in_flight.keys().copied()
+    }
+
+    /// An attempt begins while these wait.
+    fn check_order(&mut self, at: usize, sequence: u64, waiting: &BTreeSet<u64>) -> Option<String> {
+        let key = self.key_of(sequence)?;
+        let is_other = |other: &u64| *other != sequence && self.key_of(*other) == Some(key);
+        let in_flight = self.in_flight(at).find(is_other);
+        let waiting = waiting.iter().copied().filter(is_other).collect();
+        self.orders.entry(at).or_default().check(sequence, in_flight, &waiting)
+    }
+
+    /// Of each key, what came of itself and changed something. What came before a crash and was given up after it is none of it.
+    fn went_in_order(&self, at: usize, dead: &BTreeSet<u64>) -> Result<(), String> {
+        let mut keys: BTreeMap<u64, Vec<Came>> = BTreeMap::new();
+        for ((_, sequence), arrivals) in self.arrivals.range((at, 0)..(at + 1, 0)) {
+            let Some(key) = self
+                .key_of(*sequence)
+                .filter(|_| !dead.contains(sequence) && !self.again.contains_key(&(at, *sequence)))
+            else {
+                continue;
+            };
+            let came = arrivals.iter().filter(|arrival| !arrival.is_lost);
+            keys.entry(key).or_default().extend(came.map(|came| (came.at_ms, came.process, *sequence)));
+        }
+        keys.into_iter().try_for_each(|(key, arrivals)| {
+            came_in_order(arrivals, self.power_was_cut_before).map_err(|error| format!("at {at}, key {key}: {error}"))
+        })
     }
 }
 
@@ -471,7 +541,9 @@ impl Model {
     async fn attempt_one(&self, delivery: &Delivery) -> Outcome {
         let is_paused = self.store.state(self.id).paused.is_some();
         let sequence = delivery.event.id.sequence();
-        let Begun { mode, took, dice, leases_lost } = self.witness.begin(self.at, delivery, is_paused);
+        let waiting = (self.at == IN_ORDER).then(|| self.store.waiting(self.id).iter_from(0).collect());
+        let begun = self.witness.begin(self.at, delivery, is_paused, waiting.as_ref());
+        let Begun { mode, took, dice, leases_lost } = begun;
         // Whatever becomes of it, also when nobody waits any more.
         let mut ending = Ending { model: self, sequence, leases_lost, works: Some(false) };
         tokio::time::sleep(took).await;

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::dice::Dice;
-use super::terms::{DESTINATIONS, TURN_OF_LONG_WAITS, policies, sortings, start_ms};
+use super::terms::{DESTINATIONS, IN_ORDER, TURN_OF_LONG_WAITS, policies, sortings, start_ms};
 use super::witness::{Kind, Mode, Model, Witness};
 use crate::deliver::sorting::Sorting;
 use crate::deliver::{
@@ -111,6 +111,8 @@ pub(super) struct Told {
     pub(super) gathered: usize,
     /// Attempts at what is urgent in quiet hours.
     pub(super) by_night: usize,
+    /// Attempts in order that were made while others of their key waited.
+    pub(super) in_order: usize,
 }
 
 impl World {
@@ -167,7 +169,7 @@ impl World {
     }
 
     async fn step(&mut self) -> Result<(), String> {
-        match self.dice.below(30) {
+        match self.dice.below(32) {
             0..=6 => self.send(),
             7..=10 => return self.wait_up_to(200).await,
             11 | 12 => return self.wait_up_to(5_000).await,
@@ -182,6 +184,8 @@ impl World {
             24 | 25 => self.lose_a_lease(),
             26 => self.set_the_wall(),
             27 | 28 => self.flood(),
+            29 => self.reload(),
+            30 => self.give_up(),
             _ if self.dice.one_in(3) => {
                 self.tell("the next sync fails");
                 self.disk.set_faults(Faults { sync_fails: true, ..self.faults() });
@@ -218,14 +222,14 @@ impl World {
         };
         let answer = process.store.append(event);
         self.sent.push((number, answer));
-        self.tell(format_args!("sent {number}, {kind:?}, to {planned:05b}"));
+        self.tell(format_args!("sent {number}, {kind:?}, to {planned:06b}"));
     }
 
     /// Many of one group, as when a newsletter goes out.
     fn flood(&mut self) {
         let kind = Kind::Group(self.dice.below(3));
         for _ in 0..10 + self.dice.below(30) {
-            self.send_one(0b11000, kind);
+            self.send_one(0b11_1000, kind);
         }
     }
 
@@ -326,7 +330,13 @@ impl World {
     /// Some of what has arrived, or was given up, goes out again.
     fn replay(&mut self) {
         let at = self.dice.below(DESTINATIONS as u64) as usize;
-        let settled = self.witness.arrived(at);
+        let id = self.process().ids[at];
+        let (waiting, dead) = (self.process().store.waiting(id), self.process().store.dead(id));
+        let in_flight = self.witness.in_flight(at);
+        let mut settled = self.witness.arrived(at);
+        settled.extend(dead.iter_from(0).filter(|sequence| !settled.contains(sequence)).collect::<Vec<_>>());
+        settled.sort_unstable();
+        settled.retain(|sequence| !waiting.contains(*sequence) && !in_flight.contains(sequence));
         let sequences: Vec<u64> = settled.into_iter().filter(|_| self.dice.one_in(3)).collect();
         self.tell(format_args!("replay of {sequences:?} at {at}"));
         self.witness.replayed(at, &sequences);
@@ -335,6 +345,30 @@ impl World {
         let reason = String::new();
         let sequences = sequences.into_iter().collect();
         drop(process.store.select(Selection { destination: process.ids[at], act, reason, sequences }));
+    }
+
+    /// The config is read again, and says the same of what goes in order in another form.
+    fn reload(&mut self) {
+        self.tell("reloaded");
+        let next = self.next;
+        self.process().sections[IN_ORDER].send_modify(|section| {
+            let Section { config, rate_limit, metrics, page } = &**section;
+            let config = DestinationConfig { said: format!("anew, at {next}"), ..config.clone() };
+            let (rate_limit, metrics, page) = (rate_limit.clone(), metrics.clone(), page.clone());
+            *section = Arc::new(Section { config, rate_limit, metrics, page });
+        });
+    }
+
+    /// Somebody gives up some of what waits where it goes in order.
+    fn give_up(&mut self) {
+        let id = self.process().ids[IN_ORDER];
+        let waiting = self.process().store.waiting(id);
+        let sequences: Vec<u64> = waiting.iter_from(0).filter(|_| self.dice.one_in(3)).collect();
+        self.tell(format_args!("{sequences:?} are given up at {IN_ORDER}"));
+        let reason = "by hand".to_owned();
+        let sequences = sequences.into_iter().collect();
+        let selection = Selection { destination: id, act: BulkAct::DeadLetter, reason, sequences };
+        drop(self.process().store.select(selection));
     }
 
     fn fill_or_empty_the_disk(&mut self) {
@@ -355,6 +389,9 @@ impl World {
         self.hear_answers()?;
         self.sent.clear();
         self.witness.end_process(true);
+        if !keeps_all {
+            self.witness.power_is_cut();
+        }
         let mut keeps: Vec<usize> = (0..4).map(|_| self.dice.below(1_200) as usize).collect();
         keeps.push(0);
         let mut keeps = keeps.into_iter().cycle();
@@ -467,7 +504,8 @@ impl World {
         let dead = process.ids.iter().map(|id| process.store.dead(*id).len() as usize).sum();
         let (digests, gathered) = self.witness.digests();
         let (crashes, by_night) = (self.witness.crashes(), self.witness.by_night());
-        Ok(Told { acknowledged: self.acknowledged.len(), twice, dead, crashes, digests, gathered, by_night })
+        let in_order = self.witness.went_in_order(&process.store, &process.ids)?;
+        Ok(Told { acknowledged: self.acknowledged.len(), twice, dead, crashes, digests, gathered, by_night, in_order })
     }
 }
 

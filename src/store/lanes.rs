@@ -1,5 +1,5 @@
-//! The order in which a destination's deliveries go out, where its section sorts them: what is urgent, what is ready, and what waits
-//! in a window to go out with others as one digest.
+//! The order in which a destination's deliveries go out, where its section sorts them: what is urgent, what is ready, what waits
+//! in a window to go out with others as one digest, and what waits for an earlier one of its order key.
 //!
 //! # Cast
 //!
@@ -17,6 +17,14 @@
 //! sort, all that waits is *unplaced*, but for members of digests, and the sorter places it again. A lane lies over a delivery and not
 //! in the place of it: whatever has a lane waits like anything else, so that losing all lanes loses and doubles nothing. To write down
 //! a placement for each delivery would cost as much as its outcome, for what can be known again in a few microseconds.
+//!
+//! # In order
+//!
+//! A destination may be sorted by order keys instead. Deliveries of one [`OrderKey`] form a *line*: its head, the one with the lowest number,
+//! may be claimed, is in flight or waits for its retry, and what is behind it is not claimed. When the head is settled for good the next one
+//! is the head. All of that is derived: the sorter looks at what waits in the order of arrival, what is scheduled or in flight as well, and
+//! nothing is claimed before it was looked at. It looks so far ahead that [`IN_ORDER_AHEAD`] could go out at once, so that the number of keys
+//! that are known has a bound; what is behind one of them costs two bytes, or a bit where it is many.
 //!
 //! A head must outlive a crash: by it a window ends when it was to, and as many of its group as went out by themselves are not sent
 //! again as the first. A digest must be on the disk before its first attempt: what was sent once must be the same the next time.
@@ -41,6 +49,15 @@ pub const DIGESTS_MAX: usize = 64;
 /// them already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GroupKey(pub [u8; 16]);
+
+/// So many deliveries of a destination that goes in order have been looked at and could be attempted: no more are looked at until some of them
+/// have gone. Each has a key of its own, which takes two hundred bytes. It is more than any concurrency, so that no worker waits for it.
+pub const IN_ORDER_AHEAD: usize = 4096;
+
+/// Names what is delivered one after the other: a fingerprint of the values that its events have in common. It says nothing of them to who
+/// does not know them already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OrderKey(pub [u8; 16]);
 
 /// An open window. It is found by its key: a later head of the same key takes its place, and what lies in the window stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +93,8 @@ pub enum Lane {
     Ready,
     /// With others, when the window of this key is ended.
     Window(GroupKey),
+    /// By itself, when no earlier one of this key waits or is in flight. Where nothing goes in order it is ready.
+    InOrder(OrderKey),
 }
 
 /// A closed digest that is not settled.
@@ -128,9 +147,18 @@ pub trait Lanes: Send + Sync {
     /// old as that moment, and open windows are forgotten: who wants them to go out as digests ends them before.
     fn sort(&self, sorts: bool);
 
+    /// Says that its section goes in order, as [`sort`](Self::sort) says that it sorts: nothing is claimed but what has a lane, what is scheduled
+    /// as well. Open windows are forgotten, and what lay in them goes out by itself, as old as that moment.
+    ///
+    /// What is placed [in order](Lane::InOrder) is claimed when it is the head of its key: the one with the lowest number of those that wait,
+    /// or the one in flight. One with a lower number that is placed later becomes the head unless the head is in flight. What was scheduled and
+    /// is behind goes out anew, without the attempts that were made.
+    fn sort_in_order(&self);
+
     /// Some that have no lane, as much as both limits of the room allow and at least one: what arrived since sorting began and what was
     /// there before, in turn, each in the order of arrival. Claims nothing, so that it gives the same again until they are placed; also
-    /// while the destination is paused.
+    /// while the destination is paused. Where it goes in order: all in the order of arrival, also what is scheduled or in flight, and none
+    /// while [`IN_ORDER_AHEAD`] could go out.
     fn unplaced(&self, room: Room) -> BoxFuture<'static, Vec<Unplaced>>;
 
     /// Has [`unplaced`](Self::unplaced) give what is scheduled or in flight as well, in turn with the rest, until it has been said of each

@@ -66,6 +66,10 @@ impl<T: PassesOn> Lanes for T {
         self.queue().sort(sorts);
     }
 
+    fn sort_in_order(&self) {
+        self.queue().sort_in_order();
+    }
+
     fn unplaced(&self, room: Room) -> BoxFuture<'static, Vec<Unplaced>> {
         self.queue().unplaced(room)
     }

@@ -230,6 +230,11 @@ pub enum HeldBy {
         /// When that is to be ended, unix milliseconds.
         ends_ms: u64,
     },
+    /// An earlier delivery of its order key has not been settled.
+    Order {
+        /// Its event, where that is known.
+        earlier: Option<EventId>,
+    },
 }
 
 /// How a destination stands that does not simply go on.
@@ -303,6 +308,10 @@ pub struct Counts {
     pub urgent: u64,
     /// Of the backlog, what is still to be given a lane.
     pub unplaced: u64,
+    /// Of the backlog, what waits behind an earlier one of its order key.
+    pub behind: u64,
+    /// Order keys of which something waits, as far as it was looked at.
+    pub order_keys: u64,
     /// Since when the oldest waits of the backlog that has a lane, unix milliseconds: when its event arrived, or when it left its window, was
     /// held no more or was put into the queue again.
     pub oldest_ms: Option<u64>,
@@ -332,6 +341,8 @@ impl Default for Counts {
             next_end_ms: None,
             urgent: 0,
             unplaced: 0,
+            behind: 0,
+            order_keys: 0,
             oldest_ms: None,
             oldest_unplaced_ms: None,
             first_unplaced_ms: None,

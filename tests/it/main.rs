@@ -29,6 +29,7 @@ mod fuzz;
 mod harness;
 mod hooks_listener;
 mod imports;
+mod in_order;
 mod init;
 mod isolation;
 mod judge;

@@ -142,6 +142,7 @@ pub(super) fn all(relay: &Relay, counts: &AllCounts) -> Vec<Value> {
             shown["backlog_max_age_s"] = json!(config.backlog.max_age.map(|age| age.as_secs()));
             shown["backlog_max_bytes"] = json!(config.backlog.max_size);
             shown["digest"] = digest(relay, &generation, config, counts.of(*id));
+            shown["order"] = order(config, &counts.of(*id));
             shown
         })
         .collect();
@@ -205,6 +206,12 @@ fn shown(relay: &Relay, counts: Counts, name: &str) -> Value {
         "last_delivered_at": worker.last_delivered_ms.map(rfc3339),
         "paused": found.paused.map(|pause| json!({ "since": rfc3339(pause.since_ms), "reason": pause.reason })),
     })
+}
+
+/// What goes one after the other; nothing where the section asks for no order.
+fn order(config: &DestinationConfig, counts: &Counts) -> Value {
+    let is_in_order = config.sorting.as_ref().is_some_and(|sorting| sorting.is_in_order());
+    if is_in_order { json!({ "keys": counts.order_keys, "behind": counts.behind }) } else { Value::Null }
 }
 
 /// Groups that are told of one destination.

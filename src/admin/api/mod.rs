@@ -395,6 +395,9 @@ fn shown_state(relay: &Relay, destination: NameId, state: &DeliveryState) -> Val
                 sorting.map_or(*ends_ms, |sorting| sorting.goes_out_ms((*ends_ms).max(relay.clock.arrival_ms())));
             shown["held"] = json!({ "by": "digest", "until": rfc3339(until_ms) });
         }
+        DeliveryState::Held { by: HeldBy::Order { earlier } } => {
+            shown["held"] = json!({ "by": "order", "earlier": earlier.map(|id| id.to_string()) })
+        }
         DeliveryState::Settled => shown["reason"] = json!("how it ended is not in the journal any more"),
         DeliveryState::Scheduled { attempts, due_ms, reason } => {
             shown["attempts"] = json!(attempts);

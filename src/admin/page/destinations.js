@@ -243,6 +243,7 @@ function drawFacts(parent, item) {
     ["Kept on disk for it", size(item.backlog_bytes)],
     item.digest?.events > 0 && ["Held for a digest", [h("b", null, count(item.digest.events)), [" · goes out ", whenTogether(item, item.digest.at)]]],
     item.digest?.quiet_until && ["Quiet", ["until ", moment(item.digest.quiet_until)]],
+    item.order?.behind > 0 && ["Behind an earlier one", [h("b", null, count(item.order.behind)), ` · ${many(item.order.keys, "order key")}`]],
     item.rate && ["Rate limit", item.rate],
   ];
   fill(parent, facts.filter(Boolean).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));

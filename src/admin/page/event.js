@@ -172,6 +172,7 @@ const WAITS = {
 };
 
 function waits(delivery, source) {
+  if (delivery.held?.by === "order") return h("p.dim", null, "Waits for an earlier delivery of its order key", delivery.held.earlier && [": ", h("a", { href: link("events", [delivery.held.earlier]) }, delivery.held.earlier)], ".");
   if (delivery.state === "held") return h("p.dim", null, "Held: the source ", h("b.foreign", null, source), " is paused. It goes out when that is resumed, on the page ", h("a", { href: link("config") }, "Config"), ".");
   if (!delivery.waits_for && !delivery.reason) return null;
   const why = WAITS[delivery.waits_for];

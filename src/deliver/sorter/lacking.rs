@@ -86,7 +86,7 @@ impl Sorter {
         }
         let now = Instant::now();
         let digests = self.parts.queue.digests();
-        if !self.section.config.destination.digests() {
+        if !self.section.config.can_gather() {
             digests.iter().for_each(|digest| self.parts.queue.dissolve(digest.id));
         } else if self.preparing.is_empty() {
             let lacking = self.lacking(digests.clone());

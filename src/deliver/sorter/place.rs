@@ -2,10 +2,10 @@
 
 use super::Sorter;
 use crate::deliver::sorting::windows::Arrival;
-use crate::deliver::sorting::{Gathering, Group, Judged, Leftover, Sorting, Verdict, Windows};
+use crate::deliver::sorting::{Gathering, Group, Judged, Leftover, Ordered, Sorting, Verdict, Windows};
 use crate::deliver::worker::delivery;
 use crate::event::EventId;
-use crate::store::{DeliveryId, Lane, Room, Unplaced};
+use crate::store::{DeliveryId, Lane, OrderKey, Room, Unplaced};
 
 /// Deliveries that are given a lane in one go: what else is ready comes in between.
 pub(in crate::deliver) const PLACED_AT_ONCE: Room = Room { deliveries: 256, body_bytes: 512 << 10, urgent_only: false };
@@ -14,6 +14,7 @@ pub(in crate::deliver) const PLACED_AT_ONCE: Room = Room { deliveries: 256, body
 enum Found {
     Urgent,
     Ready,
+    InOrder(OrderKey),
     Of { group: Group, address: u64, event: EventId, received_ms: u64 },
 }
 
@@ -65,6 +66,7 @@ impl Sorter {
                 Some(Judged { verdict: Verdict::Of(group), address }) => {
                     Found::Of { group, address, event: event.id, received_ms: event.received_ms }
                 }
+                Some(Judged { verdict: Verdict::InOrder(Ordered { key, .. }), .. }) => Found::InOrder(key),
                 Some(Judged { verdict: Verdict::Urgent, .. }) if self.leftover.is_none() => Found::Urgent,
                 _ => Found::Ready,
             };
@@ -77,6 +79,7 @@ impl Sorter {
 fn lane(windows: &mut Windows, gathering: Option<&Gathering>, found: Found, (now_ms, is_quiet): (u64, bool)) -> Lane {
     match (found, gathering) {
         (Found::Urgent, _) => Lane::Urgent,
+        (Found::InOrder(key), _) => Lane::InOrder(key),
         (Found::Of { group, address, event, received_ms }, Some(gathering)) => {
             windows.place(gathering, Arrival { event, received_ms, group: &group, address }, now_ms, is_quiet)
         }

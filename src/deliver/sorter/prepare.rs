@@ -147,7 +147,7 @@ fn group_of(sorting: &Sorting, delivery: &Delivery) -> Group {
     let relay = RelayFields { source: &delivery.source, received_ms: delivery.event.received_ms };
     match sorting.verdict(&delivery.event.body, relay, 0) {
         Ok(Verdict::Of(group)) => group,
-        Ok(Verdict::Urgent | Verdict::Single) | Err(_) => Group::of_all(),
+        Ok(Verdict::Urgent | Verdict::Single | Verdict::InOrder(_)) | Err(_) => Group::of_all(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What would become of an event: whether it goes out at once, and if not, with what. For who asks before it comes.
 
 use super::windows::Ahead;
-use super::{Group, OTHERS, Sorted, Sorting, Verdict};
+use super::{Group, OTHERS, Ordered, Sorted, Sorting, Verdict};
 use crate::store::GroupKey;
 
 /// How an event would go out, or does.
@@ -11,6 +11,8 @@ pub enum Foreseen {
     Urgent,
     /// By itself, when its turn comes.
     Single,
+    /// By itself, after the earlier ones with the same values.
+    InOrder(Ordered),
     /// By itself: it is one of the first of its group.
     First {
         /// Which of them; `None` where nobody knows what came before it.
@@ -45,6 +47,9 @@ impl Sorting {
     /// How an event would go out, of which this is the verdict, and the address. `sorted` is what waits now, where somebody knows; the time is that
     /// of the clock on the wall, unix milliseconds.
     pub fn foresee(&self, (verdict, address): (Verdict, u64), sorted: Option<&Sorted>, wall_ms: u64) -> Foreseen {
+        if let Verdict::InOrder(ordered) = verdict {
+            return Foreseen::InOrder(ordered);
+        }
         let (Verdict::Of(group), Some(gathering)) = (&verdict, &self.gathering) else {
             return if verdict == Verdict::Urgent { Foreseen::Urgent } else { Foreseen::Single };
         };
@@ -117,6 +122,7 @@ mod tests {
         let told = match sorting.foresee((Verdict::Of(group()), 0), sorted, hour * HOUR_MS) {
             Foreseen::Urgent => "urgent".to_owned(),
             Foreseen::Single => "single".to_owned(),
+            Foreseen::InOrder(_) => "in order".to_owned(),
             Foreseen::First { nth, first, .. } => format!("{nth:?} of the first {first}"),
             Foreseen::Digest { at_ms, with, is_quiet, .. } => {
                 format!("with {with} at {:?}, quiet: {is_quiet}", at_ms.map(|at_ms| at_ms as f64 / HOUR_MS as f64))

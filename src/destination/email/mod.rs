@@ -96,6 +96,7 @@ pub(super) const KIND: Kind = Kind {
         ],
     }),
     // Mail servers count connections, and two are enough for a message each few milliseconds.
+    unordered: None,
     defaults: Defaults {
         concurrency: 2,
         interval: None,

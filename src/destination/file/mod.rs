@@ -58,6 +58,7 @@ pub(super) const KIND: Kind = Kind {
     tested_parts: &[],
     // A line is an event.
     digest: None,
+    unordered: Some("it writes one line after the other as they come"),
     defaults: Defaults {
         concurrency: 1,
         interval: None,

@@ -83,6 +83,7 @@ pub(super) const KIND: Kind = Kind {
         ],
     }),
     // Slack allows one message a second for each webhook: https://docs.slack.dev/apis/web-api/rate-limits
+    unordered: Some("people read its messages by their times, and none undoes an earlier one"),
     defaults: Defaults {
         concurrency: 1,
         interval: Some(Duration::from_secs(1)),

@@ -79,6 +79,7 @@ impl Drop for Handing {
             let mut queue = lock(&self.destination.queue);
             if !self.lost.is_cancelled() {
                 claims.into_iter().for_each(|claim| queue.give_back(claim));
+                self.destination.tell_of_order(&mut queue);
             }
         }
     }
@@ -268,6 +269,7 @@ impl Journal {
         if is_scheduled {
             destination.scheduled.notify_one();
         }
+        destination.tell_of_order(&mut queue);
         if written.is_empty() {
             return;
         }

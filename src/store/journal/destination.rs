@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{Notify, watch};
 
 use super::LAG_READ_BYTES;
-use super::queue::Queue;
+use super::queue::{News, Queue};
 use super::segments::Window;
 use crate::store::QueueState;
 
@@ -52,6 +52,17 @@ impl Destination {
             self.sorting.wakeup.notify_one();
         }
         self.wakeup.notify_one();
+    }
+
+    /// Tells what has changed where it goes in order: who was behind another may go, or there is room to look further.
+    pub fn tell_of_order(&self, queue: &mut Queue) {
+        let Some(News { has_more, is_to_look }) = queue.news_of_order() else { return };
+        if has_more {
+            self.wakeup.notify_one();
+        }
+        if is_to_look {
+            self.sorting.wakeup.notify_one();
+        }
     }
 
     /// Shows how its queue stands now.

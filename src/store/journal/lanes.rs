@@ -77,6 +77,19 @@ impl Lanes for JournalQueue {
         });
     }
 
+    fn sort_in_order(&self) {
+        let passed_ms = self.journal.lived.passed_ms();
+        self.here(|queue| {
+            let windows = queue.sort_in_order(passed_ms);
+            if !windows.is_empty() {
+                self.tell_digest(DigestAct::Ended { windows }, None);
+            }
+            // What is scheduled is to be looked at as well.
+            self.destination.sorting.wakeup.notify_one();
+            self.destination.wake(queue);
+        });
+    }
+
     fn place(&self, heads: Vec<WindowHead>, placed: Vec<(DeliveryId, Lane)>) {
         let numbers = placed.into_iter().map(|(delivery, lane)| (delivery.event.sequence(), lane));
         let has_more = self.here(|queue| {

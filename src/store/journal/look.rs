@@ -16,7 +16,7 @@ use super::{Journal, JournalStore, LAG_READ_BYTES, lock};
 use crate::event::EventId;
 use crate::store::{
     AllCounts, Answer, Cursor, DeadLetter, DeadQuery, DeadReasons, DeliveryState, DeliveryView, EventQuery, EventView,
-    Looking, NameId, Page, PlannedDelivery, SearchLimit, States, StoredEvent, Watch, Which,
+    HeldBy, Looking, NameId, Page, PlannedDelivery, SearchLimit, States, StoredEvent, Watch, Which,
 };
 
 impl Looking for JournalStore {
@@ -89,11 +89,20 @@ impl Journal {
         let states = self.states(std::slice::from_ref(&event), &mut SearchLimit::whole())?;
         let view = |(planned, state): (PlannedDelivery, DeliveryState)| {
             let key = DeliveryKey { sequence, destination: planned.destination };
+            let state = self.with_earlier(&key, state);
             let attempts = self.index.read().notes(&key).map_err(unreadable)?;
             Ok(DeliveryView { planned, state, attempts })
         };
         let deliveries = states.into_iter().flatten().map(view).collect::<Result<_, ReadError>>()?;
         Ok(EventView { event, deliveries })
+    }
+
+    /// What waits behind another, with the event of that where it can be read.
+    fn with_earlier(&self, key: &DeliveryKey, state: DeliveryState) -> DeliveryState {
+        let DeliveryState::Held { by: HeldBy::Order { .. } } = state else { return state };
+        let earlier = lock(&self.destination(key.destination).queue).earlier_than(key.sequence);
+        let earlier = earlier.and_then(|earlier| self.event_by_number(earlier).ok()).map(|event| event.id);
+        DeliveryState::Held { by: HeldBy::Order { earlier } }
     }
 
     /// Where a delivery stands as far as memory knows: [`DeliveryState::Settled`] for what ended a while ago, and none for a dead letter

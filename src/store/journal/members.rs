@@ -64,6 +64,12 @@ impl Members {
         self.find(number).is_ok_and(|at| self.parts[at].1.contains((number % CHUNK) as u16))
     }
 
+    /// The lowest.
+    pub fn first(&self) -> Option<u64> {
+        let (key, part) = self.parts.first()?;
+        Some(key * CHUNK + part.first()?)
+    }
+
     fn find(&self, number: u64) -> Result<usize, usize> {
         self.parts.binary_search_by_key(&(number / CHUNK), |(key, _)| *key)
     }
@@ -102,6 +108,16 @@ impl Part {
         match self {
             Self::Few(list) => list.len(),
             Self::Many { length, .. } => *length as usize,
+        }
+    }
+
+    fn first(&self) -> Option<u64> {
+        match self {
+            Self::Few(list) => list.first().copied().map(u64::from),
+            Self::Many { words, .. } => {
+                let (at, word) = words.iter().enumerate().find(|(_, word)| **word != 0)?;
+                Some(at as u64 * 64 + u64::from(word.trailing_zeros()))
+            }
         }
     }
 
@@ -191,6 +207,7 @@ mod tests {
         members.add_to(&mut all);
         assert!(all.iter_from(0).eq(expected.iter().copied()));
         assert_eq!((members.len(), members.is_empty()), (expected.len() as u64, expected.is_empty()));
+        assert_eq!(members.first(), expected.first().copied());
     }
 
     proptest! {

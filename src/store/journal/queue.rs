@@ -23,7 +23,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use self::lanes::Lanes;
-pub use self::lanes::{Closed, Ended, Placed};
+pub use self::lanes::{Closed, Ended, News, Placed};
 use super::bitmap::Bitmap;
 use super::format::{Act, BulkAct, DeliveryKey, OutcomeState};
 use crate::event::EventId;
@@ -242,6 +242,7 @@ impl Queue {
             OutcomeState::Scheduled { first_attempt_ms, due_ms, reason } => {
                 let entry = Scheduled { attempts, first_attempt_ms: *first_attempt_ms, reason: reason.as_str().into() };
                 self.schedule(sequence, *due_ms, entry);
+                self.keep_order(sequence);
             }
         }
     }

@@ -82,6 +82,7 @@ impl Journal {
         there.wake(&to);
         // A digest has to be prepared there, though nothing is to be placed.
         there.sorting.wakeup.notify_one();
+        here.tell_of_order(&mut from);
         drop((from, to));
         done
     }

@@ -29,7 +29,7 @@ impl Worker {
     }
 
     /// Gives all that has no lane one by its body. Returns how much that was.
-    fn place_all(&self, lane: impl Fn(&str) -> Lane) -> usize {
+    pub(super) fn place_all(&self, lane: impl Fn(&str) -> Lane) -> usize {
         let mut count = 0;
         loop {
             let some = self.unplaced(2);

@@ -4,6 +4,7 @@
 
 mod commands;
 mod exclusive;
+mod in_order;
 mod intake;
 mod lanes;
 mod looking;

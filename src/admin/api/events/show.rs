@@ -56,6 +56,9 @@ pub(super) async fn show(relay: &Relay, id: &str) -> Outcome {
 fn waits_for(relay: &Relay, counts: &Counts, state: &DeliveryState) -> Option<&'static str> {
     let is_waiting = matches!(state, DeliveryState::Waiting | DeliveryState::Scheduled { .. });
     let is_gathered = matches!(state, DeliveryState::Held { by: HeldBy::Window { .. } });
+    if matches!(state, DeliveryState::Held { by: HeldBy::Order { .. } }) {
+        return Some("order");
+    }
     if !is_waiting && !is_gathered {
         return None;
     }

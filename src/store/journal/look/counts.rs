@@ -38,6 +38,7 @@ impl Journal {
         let limited = queue.oldest_never_held();
         let oldest = queue.oldest();
         let (windows, next_end_ms) = queue.open_windows();
+        let (order_keys, behind) = queue.in_order();
         // Nobody ends the windows of a destination that is removed.
         let is_removed = queue.state().removed_since_ms.is_some();
         let [gathered, stranded] = if is_removed { [0, queue.gathered()] } else { [queue.gathered(), 0] };
@@ -53,6 +54,8 @@ impl Journal {
             next_end_ms,
             urgent: queue.urgent(),
             unplaced: queue.count_unplaced(),
+            behind,
+            order_keys,
             dead: queue.dead().len(),
             state: queue.state().clone(),
             ..Counts::default()

@@ -187,6 +187,9 @@ impl Queue {
         if let Some(window) = self.lanes.as_ref().and_then(|lanes| lanes.window_of(sequence)) {
             return Some(DeliveryState::Held { by: HeldBy::Window { ends_ms: window.ends_ms } });
         }
+        if self.earlier_than(sequence).is_some() {
+            return Some(DeliveryState::Held { by: HeldBy::Order { earlier: None } });
+        }
         if let Some(digest) = digest.filter(|digest| digest.attempts > 0) {
             let reason = digest.reason.to_string();
             return Some(DeliveryState::Scheduled { attempts: digest.attempts, due_ms: digest.due_ms, reason });

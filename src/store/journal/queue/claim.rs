@@ -121,7 +121,10 @@ impl Queue {
             None => self.claimed.contains_key(&claim.key.sequence),
             Some(id) => self.lanes.as_ref().is_some_and(|lanes| lanes.has_in_hand(id)),
         };
-        if is_in_flight {
+        if is_in_flight && claim.digest.is_none() && self.is_in_order() {
+            self.take_back(claim.key.sequence);
+            self.keep_order(claim.key.sequence);
+        } else if is_in_flight {
             self.returned.push_back(claim);
         }
     }
@@ -147,11 +150,16 @@ impl Queue {
                 lanes.take_back(id);
                 continue;
             }
-            if let Some(Origin::Retry { due_ms, entry }) = self.claimed.remove(&sequence) {
-                self.schedule(sequence, due_ms, entry);
-            }
-            self.came_back(sequence);
+            self.take_back(sequence);
         }
+    }
+
+    /// What is in hand goes back to where it was.
+    fn take_back(&mut self, sequence: u64) {
+        if let Some(Origin::Retry { due_ms, entry }) = self.claimed.remove(&sequence) {
+            self.schedule(sequence, due_ms, entry);
+        }
+        self.came_back(sequence);
     }
 }
 

@@ -1,17 +1,20 @@
 //! Lanes over what waits: who is urgent, who is ready, who lies in which window or digest.
 //!
-//! [`age`]: since when what waits has waited. [`place`]: giving and taking them. [`sorted`]: claiming by them. [`windows`]: what is collected, and what becomes of it.
+//! [`age`]: since when what waits has waited. [`order`]: one after the other. [`place`]: giving and taking them. [`sorted`]: claiming by them. [`windows`]: what is collected, and what becomes of it.
 //!
 //! They lie over `unsettled` and `redeliveries`: what has a lane is in one of the two, but for what is urgent and scheduled. Whatever
 //! leaves its set, by whichever way, leaves its lane. No record says a lane again: heads of windows and digests are said.
 
 mod age;
+mod order;
 mod place;
 mod sorted;
 mod windows;
 
 use std::collections::BTreeSet;
 
+use self::order::InOrder;
+pub use self::order::News;
 pub use self::place::Placed;
 #[cfg(test)]
 use self::sorted::URGENT_SCHEDULED_MAX;
@@ -60,6 +63,8 @@ pub(super) struct Lanes {
     is_turn_of_unjudged: bool,
     /// What of that is scheduled, and is not urgent, is to be displaced.
     displaces: bool,
+    /// Of a section that goes in order: what is behind what.
+    order: Option<Box<InOrder>>,
 }
 
 /// An open window.
@@ -77,12 +82,18 @@ impl Lanes {
 
     /// Something waits that has no lane.
     fn may_place(&mut self, sequence: u64) {
+        if let Some(order) = &mut self.order {
+            return order.may_place(sequence);
+        }
         let cursor = if sequence >= self.arrivals_from { &mut self.arrivals_cursor } else { &mut self.backlog_cursor };
         *cursor = sequence.min(*cursor);
     }
 
     /// The same of many, from this number on.
     pub(super) fn may_place_from(&mut self, first: u64) {
+        if let Some(order) = &mut self.order {
+            return order.may_place(first);
+        }
         self.backlog_cursor = self.backlog_cursor.min(first);
         self.arrivals_cursor = self.arrivals_cursor.min(first.max(self.arrivals_from));
     }
@@ -91,6 +102,9 @@ impl Lanes {
     fn came_back(&mut self, sequence: u64) {
         self.urgent_cursor = self.urgent_cursor.min(sequence);
         self.ready_cursor = self.ready_cursor.min(sequence);
+        if let Some(order) = &mut self.order {
+            order.came_back(sequence);
+        }
         self.may_place(sequence);
     }
 
@@ -98,6 +112,7 @@ impl Lanes {
     fn take_out(&mut self, sequence: u64, is_scheduled: bool) {
         if !is_scheduled {
             self.urgent.remove(sequence);
+            self.leave_order(sequence);
         }
         if !self.placed.remove(sequence) || self.ready.remove(sequence) {
             return;
@@ -120,6 +135,7 @@ impl Lanes {
         for set in [&mut self.placed, &mut self.urgent, &mut self.ready, &mut self.closed] {
             set.remove_all(sequences);
         }
+        self.leave_order_all(sequences);
         if !self.gathered.is_apart_from(sequences) {
             self.gathered.remove_all(sequences);
             self.windows.values_mut().for_each(|window| window.members.remove_all(sequences));
@@ -143,7 +159,7 @@ impl Lanes {
     /// What does not grow old: it lies in a window, or may have to.
     pub(super) fn is_ageless(&self, sequence: u64) -> bool {
         let is_sorted = self.sorts || !self.is_told;
-        is_sorted && (!self.placed.contains(sequence) || self.gathered.contains(sequence))
+        is_sorted && self.order.is_none() && (!self.placed.contains(sequence) || self.gathered.contains(sequence))
     }
 
     pub(super) fn gathered(&self) -> &Bitmap {

@@ -23,6 +23,8 @@ impl Queue {
     pub fn oldest(&self) -> Oldest {
         let lanes = self.lanes.as_deref();
         let sets: Vec<&Bitmap> = match lanes {
+            // What is behind another waits as that does, and what was not looked at is behind all of them.
+            Some(lanes) if lanes.order.is_some() => vec![&self.unsettled, &self.redeliveries],
             Some(lanes) if lanes.sorts => vec![&lanes.ready, &lanes.urgent],
             // Whether it sorts is not known yet.
             Some(lanes) if !lanes.is_told => Vec::new(),
@@ -39,7 +41,7 @@ impl Queue {
         let waits = |set: &Bitmap| {
             sets.iter().any(|waiting| !set.is_apart_from(waiting)) || attempted().any(|sequence| set.contains(sequence))
         };
-        let has_unplaced = self.count_unplaced() > 0;
+        let has_unplaced = !self.is_in_order() && self.count_unplaced() > 0;
         let unplaced = |others: &[&Bitmap]| {
             let outside: Vec<&Bitmap> =
                 lanes.map(|lanes| &lanes.placed).into_iter().chain(others.iter().copied()).collect();

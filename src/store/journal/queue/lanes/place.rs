@@ -22,6 +22,7 @@ impl Lanes {
             *set = Bitmap::default();
         }
         self.urgent_due.clear();
+        self.order = None;
         self.windows.values_mut().for_each(|window| window.members = Members::default());
         (self.urgent_cursor, self.ready_cursor) = (0, 0);
         self.look_again(arrivals_from);
@@ -99,6 +100,9 @@ impl Queue {
 
     /// Some that have no lane, or some of those that are scheduled or in flight, in turn; and which of the two they are.
     pub fn look_at_some(&mut self, max: usize) -> (Vec<u64>, bool) {
+        if self.is_in_order() {
+            return (self.look_in_order(max), false);
+        }
         let Some(lanes) = &mut self.lanes else { return Default::default() };
         lanes.is_turn_of_unjudged = !lanes.is_turn_of_unjudged;
         let of_unjudged = lanes.is_turn_of_unjudged;
@@ -171,13 +175,17 @@ impl Queue {
 
     /// Whether what was there when sorting began has its lanes.
     pub fn is_backlog_placed(&mut self) -> bool {
-        self.sorts() && self.find_unplaced(true, 1).is_empty()
+        self.sorts() && !self.is_in_order() && self.find_unplaced(true, 1).is_empty()
     }
 
     /// Opens windows, or says their heads anew, and gives lanes. What has a lane, is in hand or does not wait is left alone, but for what
     /// [`unjudged`](Self::unjudged) gave.
     pub fn place(&mut self, heads: Vec<WindowHead>, placed: impl IntoIterator<Item = (u64, Lane)>) -> Placed {
         let (mut done, mut displaced) = (Placed::default(), Vec::new());
+        if self.is_in_order() {
+            done.has_more = self.place_in_order(placed);
+            return done;
+        }
         let Self { lanes: Some(lanes), unsettled, redeliveries, claimed, due, .. } = self else { return done };
         if !lanes.sorts {
             return done;
@@ -205,7 +213,7 @@ impl Queue {
             }
             let window = match lane {
                 Lane::Window(key) => lanes.windows.get_mut(&key),
-                Lane::Urgent | Lane::Ready => None,
+                Lane::Urgent | Lane::Ready | Lane::InOrder(_) => None,
             };
             if let Some(window) = window {
                 window.members.insert(sequence);

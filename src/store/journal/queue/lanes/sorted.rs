@@ -57,6 +57,7 @@ impl Queue {
 
     fn take_sorted(&mut self, turn: usize, now_ms: u64) -> Option<Claim> {
         match turn {
+            0 if self.is_in_order() => self.take_retry_in_order(now_ms),
             0 => self.take_retry(now_ms),
             1 => self.take_ready(),
             _ => self.take_digest(now_ms),
@@ -131,13 +132,29 @@ impl Queue {
     }
 
     fn take_ready(&mut self) -> Option<Claim> {
-        if self.scheduled.len() >= SCHEDULED_MAX {
+        if self.scheduled_in_turn() >= SCHEDULED_MAX {
             return None;
         }
         let Self { lanes: Some(lanes), claimed, .. } = self else { return None };
         let Lanes { ready, ready_cursor, .. } = &mut **lanes;
         let sequence = next_unclaimed(ready, ready_cursor, claimed, None)?;
         Some(self.claim_fresh(sequence))
+    }
+
+    /// How many wait for another attempt that may be claimed when it is due. In order what is not looked at yet is none of them: it must not
+    /// keep back what it waits for.
+    fn scheduled_in_turn(&self) -> usize {
+        let order = self.lanes.as_ref().and_then(|lanes| lanes.order.as_ref());
+        order.map_or(self.scheduled.len(), |order| order.count_due())
+    }
+
+    fn take_retry_in_order(&mut self, now_ms: u64) -> Option<Claim> {
+        let (due_ms, sequence) = self.lanes.as_ref()?.order.as_ref()?.first_due()?;
+        if due_ms > now_ms {
+            return None;
+        }
+        let scheduled = self.take_scheduled(sequence).expect("what is due is scheduled");
+        Some(self.claim_retry(sequence, due_ms, scheduled))
     }
 
     fn take_digest(&mut self, now_ms: u64) -> Option<Claim> {

@@ -813,7 +813,7 @@ impl Both {
             known.has = Some(match lane {
                 Lane::Urgent => Has::Urgent,
                 Lane::Window(key) if self.windows.contains(&key) => Has::Window(key),
-                Lane::Ready | Lane::Window(_) => Has::Ready,
+                Lane::Ready | Lane::Window(_) | Lane::InOrder(_) => Has::Ready,
             });
         }
     }

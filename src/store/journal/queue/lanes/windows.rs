@@ -74,6 +74,7 @@ impl Lanes {
 
     /// When the next thing is due that a claim like the last one would give.
     pub(in super::super) fn next_due(&self, scheduled: Option<u64>) -> Option<u64> {
+        let scheduled = self.next_in_order().unwrap_or(scheduled);
         if self.urgent_only {
             return self.urgent_due.first().map(|(due_ms, _)| *due_ms);
         }
@@ -98,10 +99,16 @@ impl Lanes {
         if self.urgent.contains(sequence) {
             self.urgent_due.insert((due_ms, sequence));
         }
+        if let Some(order) = &mut self.order {
+            order.note_scheduled(due_ms, sequence);
+        }
     }
 
     pub(in super::super) fn note_unscheduled(&mut self, due_ms: u64, sequence: u64) {
         self.urgent_due.remove(&(due_ms, sequence));
+        if let Some(order) = &mut self.order {
+            order.note_unscheduled(due_ms, sequence);
+        }
     }
 
     /// Takes a digest that was handed back, or whose worker is gone, out of its hands.
@@ -328,7 +335,7 @@ impl Queue {
         }
         let members = lanes.digests.remove(&id).map(|digest| digest.members).unwrap_or_default();
         lanes.closed.remove_all(&members);
-        if lanes.sorts {
+        if lanes.sorts && lanes.order.is_none() {
             // No window puts it together again.
             lanes.ready.insert_all(&members);
         } else {
@@ -336,6 +343,7 @@ impl Queue {
         }
         if let Some(first) = members.next(0) {
             lanes.ready_cursor = lanes.ready_cursor.min(first);
+            lanes.may_place_from(first);
             self.cursor = self.cursor.min(first);
             self.redelivery_cursor = self.redelivery_cursor.min(first);
         }
