@@ -229,6 +229,7 @@ fn read_one(
     }
     in_turn::advise_of_fields(reader, kind, [section, defaults]);
     advice::shaping::advise(reader, kind, [section, defaults]);
+    advice::columns::advise(reader, kind, [section, defaults]);
     let can_be_one = destination.as_ref().map(|destination| destination.digests());
     let sent = types.map(|types| sorting::SentThere { name, types });
     let sorting = sorting::read(reader, sorting, kind, can_be_one, sent).map(Arc::new);

@@ -35,7 +35,7 @@ pub(super) fn advise_of_fields(reader: &Reader, kind: &Kind, sections: [&Node; 2
                 continue;
             }
             advice::fields::advise_of_path(reader, item.id, &path);
-            advice::digests::advise_of_an_object(reader, item.id, text);
+            advice::digests::advise_of_an_object(reader, item.id, text, advice::digests::ONE_GROUP);
             // What many messages to one person have in common may well belong together, and what is no field of an event has been told.
             let is_of_a_person = text.starts_with("user.");
             let is_told = matches!(path, FieldPath::Relay(RelayField::Id | RelayField::Age));

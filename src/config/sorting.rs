@@ -303,7 +303,7 @@ fn read_field(reader: &Reader, node: &Node, of: &Info, fields: &mut FieldSetBuil
         }
         Ok(path) => {
             advice::fields::advise_of_path(reader, node.id, &path);
-            advice::digests::advise_of_an_object(reader, node.id, text);
+            advice::digests::advise_of_an_object(reader, node.id, text, advice::digests::ONE_GROUP);
             Some(Field { path: text.to_owned(), id: fields.add(&path) })
         }
         Err(error) => {

@@ -7,8 +7,9 @@
 //! * [`opening`]: the store, and what was found in it; [`names`]: those of a config, as the store numbers them.
 //! * [`workers`]: one for each destination, through all reloads. [`hooks`]: the listener for webhooks, which may move.
 //! * [`mod@keep`]: starts again what panicked. [`patience`]: reads files that may never be read.
-//! * [`limits`], [`reminders`], [`pauses`], [`mod@notify`], [`place`], [`minutes`]: what looks after the rest: what waits too long, what the log
-//!   says again, who is told of trouble, whether the data still lies where it did, and when a minute begins.
+//! * [`limits`], [`reminders`], [`pauses`], [`mod@notify`], [`place`], [`minutes`], [`upkeep`]: what looks after the rest: what waits too long, what
+//!   the log says again, who is told of trouble, whether the data still lies where it did, when a minute begins, and what destinations do beside
+//!   their attempts.
 //!
 //! Nothing below imports it; the command line starts it.
 
@@ -24,6 +25,7 @@ mod pauses;
 mod place;
 mod reload;
 mod reminders;
+mod upkeep;
 mod watch;
 mod workers;
 
@@ -50,6 +52,7 @@ use self::patience::Patience;
 use self::place::watch_place;
 use self::reload::{Owner, server_options};
 use self::reminders::remind;
+use self::upkeep::look_after;
 use self::watch::watch;
 use self::workers::Workers;
 use crate::admin;
@@ -237,6 +240,7 @@ impl LookingAfter<'_> {
         self.keep("limits", keep_limits);
         self.keep("reminders", remind);
         self.keep("minutes", note_minutes);
+        self.keep("upkeep", look_after);
         self.keep("watch", move |relay, stop| watch(relay, patience.clone(), stop));
     }
 

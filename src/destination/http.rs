@@ -51,6 +51,7 @@ pub(super) const KIND: Kind = Kind {
     ],
     fields: &[],
     shapes: &shaping::LISTS,
+    columns: &[],
     secret_keys: &[
         "url",
         "proxy",

@@ -69,6 +69,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use smallvec::SmallVec;
+use tokio_util::sync::CancellationToken;
 
 pub use self::answer::Answers;
 pub use self::client::Client;
@@ -111,6 +112,8 @@ pub struct Kind {
     pub fields: &'static [&'static str],
     /// The keys whose texts are fields of the event that are taken, left out or hidden, in the order in which that is done.
     pub shapes: &'static [&'static str],
+    /// The keys with the fields whose values it writes: a list, or a map of names to them.
+    pub columns: &'static [&'static str],
     /// Keys of its section, and below, on whose line a secret may stand whatever their names say.
     pub secret_keys: &'static [&'static str],
     /// Keys of its section whose text is a secret, whatever it is.
@@ -432,6 +435,10 @@ where
     .boxed()
 }
 
+/// Work that a destination has beside its attempts, to be done on a thread that may block. It ends soon once it is told to stop; the error says
+/// what could not be done, and is tried again the next time.
+pub type Upkeep = Box<dyn FnOnce(&CancellationToken) -> Result<(), String> + Send>;
+
 /// A place to deliver to.
 pub trait Destination: Send + Sync {
     /// Makes one attempt at each of some deliveries, at most [`batch_max`](Self::batch_max), and says what each came to, in order.
@@ -476,6 +483,11 @@ pub trait Destination: Send + Sync {
     /// By what an operator is told of something here; or why nobody can be, behind "… cannot tell anybody: ".
     fn teller(&self) -> Result<&dyn Teller, &'static str> {
         Err("nobody looks there at once")
+    }
+
+    /// What it does now and then beside its attempts; `None` where that is nothing.
+    fn upkeep(&self) -> Option<Upkeep> {
+        None
     }
 
     /// Destinations with the same key share one rate limit: Slack counts by webhook, not by who calls it.

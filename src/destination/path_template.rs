@@ -22,8 +22,9 @@ pub struct PathTemplate {
     pattern: PathBuf,
 }
 
-#[derive(Clone, Debug)]
-enum Part {
+/// A piece of a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
     Text(String),
     Date,
     Hour,
@@ -113,6 +114,34 @@ impl PathTemplate {
     /// Whether an event decides where it goes.
     pub fn has_places(&self) -> bool {
         self.parts.iter().any(|part| !matches!(part, Part::Text(_)))
+    }
+
+    /// Whether each day has files of its own.
+    pub fn has_date(&self) -> bool {
+        self.parts.contains(&Part::Date)
+    }
+
+    /// The names that it is made of, from the first directory on, each of its pieces; and what they lie below.
+    pub fn names(&self) -> (&Path, Vec<Vec<Part>>) {
+        let mut names = vec![Vec::new()];
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => {
+                    for (at, piece) in text.split('/').enumerate() {
+                        if at > 0 {
+                            names.push(Vec::new());
+                        }
+                        if let (Some(name), false) = (names.last_mut(), piece.is_empty()) {
+                            name.push(Part::Text(piece.to_owned()));
+                        }
+                    }
+                }
+                place => names.last_mut().expect("there is one at first").push(place.clone()),
+            }
+        }
+        let is_whole = matches!(self.parts.first(), Some(Part::Text(text)) if text.starts_with('/'));
+        names.retain(|name| !name.is_empty() && *name != [Part::Text(".".to_owned())]);
+        (if is_whole { Path::new("/") } else { &self.base }, names)
     }
 
     /// The path for a delivery. `{date}` and `{hour}` are those of its arrival in `timezone`.

@@ -2,8 +2,8 @@
 
 use crate::torture::ledger::short;
 use crate::torture::{
-    archive, backlog, clock, damage, descriptors, digest, errors, heads, kill, names, relocated, rename, signals,
-    slow_senders, storm, two_processes, unruly, vanished,
+    archive, backlog, clock, closing, damage, descriptors, digest, errors, heads, kill, names, relocated, rename,
+    signals, slow_senders, storm, two_processes, unruly, vanished,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,4 +94,9 @@ async fn reloads_with_other_names_leave_a_small_header_and_a_paused_queue_as_it_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_is_renamed_and_back_under_load_and_kill_9_loses_nothing() {
     short(&rename::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_9_while_files_are_closed_and_packed_loses_no_line() {
+    short(&closing::FAULT).await;
 }

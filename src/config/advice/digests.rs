@@ -251,8 +251,11 @@ pub(in crate::config) fn is_of_one_event(path: &str) -> bool {
     OWN.contains(&path) || path.ends_with("_at")
 }
 
+/// What becomes of objects by which events are told apart.
+pub(in crate::config) const ONE_GROUP: &str = "all objects are one group";
+
 /// Tells of a field that is an object in Vero's events: all objects look alike.
-pub(in crate::config) fn advise_of_an_object(reader: &Reader, at: NodeId, path: &str) {
+pub(in crate::config) fn advise_of_an_object(reader: &Reader, at: NodeId, path: &str, what: &str) {
     if !View::samples().iter().any(|view| matches!(view.find(path), Some(Json::Object(_)))) {
         return;
     }
@@ -263,7 +266,7 @@ pub(in crate::config) fn advise_of_an_object(reader: &Reader, at: NodeId, path: 
     let named = vero::FIELDS.iter().find(|field| **field == format!("{path}.name"));
     let near = named.or_else(|| vero::FIELDS.iter().find(below));
     let help = near.map_or_else(|| "name a field below it".to_owned(), |field| format!("did you mean {field}?"));
-    reader.warning(at, format!("`{path}` is an object, and all objects are one group"), help);
+    reader.warning(at, format!("`{path}` is an object, and {what}"), help);
 }
 
 /// Whether one message counts what belongs together.

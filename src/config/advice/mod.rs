@@ -13,12 +13,13 @@
 //! * `texts`: what is sent as it is, and was written for another program.
 //! * `blocks`: Slack's blocks. [`channels`]: those that events choose and nobody has named.
 //! * [`files`]: destinations that may write to one file.
-//! * [`shaping`]: fields that are taken, left out or hidden, of which nothing is left.
+//! * [`shaping`]: fields that are taken, left out or hidden, of which nothing is left. [`columns`]: those of a table.
 //! * [`exposure`]: what strangers could read.
 //! * [`ways`]: destinations that are the relay [`itself`], which are refused, and URLs without a value for some events.
 
 mod blocks;
 pub(super) mod channels;
+pub(super) mod columns;
 pub(super) mod digests;
 pub(crate) mod exposure;
 pub(super) mod fields;

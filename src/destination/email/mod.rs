@@ -73,6 +73,7 @@ pub(super) const KIND: Kind = Kind {
     ],
     fields: &[],
     shapes: &[],
+    columns: &[],
     secret_keys: &[PASSWORD.info.name],
     always_secret: &[PASSWORD.info.name],
     not_content: &[

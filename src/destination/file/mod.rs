@@ -4,10 +4,16 @@
 //!
 //! * [`open`]: what lines are added to, locked and ours alone. [`place`]: what a path leads to.
 //! * [`own`]: the relay's own files, which are never written to.
+//! * [`table`]: a record of a table in place of a line of JSON.
+//! * [`closed`]: when a file is closed, and how such are named. [`upkeep`]: what becomes of them. [`settings`]: the keys that say so.
 
+mod closed;
 mod open;
 mod own;
 mod place;
+mod settings;
+mod table;
+mod upkeep;
 
 use std::collections::HashMap;
 use std::io;
@@ -19,19 +25,25 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::tz::TimeZone;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
-use self::open::{Failed, Held, How, MODE};
+use self::closed::{Names, Rotation};
+use self::open::{Failed, Form, Held, How, MODE};
 use self::own::Hits;
 use self::place::Place;
+use self::table::Table;
+use self::upkeep::Keeping;
 use super::client::Masks;
 use super::path_template::PathTemplate;
 use super::{
-    Context, Defaults, Delivery, Destination, Kind, Language, Outcome, Outcomes, Preview, TemplateKey, Unsent, shaping,
+    Context, Defaults, Delivery, Destination, Kind, Language, Outcome, Outcomes, Preview, TemplateKey, Unsent, Upkeep,
+    shaping,
 };
 use crate::directory::Identity;
 use crate::errors::join_error;
 use crate::event::{Shaping, minify};
 use crate::secret::Secret;
+use crate::time::wall_ms;
 use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Defaulted, Key, Section, boolean, key, text, word};
 use crate::yaml::raw::Node;
@@ -51,6 +63,7 @@ pub(super) const KIND: Kind = Kind {
     templates: &[TemplateKey::of(PATH.info.name, Language::Path)],
     fields: &[],
     shapes: &shaping::LISTS,
+    columns: &[table::COLUMNS.info.name],
     secret_keys: &[shaping::HASH_KEY.info.name],
     always_secret: &[shaping::HASH_KEY.info.name],
     // A hash tells nothing of its key.
@@ -85,12 +98,16 @@ const FILE_MODE: Key<String> = key("mode", text())
     .example("\"0640\"")
     .default("0600");
 const TIMEZONE: Key<String> = key("timezone", text())
-    .seen(Sight::All).about("In which `{date}` and `{hour}` are told: a name of the system's database of time zones (the package tzdata, or `TZDIR`); `UTC` needs none.")
+    .seen(Sight::All).about("In which `{date}` and `{hour}` are told, and by which files are closed: a name of the system's database of time zones (the package tzdata, or `TZDIR`); `UTC` needs none.")
     .example("Europe/Berlin")
     .default("UTC");
 
 fn keys() -> Section {
-    shaping::with_keys(Section::of(&[PATH.info, ENVELOPE.info, FSYNC.info, FILE_MODE.info, TIMEZONE.info]))
+    let own = Section::of(&[PATH.info, ENVELOPE.info])
+        .and(&table::KEYS)
+        .and(&[FSYNC.info, FILE_MODE.info, TIMEZONE.info])
+        .and(&settings::KEYS);
+    shaping::with_keys(own)
 }
 
 /// Lines written and synced together.
@@ -107,6 +124,12 @@ struct Lines {
     content_masks: Masks,
     open: Mutex<HashMap<PathBuf, Held>>,
     root: Root,
+    /// What each event is a record of; `None`: it is a line of JSON.
+    table: Option<Table>,
+    form: Form,
+    rotation: Rotation,
+    keeping: Keeping,
+    names: Names,
 }
 
 /// The data directory, below which files may lie: it is never made again here, nor is anything in another that has its place.
@@ -138,8 +161,15 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<File> {
     }
     let path_node = entries.node(&PATH.info);
     let path = path_node.and_then(|node| read_path(reader, node, context.data_dir));
-    let has_envelope = entries.value(&ENVELOPE);
+    let envelope = entries.node(&ENVELOPE.info);
+    let has_envelope = envelope.and_then(|node| reader.boolean(node)).unwrap_or(ENVELOPE.default);
     let shaping = shaping::read(reader, &mut entries).map(|shaped| shaped.shaping);
+    let table = table::read(reader, &mut entries);
+    if let (Some(node), Some(Some(_))) = (envelope, &table) {
+        let help = "take it out, and name what is wanted of it: columns: [relay.id, relay.received_at, …]".to_owned();
+        reader.error_with(node.id, "`envelope` is of lines of JSON, and this file is a table", help);
+    }
+    let closing = settings::read(reader, &mut entries, path.as_ref());
     let syncs = entries.node(&FSYNC.info).is_none_or(|node| match reader.text(node) {
         Some("never") => false,
         Some("batch") | None => true,
@@ -160,12 +190,30 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<File> {
     entries.finish();
     let path = path?;
     let timezone = timezone?;
+    let table = table?;
+    let (rotation, keeping) = closing?;
+    let form = table.as_ref().map_or(Form::LINES, Table::form);
+    let names = Names::of(&path);
     let open = Mutex::default();
     let how = How { syncs, mode: mode? };
     let content_masks = Masks::from_texts(reader.taken());
     let root = Root::new(context.data_dir);
-    let lines = Arc::new(Lines { path, timezone, has_envelope, shaping, how, content_masks, open, root });
-    Some(File { lines, turn: Arc::new(Semaphore::new(1)) })
+    let lines = Lines {
+        path,
+        timezone,
+        has_envelope,
+        shaping,
+        how,
+        content_masks,
+        open,
+        root,
+        table,
+        form,
+        rotation,
+        keeping,
+        names,
+    };
+    Some(File { lines: Arc::new(lines), turn: Arc::new(Semaphore::new(1)) })
 }
 
 fn read_path(reader: &Reader, node: &Node, data_dir: &Path) -> Option<PathTemplate> {
@@ -266,7 +314,11 @@ fn octal(text: &str) -> Option<u32> {
 impl Lines {
     fn line(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
         let shaped = self.shaping.as_ref().map(|shaping| shaping.apply(&delivery.event.body)).transpose()?;
-        let event = minify(shaped.as_deref().unwrap_or(&delivery.event.body));
+        let body = shaped.as_deref().unwrap_or(&delivery.event.body);
+        if let Some(table) = &self.table {
+            return Ok(table.record(delivery, body));
+        }
+        let event = minify(body);
         let mut line = Vec::with_capacity(event.len() + 128);
         if self.has_envelope {
             let source = serde_json::Value::from(delivery.source.as_ref());
@@ -283,8 +335,8 @@ impl Lines {
         Ok(line)
     }
 
-    /// Writes a batch: file by file, and one sync each.
-    fn write_batch(&self, deliveries: &[Delivery]) -> Outcomes {
+    /// Writes a batch: file by file, and one sync each. `now_ms` is by the wall clock.
+    fn write_batch(&self, deliveries: &[Delivery], now_ms: u64) -> Outcomes {
         let mut outcomes = Outcomes::from_elem(Outcome::Delivered, deliveries.len());
         let mut by_path: Vec<(PathBuf, Vec<usize>)> = Vec::new();
         for (i, delivery) in deliveries.iter().enumerate() {
@@ -309,7 +361,7 @@ impl Lines {
             if lines.is_empty() {
                 continue;
             }
-            let (written, failed) = self.write_lines(&path, &lines);
+            let (written, failed) = self.write_lines(&path, &lines, now_ms);
             let outcome = match failed {
                 None => continue,
                 Some(Failed::Own) => Outcome::local(format!("{} is one of the relay's own files", path.display())),
@@ -318,6 +370,10 @@ impl Lines {
                     Outcome::local(format!("{} takes no lines: it is {what}", path.display()))
                 }
                 Some(Failed::Other(what)) => Outcome::retry(format!("{} takes no lines: it is {what}", path.display())),
+                Some(Failed::Foreign) => Outcome::retry(format!(
+                    "{} holds something else: its first line names other columns",
+                    path.display()
+                )),
                 Some(Failed::Io(error)) => Outcome::retry(format!("{} could not be written: {error}", path.display())),
             };
             for place in &places[written..] {
@@ -327,9 +383,28 @@ impl Lines {
         outcomes
     }
 
-    /// Writes lines to one file: how many are written for good, and why the others are not.
-    fn write_lines(&self, path: &Path, lines: &[Vec<u8>]) -> (usize, Option<Failed>) {
+    /// Writes lines to one file, or to several where it is closed on the way: how many are written for good, and why the others are not.
+    fn write_lines(&self, path: &Path, lines: &[Vec<u8>], now_ms: u64) -> (usize, Option<Failed>) {
         let mut open = self.lock();
+        let mut all_written = 0;
+        while all_written < lines.len() {
+            let (written, failed) = self.write_some(&mut open, path, &lines[all_written..], now_ms);
+            all_written += written;
+            if failed.is_some() {
+                return (all_written, failed);
+            }
+        }
+        (all_written, None)
+    }
+
+    /// The first of them: as many as go into the file before it is closed, and none where it is closed now.
+    fn write_some(
+        &self,
+        open: &mut HashMap<PathBuf, Held>,
+        path: &Path,
+        lines: &[Vec<u8>],
+        now_ms: u64,
+    ) -> (usize, Option<Failed>) {
         if open.get(path).is_some_and(|held| !held.is_untouched(path)) {
             // Rotated or deleted: go on in a new file under the same name. Cut: its last line may be half a line now.
             open.remove(path);
@@ -339,13 +414,25 @@ impl Lines {
                 open.clear();
             }
             let opened = self.root.check(path).map_err(Failed::Io);
-            match opened.and_then(|()| Held::open(path, &self.root.path, self.how)) {
+            match opened.and_then(|()| Held::open(path, &self.root.path, self.how, &self.form)) {
                 Ok(held) => open.insert(path.to_owned(), held),
+                // With other columns it is another file.
+                Err(Failed::Foreign) => return (0, upkeep::close(&self.names, path, now_ms).map_err(Failed::Io).err()),
                 Err(failed) => return (0, Some(failed)),
             };
         }
         let Some(held) = open.get_mut(path) else { return (0, None) };
-        let (written, result) = held.write(lines);
+        let fitting = match held.bytes() {
+            None => lines.len(),
+            Some(_) if held.is_empty() => self.rotation.fitting(self.form.header.len() as u64, true, lines),
+            Some(_) if self.rotation.parts(held.written_ms, now_ms, &self.timezone) => 0,
+            Some(bytes) => self.rotation.fitting(bytes, false, lines),
+        };
+        if fitting == 0 {
+            open.remove(path);
+            return (0, upkeep::close(&self.names, path, now_ms).map_err(Failed::Io).err());
+        }
+        let (written, result) = held.write(&lines[..fitting], now_ms);
         if result.is_err() && !held.is_torn_stream() {
             // The next attempt opens it anew.
             open.remove(path);
@@ -374,7 +461,7 @@ impl Destination for File {
             let count = batch.len();
             let turn = turn.acquire_owned().await;
             let written = tokio::task::spawn_blocking(move || {
-                let outcomes = lines.write_batch(&batch);
+                let outcomes = lines.write_batch(&batch, wall_ms());
                 drop(turn);
                 outcomes
             });
@@ -388,7 +475,9 @@ impl Destination for File {
 
     fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent> {
         let path = self.lines.path.path(delivery, &self.lines.timezone).display().to_string();
-        Ok(Preview::line(path, &self.lines.line(delivery)?).with_masks(self.lines.content_masks.clone()))
+        let line = self.lines.line(delivery)?;
+        let line = line.strip_suffix(self.lines.form.end).unwrap_or(&line);
+        Ok(Preview::line(path, line).with_masks(self.lines.content_masks.clone()))
     }
 
     fn content(&self, delivery: &Delivery) -> Result<Vec<u8>, Unsent> {
@@ -411,21 +500,40 @@ impl Destination for File {
         self.lines.path.pattern().display().to_string()
     }
 
+    fn upkeep(&self) -> Option<Upkeep> {
+        let lines = self.lines.clone();
+        let is_any = lines.rotation.every.is_some() || lines.keeping.is_any();
+        is_any.then(|| Box::new(move |stop: &CancellationToken| lines.look_after(wall_ms(), stop)) as Upkeep)
+    }
+
     fn file_pattern(&self) -> Option<PathBuf> {
         Some(self.lines.path.pattern().to_owned())
     }
 }
 
 #[cfg(test)]
-mod tests {
+mod upkeep_tests;
+
+#[cfg(test)]
+mod lines_tests {
     use std::fs::OpenOptions;
 
     use super::super::template::tests::delivery;
     use super::*;
 
-    fn file(directory: &Path, path: &str) -> Lines {
+    const NOW_MS: u64 = 1_795_832_100_000;
+
+    impl Lines {
+        fn write(&self, deliveries: &[Delivery]) -> Outcomes {
+            self.write_batch(deliveries, NOW_MS)
+        }
+    }
+
+    pub(super) fn file(directory: &Path, path: &str) -> Lines {
+        let path = PathTemplate::parse(path, directory).expect("a good path");
         Lines {
-            path: PathTemplate::parse(path, directory).expect("a good path"),
+            names: Names::of(&path),
+            path,
             timezone: TimeZone::UTC,
             has_envelope: true,
             shaping: None,
@@ -433,10 +541,14 @@ mod tests {
             content_masks: Masks::default(),
             open: Mutex::default(),
             root: Root::new(directory),
+            table: None,
+            form: Form::LINES,
+            rotation: Rotation::default(),
+            keeping: Keeping::default(),
         }
     }
 
-    fn is_delivered(outcomes: &[Outcome]) -> bool {
+    pub(super) fn is_delivered(outcomes: &[Outcome]) -> bool {
         outcomes.iter().all(|outcome| *outcome == Outcome::Delivered)
     }
 
@@ -444,7 +556,7 @@ mod tests {
     fn a_line_holds_the_event_untouched_but_for_white_space() {
         let directory = tempfile::tempdir().expect("a directory");
         let file = file(directory.path(), "{date}-{hour}.ndjson");
-        assert!(is_delivered(&file.write_batch(&[delivery("{ \"type\": \"sent\",\n \"n\": 12500.50 }")])));
+        assert!(is_delivered(&file.write(&[delivery("{ \"type\": \"sent\",\n \"n\": 12500.50 }")])));
         let written = std::fs::read_to_string(directory.path().join("2023-11-14-22.ndjson")).expect("written");
         let id = delivery("{}").event.id;
         let expected = format!(
@@ -459,12 +571,12 @@ mod tests {
         let path = directory.path().join("x");
         let file = file(directory.path(), "x");
         for _ in 0..2 {
-            assert!(is_delivered(&file.write_batch(&[delivery("{\"type\":\"a\"}")])));
+            assert!(is_delivered(&file.write(&[delivery("{\"type\":\"a\"}")])));
             std::fs::rename(&path, directory.path().join("old")).expect("rotated");
         }
-        assert!(is_delivered(&file.write_batch(&[delivery("{\"type\":\"a\"}")])));
+        assert!(is_delivered(&file.write(&[delivery("{\"type\":\"a\"}")])));
         std::fs::remove_file(&path).expect("deleted");
-        assert!(is_delivered(&file.write_batch(&[delivery("{\"type\":\"a\"}")])));
+        assert!(is_delivered(&file.write(&[delivery("{\"type\":\"a\"}")])));
         assert_eq!(std::fs::read_to_string(&path).expect("there").lines().count(), 1);
     }
 
@@ -474,17 +586,17 @@ mod tests {
         let directory = above.path().join("data");
         std::fs::create_dir(&directory).expect("made");
         let file = file(&directory, "archive/x");
-        assert!(is_delivered(&file.write_batch(&[delivery("{\"type\":\"a\"}")])));
+        assert!(is_delivered(&file.write(&[delivery("{\"type\":\"a\"}")])));
         std::fs::rename(&directory, above.path().join("moved")).expect("moved");
-        assert!(!is_delivered(&file.write_batch(&[delivery("{\"type\":\"a\"}")])));
+        assert!(!is_delivered(&file.write(&[delivery("{\"type\":\"a\"}")])));
         assert!(!directory.exists());
         std::fs::create_dir(&directory).expect("made");
-        assert!(!is_delivered(&file.write_batch(&[delivery("{\"type\":\"a\"}")])));
+        assert!(!is_delivered(&file.write(&[delivery("{\"type\":\"a\"}")])));
         assert!(!directory.join("archive").exists());
         std::fs::remove_dir(&directory)
             .and_then(|()| std::fs::rename(above.path().join("moved"), &directory))
             .expect("back");
-        assert!(is_delivered(&file.write_batch(&[delivery("{\"type\":\"a\"}")])));
+        assert!(is_delivered(&file.write(&[delivery("{\"type\":\"a\"}")])));
     }
 
     #[test]
@@ -492,7 +604,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("x");
         std::fs::write(&path, "{\"half").expect("written");
-        assert!(is_delivered(&file(directory.path(), "x").write_batch(&[delivery("{\"type\":\"a\"}")])));
+        assert!(is_delivered(&file(directory.path(), "x").write(&[delivery("{\"type\":\"a\"}")])));
         let lines: Vec<String> = std::fs::read_to_string(&path).expect("there").lines().map(str::to_owned).collect();
         assert_eq!(lines.len(), 2);
         assert!(lines[1].starts_with("{\"id\""));
@@ -503,7 +615,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("x");
         let file = file(directory.path(), "x");
-        let write = || assert!(is_delivered(&file.write_batch(&[delivery("{\"type\":\"a\"}")])));
+        let write = || assert!(is_delivered(&file.write(&[delivery("{\"type\":\"a\"}")])));
         write();
         OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(9)).expect("cut");
         write();
@@ -519,19 +631,19 @@ mod tests {
         let elsewhere = directory.path().join("elsewhere");
         std::os::unix::fs::symlink(&elsewhere, directory.path().join("x")).expect("linked");
         let linked = file(directory.path(), "x");
-        assert!(!is_delivered(&linked.write_batch(&[delivery("{\"type\":\"a\"}")])));
+        assert!(!is_delivered(&linked.write(&[delivery("{\"type\":\"a\"}")])));
         assert!(!elsewhere.exists());
 
         let other = OpenOptions::new().create(true).append(true).open(directory.path().join("y")).expect("opened");
         other.lock().expect("locked");
         let locked = file(directory.path(), "y");
-        let outcomes = locked.write_batch(&[delivery("{\"type\":\"a\"}")]);
+        let outcomes = locked.write(&[delivery("{\"type\":\"a\"}")]);
         assert!(
             matches!(&outcomes[0], Outcome::Retry { reason, .. } if reason.text.contains("locked")),
             "{outcomes:?}"
         );
         drop(other);
-        assert!(is_delivered(&locked.write_batch(&[delivery("{\"type\":\"a\"}")])));
+        assert!(is_delivered(&locked.write(&[delivery("{\"type\":\"a\"}")])));
     }
 
     #[test]
@@ -542,15 +654,15 @@ mod tests {
         std::fs::hard_link(directory.path().join("state.db"), directory.path().join("innocent")).expect("linked");
         let file = file(directory.path(), "{type}");
         for name in ["state.db", "lock", "journal", "STATE.DB", "state.db-wal", "innocent"] {
-            let outcomes = file.write_batch(&[delivery(&format!("{{\"type\":\"{name}\"}}"))]);
+            let outcomes = file.write(&[delivery(&format!("{{\"type\":\"{name}\"}}"))]);
             let is_refused = matches!(&outcomes[0], Outcome::Reject { reason } if reason.is_local);
             assert!(is_refused, "{name}: {outcomes:?}");
         }
         assert_eq!(std::fs::read(directory.path().join("state.db")).expect("there"), b"database");
         std::fs::create_dir(directory.path().join("sub")).expect("made");
-        let outcomes = file.write_batch(&[delivery("{\"type\":\"sub\"}")]);
+        let outcomes = file.write(&[delivery("{\"type\":\"sub\"}")]);
         assert!(matches!(&outcomes[0], Outcome::Reject { reason } if reason.is_local), "{outcomes:?}");
-        assert!(is_delivered(&file.write_batch(&[delivery("{\"type\":\"bounced\"}")])));
+        assert!(is_delivered(&file.write(&[delivery("{\"type\":\"bounced\"}")])));
     }
 
     #[test]
@@ -561,9 +673,9 @@ mod tests {
             |path: &str| std::fs::metadata(directory.path().join(path)).expect("there").permissions().mode() & 0o7777;
         let mut shared = file(directory.path(), "shared/sub/x");
         shared.how.mode = 0o640;
-        assert!(is_delivered(&shared.write_batch(&[delivery("{\"type\":\"a\"}")])));
+        assert!(is_delivered(&shared.write(&[delivery("{\"type\":\"a\"}")])));
         assert_eq!((mode("shared"), mode("shared/sub"), mode("shared/sub/x")), (0o750, 0o750, 0o640));
-        assert!(is_delivered(&file(directory.path(), "own/x").write_batch(&[delivery("{\"type\":\"a\"}")])));
+        assert!(is_delivered(&file(directory.path(), "own/x").write(&[delivery("{\"type\":\"a\"}")])));
         assert_eq!((mode("own"), mode("own/x")), (0o700, 0o600));
     }
 
@@ -585,12 +697,12 @@ mod tests {
             let says = |reason: &super::super::Reason| reason.text.contains(part);
             outcomes.iter().all(|outcome| matches!(outcome, Outcome::Retry { reason, .. } if says(reason)))
         };
-        assert!(is_retry(&lines.write_batch(&batch), "fsync: never"), "nothing is written that cannot be synced");
+        assert!(is_retry(&lines.write(&batch), "fsync: never"), "nothing is written that cannot be synced");
         lines.how.syncs = false;
-        assert!(is_retry(&lines.write_batch(&batch), "nobody reads it"));
+        assert!(is_retry(&lines.write(&batch), "nobody reads it"));
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
         let reader = OpenOptions::new().read(true).custom_flags(nonblocking).open(&path).expect("opened");
-        assert!(is_delivered(&lines.write_batch(&batch)));
+        assert!(is_delivered(&lines.write(&batch)));
         drop(lines);
         let read: Vec<String> = BufReader::new(reader).lines().map(|line| line.expect("a line")).collect();
         assert_eq!(read.len(), 3, "{read:?}");
@@ -601,10 +713,10 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let mut lines = file(directory.path(), "/dev/null");
         lines.how.syncs = false;
-        assert!(is_delivered(&lines.write_batch(&[delivery("{\"type\":\"a\"}")])));
+        assert!(is_delivered(&lines.write(&[delivery("{\"type\":\"a\"}")])));
         let mut full = file(directory.path(), "/dev/full");
         full.how.syncs = false;
-        assert!(!is_delivered(&full.write_batch(&[delivery("{\"type\":\"a\"}")])));
+        assert!(!is_delivered(&full.write(&[delivery("{\"type\":\"a\"}")])));
     }
 
     #[test]
@@ -612,7 +724,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let file = file(directory.path(), "{type}");
         let batch = ["sent", "../../up", "sent"].map(|name| delivery(&format!("{{\"type\":\"{name}\"}}")));
-        assert!(is_delivered(&file.write_batch(&batch)));
+        assert!(is_delivered(&file.write(&batch)));
         let lines = |name: &str| std::fs::read_to_string(directory.path().join(name)).expect("there").lines().count();
         assert_eq!((lines("sent"), lines("_.._.._up")), (2, 1));
     }

@@ -71,6 +71,7 @@ pub(super) const KIND: Kind = Kind {
     ],
     fields: &[THREAD_BY.info.name],
     shapes: &[],
+    columns: &[],
     secret_keys: &["url", "token", "proxy"],
     always_secret: &[URL.info.name, TOKEN.info.name],
     not_content: &[URL.info.name, TOKEN.info.name, API.info.name],

@@ -20,6 +20,7 @@ pub mod archive_disk;
 pub mod backlog;
 pub mod clock;
 pub mod clock_start;
+pub mod closing;
 pub mod damage;
 pub mod descriptors;
 pub mod dice;
@@ -64,6 +65,7 @@ pub const FAULTS: &[&Fault] = &[
     &signals::FAULT,
     &slow_senders::FAULT,
     &archive::FAULT,
+    &closing::FAULT,
     &archive_disk::FAULT,
     &descriptors::FAULT,
     &heads::FAULT,
