@@ -28,7 +28,7 @@ pub use self::judge::Judged;
 pub use self::leftover::Leftover;
 pub use self::quiet::Quiet;
 pub use self::rehearse::Rehearsal;
-pub use self::sorted::{Looked, ShownWindow, Sorted};
+pub use self::sorted::{CLOSED_APART, FIRST_CLOSED_AFTER, Looked, ShownWindow, Sorted, closed_after};
 pub use self::windows::{Fold, Windows};
 use crate::destination::digest::seen;
 use crate::destination::{Delivery, Destination, place_of};

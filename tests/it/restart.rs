@@ -126,7 +126,7 @@ async fn a_restart_with_a_slow_destination_accepts_events_to_its_end_and_cuts_no
     use std::sync::{Arc, Mutex};
     let fake = Fake::start([Act::Hang]).await;
     let directory = tempfile::tempdir().expect("a directory");
-    let rest = to_crm(&fake, "limits: { shutdown_grace: 1s }\n");
+    let rest = to_crm(&fake, "limits: { shutdown_grace: 5s }\n");
     let mut rig = Rig::new(directory.path(), &directory.path().join("data"), &rest);
     let port = closed_port();
     rig.change("listen: 127.0.0.1:0\nadmin", &format!("listen: {port}\nadmin"));

@@ -1,22 +1,15 @@
 //! Windows that are over are ended as soon as their digest can go out; until then they go on collecting.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use super::prepare::Known;
 use super::{LOOK_AGAIN, LOOK_AT_WALL, Sorter};
 use crate::deliver::breaker::{PROBE_FIRST, after_probe};
 use crate::deliver::sorting::windows::Over;
-use crate::deliver::sorting::{Fold, Looked, Windows};
+use crate::deliver::sorting::{CLOSED_APART, FIRST_CLOSED_AFTER, Fold, Looked, Windows, closed_after};
 use crate::store::{self, DIGESTS_MAX, DigestId, GroupKey, OpenWindows, QueueState, WindowHead};
 use crate::time::Instant;
 
-/// While the other side is down, and a digest that it did not take waits for another attempt, another one of its group is closed no sooner than
-/// this: an hour of outage is not a message for each window, and a digest that is never taken is not the only one that is ever tried.
-const CLOSED_APART: Duration = Duration::from_secs(30 * 60);
-/// The same for the first that is closed in an outage, and where none of those that wait can be a probe: it may be what is in them that is not
-/// taken, and not the other side that is down. For other groups it is twice as long after each, and never longer than for the same.
-const FIRST_CLOSED_AFTER: Duration = Duration::from_secs(2 * 60);
 /// Digests that no attempt was made at, or whose attempt is in flight. With so many of them windows go on collecting: that costs less than one
 /// more message to who takes none.
 pub(super) const UNTRIED_MAX: usize = 16;
@@ -26,6 +19,8 @@ pub(super) const TO_ONE_PLACE_MAX: usize = 16;
 pub(super) const TO_ONE_ADDRESS_MAX: usize = 4;
 /// With so many digests in all, an address has no second one: what is left of [`DIGESTS_MAX`] is for those that have none.
 pub(super) const SECOND_ONES_UP_TO: usize = 16;
+/// With so many, nothing is closed any more beyond what a place or an address may have: the rest is for addresses that have none.
+const MORE_UP_TO: usize = DIGESTS_MAX - 16;
 
 /// What there is beside the windows that are over.
 struct Beside {
@@ -89,7 +84,11 @@ impl Sorter {
         if state.open_since_ms.is_none() {
             let was_hastened = self.hastened.take().is_some();
             if std::mem::take(&mut self.began_down) || was_hastened {
-                self.waiting_digests().iter().for_each(|digest| self.parts.queue.hasten(digest.id));
+                let sorted = self.parts.status.sorted();
+                let mut waiting = self.waiting_digests();
+                // What is not taken for what is in it waits for its time.
+                waiting.retain(|digest| !sorted.is_suspect(digest.id));
+                waiting.iter().for_each(|digest| self.parts.queue.hasten(digest.id));
             }
             return None;
         }
@@ -152,17 +151,32 @@ impl Sorter {
             _ => 1,
         };
         let untried = digests.iter().filter(|digest| digest.due_ms.is_none()).count();
-        if untried >= UNTRIED_MAX || to_it().count() >= to_it_max {
+        let closed_ms = to_it().map(|digest| digest.closed_ms).max().unwrap_or_default();
+        let is_long_ago = closed_ms + CLOSED_APART.as_millis() as u64 <= self.parts.clock.now_ms();
+        let has_room = match to_it().count() {
+            _ if over.is_wanted => true,
+            // Half of it is for groups of which none waits, and of what is left but one.
+            count if over.is_apart => count < to_it_max.div_ceil(2) || count + 1 < to_it_max && is_long_ago,
+            // What is taken takes no room, so where all is well for this group it goes on at once, and where it is not it makes one more now and then.
+            count => {
+                let is_up = state.open_since_ms.is_none();
+                count < to_it_max || is_up && is_long_ago && digests.len() < MORE_UP_TO
+            }
+        };
+        if untried >= UNTRIED_MAX || !has_room {
             return Err(now + LOOK_AGAIN);
         }
         if self.is_quiet {
             return Err(now + LOOK_AT_WALL);
         }
         let is_one_waiting = to_it().any(|digest| digest.due_ms.is_none());
-        // What nobody has tried can be the probe of whether it works again. What was not taken may never be.
-        let has_probe = windows.untried > 0;
-        let is_one_enough =
-            |since_ms: u64| !over.is_wanted && (has_probe || self.have_enough_closed(to_it(), since_ms, over.is_apart));
+        let now_ms = self.parts.clock.now_ms();
+        // What nobody has tried can be the probe of whether it works again, at first. Of much of it, it may be what is in it that is not taken.
+        let has_probe =
+            |since_ms: u64| windows.untried > 0 && now_ms < since_ms + FIRST_CLOSED_AFTER.as_millis() as u64;
+        let is_one_enough = |since_ms: u64| {
+            !over.is_wanted && (has_probe(since_ms) || self.have_enough_closed(to_it(), since_ms, over.is_apart))
+        };
         if state.paused.is_some() || is_one_waiting || state.open_since_ms.is_some_and(is_one_enough) {
             return Err(now + LOOK_AGAIN);
         }
@@ -182,12 +196,8 @@ impl Sorter {
         let is_soon = |due_ms: u64| due_ms <= now_ms + FIRST_CLOSED_AFTER.as_millis() as u64;
         let can_be_probe = |digest: &store::Digest| sorted.may_hasten(digest.id) || digest.due_ms.is_none_or(is_soon);
         let is_of_outage = |digest: &&store::Digest| digest.closed_ms >= since_ms && can_be_probe(digest);
-        let closed = digests.clone().filter(is_of_outage).count() as u32;
-        let apart = match (closed, is_apart) {
-            (0, _) => FIRST_CLOSED_AFTER,
-            (_, true) => CLOSED_APART,
-            (_, false) => FIRST_CLOSED_AFTER.saturating_mul(1 << closed.min(8)).min(CLOSED_APART),
-        };
+        let closed = digests.clone().filter(is_of_outage).count();
+        let apart = if closed > 0 && is_apart { CLOSED_APART } else { closed_after(closed) };
         digests.into_iter().any(|digest| now_ms < digest.closed_ms + apart.as_millis() as u64)
     }
 

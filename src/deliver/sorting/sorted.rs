@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -41,6 +42,8 @@ struct Tried {
     /// The windows that it was made of, without those of which another digest was taken since.
     keys: Vec<GroupKey>,
     last: Last,
+    /// Attempts of this process at it that failed.
+    fails: u32,
     /// It was not taken again when it was tried for the sake of its groups.
     is_suspect: bool,
 }
@@ -60,12 +63,33 @@ pub struct Looked {
 struct Apart {
     /// What becomes of one of these says soon whether it is for what is in it.
     waits: bool,
-    /// How many of them tell of nothing else.
+    /// How many of them tell of nothing else, and when the last of these was closed, unix milliseconds.
     alone: usize,
+    closed_ms: u64,
 }
 
-/// With so many digests of one group that were not taken, it goes on collecting: the room is for others.
+impl Apart {
+    /// Whether so many were not taken, and the last of them so lately, that it is not time for one more.
+    fn has_enough(&self, now_ms: u64) -> bool {
+        let beyond = self.alone.checked_sub(ALONE_MAX);
+        beyond.is_some_and(|beyond| now_ms < self.closed_ms + closed_after(beyond).as_millis() as u64)
+    }
+}
+
+/// With so many digests of one group that were not taken, it goes on collecting, and one more is closed only now and then: the room is for others,
+/// and what comes later may be well.
 pub const ALONE_MAX: usize = 4;
+/// Where a digest that was not taken waits for another attempt, another one of its group is closed no sooner than this, at last: an hour of outage
+/// is not a message for each window, and a digest that is never taken is not the only one that is ever tried.
+pub const CLOSED_APART: Duration = Duration::from_secs(30 * 60);
+/// The same for the first, and twice as long after each, up to that: it may be what is in them that is not taken, and not the other side that is
+/// down.
+pub const FIRST_CLOSED_AFTER: Duration = Duration::from_secs(2 * 60);
+
+/// How long after the last of some digests that were not taken another is closed.
+pub fn closed_after(count: usize) -> Duration {
+    FIRST_CLOSED_AFTER.saturating_mul(1 << count.min(8)).min(CLOSED_APART)
+}
 
 /// What came of the last attempt at a digest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,6 +163,7 @@ impl Sorted {
     pub(in crate::deliver) fn failed(&self, id: DigestId, wants_time: bool, holds_all: bool) {
         let mut inner = self.lock();
         let tried = inner.tried.entry(id).or_default();
+        tried.fails += 1;
         let last = if wants_time && holds_all { Last::Held } else { Last::Failed { wants_time } };
         let was_doubted = std::mem::replace(&mut tried.last, last) == Last::Doubted;
         tried.is_suspect |= was_doubted && last != Last::Held;
@@ -155,6 +180,11 @@ impl Sorted {
     pub(in crate::deliver) fn may_hasten(&self, id: DigestId) -> bool {
         let last = self.lock().tried.get(&id).map(|tried| tried.last);
         !matches!(last, Some(Last::Failed { wants_time: true }))
+    }
+
+    /// Whether a digest was not taken for what is in it, as far as that is known: it says nothing of the other side.
+    pub(in crate::deliver) fn is_suspect(&self, id: DigestId) -> bool {
+        self.lock().tried.get(&id).is_some_and(|tried| tried.is_suspect)
     }
 
     /// Looks at the open windows, or changes them.
@@ -194,7 +224,7 @@ impl Sorted {
 
     /// What is over, by where it goes. A group of which a digest was not taken goes out by itself, so that what is in it makes no other wait, once
     /// that digest was not taken by another attempt either: `may_doubt` says whether one may be made for that. After [`ALONE_MAX`] such
-    /// digests of it alone it does not go out any more. While the other side is down what goes out is a probe, for which one group is enough
+    /// digests of it alone it goes out as [`closed_after`] has it, and when somebody wants it to. While the other side is down what goes out is a probe, for which one group is enough
     /// where nobody asks for more.
     pub(in crate::deliver) fn over(
         &self,
@@ -210,12 +240,19 @@ impl Sorted {
             inner.windows.get(key).is_some_and(|(head, fold)| head.ends_ms <= now_ms && fold.count > 0)
         };
         for digest in digests {
-            let Some(Tried { keys, last, is_suspect }) = inner.tried.get(&digest.id) else { continue };
+            let Some(Tried { keys, last, fails, is_suspect }) = inner.tried.get(&digest.id) else { continue };
             let wants_time = match *last {
-                Last::Unknown | Last::Held => continue,
+                Last::Held => continue,
                 Last::Failed { wants_time } => wants_time,
+                // Before the start of this process it was not taken.
+                Last::Unknown if digest.due_ms.is_some() => false,
+                Last::Unknown => continue,
                 Last::Doubted => false,
             };
+            // Its own next attempt says whether it was for what is in it.
+            if !may_doubt && !is_down && keys.len() > 1 && *fails < 2 {
+                continue;
+            }
             let is_due = digest.due_ms.is_none_or(|due_ms| due_ms <= now_ms);
             let is_doubtful = may_doubt && !is_down && !is_due && !wants_time && !is_suspect;
             if is_doubtful && keys.iter().any(is_over) {
@@ -224,14 +261,23 @@ impl Sorted {
             for key in keys {
                 let of_key = apart.entry(*key).or_default();
                 of_key.waits |= !is_down && is_due || is_doubtful;
-                of_key.alone += usize::from(keys.len() == 1 && !wants_time);
+                if keys.len() == 1 {
+                    of_key.alone += 1;
+                    of_key.closed_ms = of_key.closed_ms.max(digest.closed_ms);
+                }
             }
         }
         let joins = |key: &GroupKey, is_wanted: bool| match apart.get(key) {
             None => Joins::Others,
             // That all fails says nothing of one.
-            Some(_) if is_wanted && is_down => Joins::Others,
-            Some(of_key) if of_key.waits || of_key.alone >= ALONE_MAX => Joins::Later,
+            Some(_) if is_wanted => {
+                if is_down {
+                    Joins::Others
+                } else {
+                    Joins::None
+                }
+            }
+            Some(of_key) if of_key.waits || of_key.has_enough(now_ms) => Joins::Later,
             Some(_) => Joins::None,
         };
         let most = if is_down { 1 } else { GROUPS_MAX };
@@ -300,8 +346,6 @@ fn shown(head: &crate::store::WindowHead, fold: &Fold) -> ShownWindow {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::windows::Arrival;
     use super::super::{Gathering, Group, Quiet};
     use super::*;

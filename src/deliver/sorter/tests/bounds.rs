@@ -16,10 +16,14 @@ async fn put_off(scene: &Scene) -> usize {
     claims.len()
 }
 
+/// Each window tells of a group of its own.
+const GROUPS: &str = "digest: { every: 10m, by: [group], first: 0, max: 1000 }";
+
 /// Two events to each of some addresses, and the end of their windows.
 async fn windows_to(scene: &mut Scene, addresses: std::ops::Range<usize>) {
+    let group = scene.sent();
     for at in addresses {
-        scene.send_some(2, &format!(r#""type":"bounced","at":"{at}""#));
+        scene.send_some(2, &format!(r#""type":"bounced","at":"{at}","group":{group}"#));
     }
     // Some are looked at a second later, and each is on the disk before it is tried.
     scene.pass(10 * MINUTE + 20).await;
@@ -28,13 +32,13 @@ async fn windows_to(scene: &mut Scene, addresses: std::ops::Range<usize>) {
 #[test]
 fn with_as_many_digests_to_one_place_as_there_may_be_its_window_goes_on_collecting_and_with_one_less_it_ends() {
     run(async {
-        let mut scene = Scene::without_worker("12:00", ALL);
-        for _ in 0..TO_ONE_PLACE_MAX {
-            scene.send_some(2, BOUNCED);
+        let mut scene = Scene::without_worker("12:00", GROUPS);
+        for group in 0..TO_ONE_PLACE_MAX {
+            scene.send_some(2, &format!(r#"{BOUNCED},"group":{group}"#));
             scene.pass(10 * MINUTE + 5).await;
             assert_eq!(put_off(&scene).await, 1);
         }
-        scene.send_some(2, BOUNCED);
+        scene.send_some(2, &format!(r#"{BOUNCED},"group":"one more""#));
         scene.pass(20 * MINUTE).await;
         assert_eq!((scene.waits().0, scene.queue().digests().len()), (2, TO_ONE_PLACE_MAX));
         scene.store().retry_now(scene.id());
@@ -45,9 +49,22 @@ fn with_as_many_digests_to_one_place_as_there_may_be_its_window_goes_on_collecti
 }
 
 #[test]
+fn with_as_many_digests_to_one_place_as_there_may_be_another_window_ends_half_an_hour_after_the_last() {
+    run(async {
+        let mut scene = Scene::without_worker("12:00", GROUPS);
+        for group in 0..TO_ONE_PLACE_MAX + 3 {
+            scene.send_some(2, &format!(r#"{BOUNCED},"group":{group}"#));
+            let minutes = if group < TO_ONE_PLACE_MAX { 10 } else { 30 };
+            scene.pass(minutes * MINUTE + 20).await;
+            assert_eq!((put_off(&scene).await, scene.waits().0), (1, 0), "{group}");
+        }
+    });
+}
+
+#[test]
 fn one_address_has_a_few_digests_and_only_one_where_there_are_many_in_all() {
     run(async {
-        let mut scene = Scene::without_worker("12:00", ALL);
+        let mut scene = Scene::without_worker("12:00", GROUPS);
         for _ in 0..TO_ONE_ADDRESS_MAX {
             windows_to(&mut scene, 0..1).await;
             assert_eq!(put_off(&scene).await, 1);

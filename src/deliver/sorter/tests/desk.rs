@@ -3,6 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -46,6 +47,7 @@ pub(super) struct Desk {
     /// Addresses that are to be tried again, for themselves alone.
     refused: Mutex<HashSet<String>>,
     is_down: AtomicBool,
+    wants_time: AtomicBool,
     takes_one_by_one: AtomicBool,
     has_mailboxes: AtomicBool,
     has_threads: AtomicBool,
@@ -61,6 +63,7 @@ impl Desk {
             silent: Mutex::default(),
             refused: Mutex::default(),
             is_down: AtomicBool::default(),
+            wants_time: AtomicBool::default(),
             takes_one_by_one: AtomicBool::default(),
             has_mailboxes: AtomicBool::default(),
             has_threads: AtomicBool::default(),
@@ -85,11 +88,17 @@ impl Desk {
         self.is_down.store(is_down, Ordering::Relaxed);
     }
 
+    /// It asks for hours before it is asked for the same again.
+    pub(super) fn want_time(&self, wants_time: bool) {
+        self.wants_time.store(wants_time, Ordering::Relaxed);
+    }
+
     /// What an attempt comes to.
     fn answer_of(&self, delivery: &Delivery, address: &str) -> Outcome {
         let all = delivery.digest.iter().flat_map(|digest| &digest.events).chain([delivery]);
         if self.is_down.load(Ordering::Relaxed) || all.into_iter().any(|event| !field(event, "poison").is_null()) {
-            return Outcome::retry("503");
+            let after = self.wants_time.load(Ordering::Relaxed).then(|| Duration::from_secs(20 * 60 * 60));
+            return Outcome::Retry { reason: Reason::new("503"), after, holds_all: false };
         }
         if self.refused.lock().expect("nobody panicked with it").contains(address) {
             let reason = Reason { is_of_one: true, ..Reason::new("a mailbox that is full") };

@@ -210,19 +210,79 @@ fn after_an_outage_what_is_over_goes_out_together_also_where_some_of_it_was_the_
 
 #[test]
 fn what_was_not_taken_for_a_while_goes_out_together_when_it_is_taken_again() {
-    run(async {
-        let keys = "digest: { every: 10m, first: 0, by: [type], max: 1000 }\nretry: { initial: 20m, max: 30m }";
-        let mut scene = Scene::new("00:00", keys);
-        scene.desk.answer((0..1).map(|_| Outcome::retry("503")));
-        for _ in 0..24 {
-            for kind in 0..20 {
-                scene.send(&format!(r#""type":"t{kind}""#));
+    for counted in ["", ", max_attempts: 12"] {
+        run(async {
+            let retry = format!("retry: {{ initial: 20m, max: 30m{counted} }}");
+            let mut scene =
+                Scene::new("00:00", &format!("digest: {{ every: 10m, first: 0, by: [type], max: 1000 }}\n{retry}"));
+            scene.desk.answer((0..1).map(|_| Outcome::retry("503")));
+            for _ in 0..24 {
+                for kind in 0..20 {
+                    scene.send(&format!(r#""type":"t{kind}""#));
+                }
+                scene.pass(MINUTE).await;
             }
-            scene.pass(MINUTE).await;
+            let ids: HashSet<String> = scene.got().into_iter().map(|got| got.id).collect();
+            assert_eq!(ids.len(), 2, "each of all groups{counted}: {ids:?}");
+        });
+    }
+}
+
+/// Events of some types each minute, and of which numbers those of one were taken.
+async fn taken(scene: &mut Scene, minutes: u64, good: &str, all: &[&str]) -> Vec<u64> {
+    let mut sent = Vec::new();
+    for _ in 0..minutes {
+        for kind in all {
+            scene.send(kind);
+            if *kind == good {
+                sent.push(scene.sent());
+            }
         }
-        let ids: HashSet<String> = scene.got().into_iter().map(|got| got.id).collect();
-        assert_eq!(ids.len(), 2, "each of all groups: {ids:?}");
+        scene.pass(MINUTE).await;
+    }
+    sent
+}
+
+/// Those of some numbers that were in nothing that had something else in it that is not taken.
+fn lacking(scene: &Scene, sent: &[u64], bad: &HashSet<u64>) -> Vec<u64> {
+    let is_good = |numbers: &&Vec<u64>| numbers.iter().all(|number| !bad.contains(number));
+    let good: HashSet<u64> = scene.numbers().iter().filter(is_good).flatten().copied().collect();
+    sent.iter().filter(|number| !good.contains(number)).copied().collect()
+}
+
+#[test]
+fn a_group_of_which_several_digests_were_not_taken_goes_out_again_when_what_is_in_it_is_well() {
+    run(async {
+        let keys = "digest: { every: 10m, first: 0, by: [type], max: 1000 }\nretry: { initial: 20h, max: 20h }";
+        let mut scene = Scene::new("00:00", keys);
+        let bad =
+            taken(&mut scene, 60, r#""type":"mixed","poison":1"#, &[r#""type":"mixed","poison":1"#, BOUNCED]).await;
+        let well = taken(&mut scene, 240, r#""type":"mixed""#, &[r#""type":"mixed""#, BOUNCED]).await;
+        let bad: HashSet<u64> = bad.into_iter().collect();
+        // What came beside the last that was not well waits with that.
+        let lacking = lacking(&scene, &well[10..200], &bad);
+        assert!(lacking.is_empty(), "{lacking:?}");
     });
+}
+
+#[test]
+fn several_groups_that_are_not_taken_leave_room_for_one_that_is() {
+    for wants_time in [false, true] {
+        run(async {
+            let keys = "digest: { every: 10m, first: 0, by: [type], max: 1000 }\nretry: { initial: 20h, max: 20h }";
+            let mut scene = Scene::new("00:00", keys);
+            scene.desk.want_time(wants_time);
+            let bad: Vec<String> = (0..6).map(|group| format!(r#""type":"bad{group}","poison":1"#)).collect();
+            let mut all: Vec<&str> = bad.iter().map(String::as_str).collect();
+            all.push(BOUNCED);
+            let sent = taken(&mut scene, 400, BOUNCED, &all).await;
+            let good: HashSet<u64> = sent.iter().copied().collect();
+            let bad: HashSet<u64> = (1..=scene.sent()).filter(|number| !good.contains(number)).collect();
+            // It was with them at first.
+            let lacking = lacking(&scene, &sent[20..380], &bad);
+            assert!(lacking.is_empty(), "{wants_time}: {lacking:?}");
+        });
+    }
 }
 
 #[test]

@@ -50,7 +50,8 @@ impl Queue {
 
     fn take_probe(&mut self, turn: usize, now_ms: u64) -> Option<Claim> {
         match turn {
-            TURNS.. => self.take_urgent(now_ms, |_| None),
+            // What nobody has tried says more than what was not taken.
+            TURNS.. => self.take_urgent_first().or_else(|| self.take_urgent_retry(now_ms)),
             _ => self.take_sorted(turn, now_ms),
         }
     }
@@ -58,10 +59,19 @@ impl Queue {
     fn take_sorted(&mut self, turn: usize, now_ms: u64) -> Option<Claim> {
         match turn {
             0 if self.is_in_order() => self.take_retry_in_order(now_ms),
-            0 => self.take_retry(now_ms),
+            0 => self.take_usual_retry(now_ms),
             1 => self.take_ready(),
             _ => self.take_digest(now_ms),
         }
+    }
+
+    /// A retry of what is not urgent.
+    fn take_usual_retry(&mut self, now_ms: u64) -> Option<Claim> {
+        let urgent = &self.lanes.as_ref()?.urgent_due;
+        let mut due = self.scheduled.keys().take_while(|(due_ms, _)| *due_ms <= now_ms);
+        let (due_ms, sequence) = *due.find(|place| !urgent.contains(place))?;
+        let scheduled = self.take_scheduled(sequence).expect("what is due is scheduled");
+        Some(self.claim_retry(sequence, due_ms, scheduled))
     }
 
     fn take_unsorted(&mut self, turn: usize, now_ms: u64) -> Option<Claim> {
@@ -119,8 +129,11 @@ impl Queue {
         {
             return Some(claim);
         }
-        let first = self.next_urgent().map(|sequence| self.claim_fresh(sequence));
-        first.or_else(|| rest(self)).or_else(|| self.take_urgent_retry(now_ms))
+        self.take_urgent_first().or_else(|| rest(self)).or_else(|| self.take_urgent_retry(now_ms))
+    }
+
+    fn take_urgent_first(&mut self) -> Option<Claim> {
+        self.next_urgent().map(|sequence| self.claim_fresh(sequence))
     }
 
     fn take_urgent_retry(&mut self, now_ms: u64) -> Option<Claim> {

@@ -296,6 +296,22 @@ fn an_urgent_retry_that_is_due_again_and_again_holds_up_nothing() {
 }
 
 #[test]
+fn of_several_urgent_ones_that_are_not_taken_every_other_attempt_at_most_is_a_retry() {
+    let mut queue = sorting(12);
+    queue.place(Vec::new(), (0..12).map(|n| (n, if n < 4 { Lane::Urgent } else { Lane::Ready })));
+    let mut claimed = Vec::new();
+    for now_ms in 0..20 {
+        let sequence = queue.claim(1, now_ms)[0].key.sequence;
+        claimed.push(sequence);
+        let outcome = if sequence < 4 { scheduled(now_ms) } else { OutcomeState::Delivered };
+        queue.settle(sequence, 1, &outcome);
+    }
+    // Each urgent one has its first attempt before the rest.
+    let is_half = |two: &[u64]| two.iter().filter(|sequence| **sequence >= 4).count() == 1;
+    assert!(claimed[8..].chunks(2).all(is_half), "{claimed:?}");
+}
+
+#[test]
 fn what_is_displaced_is_placed_anew_and_what_is_urgent_in_flight_or_a_digest_stays() {
     let mut queue = sorting(7);
     let lanes = [Lane::Urgent, Lane::Ready, Lane::Ready, Lane::Ready, Lane::Urgent, Lane::Ready];
