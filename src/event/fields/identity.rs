@@ -1,8 +1,8 @@
 //! What tells one event from another, where the same may come twice.
 //!
-//! Vero sends no id of an event. Where the body has a `message_id` and the time of its type, these with the type and `user.id` are it, and what may differ
+//! Vero sends no id of an event. Where the body has a `message_id`, the time of its type and a `user.id`, these with the type are it, and what may differ
 //! between two clicks within a second or two conversions of one message: `event`, `link` and `url`, as they stand there. Whatever else is in the body, such as
-//! the order of its keys, is not. Any other body is told by all of its bytes: without a message or a time, two that are not the same to the letter are two events.
+//! the order of its keys, is not. Any other body is told by all of its bytes: without a message, a time or a user, two that are not the same to the letter are two events.
 
 use super::{FieldSet, FieldSetBuilder, Slot};
 use crate::event::path::FieldPath;
@@ -35,14 +35,18 @@ impl FieldSetBuilder {
 impl Parts {
     /// The print of an event of a source, of what was picked out of its body.
     pub(super) fn print(&self, set: &FieldSet, event: &Read<'_>) -> Print {
-        let text = |raw: Option<&str>| Some(Value::from_raw(raw?).text()?.to_owned()).filter(|text| !text.is_empty());
+        // Half a surrogate is no character, and is read like any other half.
+        let is_whole = |text: &String| !text.is_empty() && !text.contains(char::REPLACEMENT_CHARACTER);
+        let text = |raw: Option<&str>| Some(Value::from_raw(raw?).text()?.to_owned()).filter(is_whole);
         let time = set.times.iter().find(|(name, _)| *name == event.event_type);
         let time = time.and_then(|(_, slot)| text(event.raw(*slot)));
-        let (Some(message_id), Some(time)) = (text(event.of(self.message_id)), time) else {
+        let (Some(message_id), Some(time), Some(user_id)) =
+            (text(event.of(self.message_id)), time, text(event.of(self.user_id)))
+        else {
             return Printing::of("body").text(event.source).text(event.body).finish();
         };
         let printing = Printing::of("message").text(event.source).text(event.event_type).text(message_id).text(time);
-        let printing = printing.perhaps(text(event.of(self.user_id)));
+        let printing = printing.text(user_id);
         self.others.iter().fold(printing, |printing, slot| printing.perhaps(event.raw(*slot))).finish()
     }
 }
@@ -125,7 +129,13 @@ mod tests {
             r#"{"type":"converted","message_id":"m","user":{"id":7}}"#,
             r#"{"type":"clicked","message_id":"","clicked_at":5}"#,
             r#"{"type":"clicked","message_id":"m","clicked_at":null}"#,
-            r#"{"type":"clicked","message_id":["m"],"clicked_at":5}"#,
+            r#"{"type":"clicked","message_id":["m"],"clicked_at":5,"user":{"id":7}}"#,
+            r#"{"type":"clicked","message_id":"m","clicked_at":5,"user":{"email":"a@b.c"}}"#,
+            r#"{"type":"clicked","message_id":"m","clicked_at":5,"user":{"id":true}}"#,
+            r#"{"type":"clicked","message_id":"m","clicked_at":5,"user":{"id":[7]}}"#,
+            r#"{"type":"clicked","message_id":"m","clicked_at":5,"user":{"id":{"a":7}}}"#,
+            r#"{"type":"clicked","message_id":"\ud800","clicked_at":5,"user":{"id":7}}"#,
+            r#"{"type":"clicked","message_id":"m","clicked_at":5,"user":{"id":"\udc01"}}"#,
             r#"{"type":"merged","message_id":"m","merged_at":5}"#,
         ] {
             check(body, body, true);
