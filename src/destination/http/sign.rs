@@ -293,7 +293,8 @@ impl Part {
             Part::Place(Place::Timestamp) => take(signed.timestamp_s.to_string().as_bytes()),
             Part::Place(Place::Id) => take(signed.id.as_bytes()),
             Part::Place(Place::Method) => take(signed.method.as_str().as_bytes()),
-            Part::Place(Place::Url) => take(signed.url.as_str().as_bytes()),
+            // What stands behind a `#` is not sent.
+            Part::Place(Place::Url) => take(signed.url.as_str().split('#').next().unwrap_or_default().as_bytes()),
         }
     }
 }
@@ -313,7 +314,7 @@ mod tests {
         let node = load::parse(section).unwrap_or_else(|error| panic!("{section}: {}", error.message));
         let reader = Reader::new(".".into(), &Nothing);
         let sign = read(&reader, &node, &mut HeaderMap::new()).expect("it is good");
-        let url = Url::parse("https://mycompany.com/myapp.php?foo=1&bar=2").expect("a URL");
+        let url = Url::parse("https://mycompany.com/myapp.php?foo=1&bar=2#here").expect("a URL");
         assert_eq!(sign.value(signed(body, timestamp_s, &url)), expected, "{section}");
     }
 
