@@ -165,15 +165,30 @@ impl PathTemplate {
     }
 }
 
-/// A value as one harmless part of a file's name: letters, digits, `-`, `_` and `.` stay, and no name begins with a dot.
+/// A value as one harmless part of a file's name: letters, digits, `-`, `_` and `.` stay, and no name begins with a dot. None looks as if a
+/// file of that name were closed, or packed (`file/closed.rs`).
 fn safe(value: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let mut name: String = value.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
     name.truncate(VALUE_BYTES_MAX);
+    if has_moment(&name) || name.to_ascii_lowercase().ends_with(".gz") {
+        name = name.replace('.', "_");
+    }
     if name.is_empty() || name.starts_with('.') {
         name.insert(0, '_');
     }
     name
+}
+
+/// Whether a part of a name reads like the moment of its closing.
+fn has_moment(name: &str) -> bool {
+    let is_digits = |text: &str, count: usize| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_moment = |part: &str| {
+        let part = part.split_once('-').map_or(part, |(moment, _)| moment);
+        let (date, time) = part.split_once('T').unwrap_or_default();
+        is_digits(date, 8) && time.strip_suffix('Z').is_some_and(|time| is_digits(time, 6))
+    };
+    name.split('.').skip(1).any(is_moment)
 }
 
 #[cfg(test)]
@@ -190,6 +205,12 @@ mod tests {
             ("a/b\0c\nd", "a_b_c_d"),
             ("naïve", "na_ve"),
             (".hidden", "_.hidden"),
+            ("a.b", "a.b"),
+            ("a.20260101T000000Z", "a_20260101T000000Z"),
+            ("a.20260101T000000Z-12", "a_20260101T000000Z-12"),
+            ("a.20260101T000000", "a.20260101T000000"),
+            ("a.gz", "a_gz"),
+            ("a.gz.b", "a.gz.b"),
         ] {
             assert_eq!(safe(value), expected);
         }

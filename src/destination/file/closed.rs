@@ -55,8 +55,8 @@ pub struct Named {
     date: Option<Date>,
     hour: Option<i8>,
     values: Vec<String>,
-    /// It has the moment of its closing in its name.
-    pub has_moment: bool,
+    /// The moment of its closing that it has in its name, and which it was of those in one second.
+    pub moment: Option<(String, u64)>,
     pub is_packed: bool,
 }
 
@@ -68,7 +68,7 @@ impl Named {
 
     /// Whether nothing is added to it any more, but for what comes late.
     pub fn is_closed(&self, now_ms: u64, timezone: &TimeZone) -> bool {
-        self.has_moment || self.is_packed || self.end(timezone).is_some_and(|end| end + LATE <= timestamp(now_ms))
+        self.moment.is_some() || self.is_packed || self.end(timezone).is_some_and(|end| end + LATE <= timestamp(now_ms))
     }
 
     /// When the date and the hour in its name are over.
@@ -127,11 +127,23 @@ impl Names {
                 Group::Date => named.date = Some(text.parse().ok()?),
                 Group::Hour => named.hour = Some(text.parse().ok().filter(|hour| (0..24).contains(hour))?),
                 Group::Value => named.values.push(text.to_owned()),
-                Group::Moment => named.has_moment = true,
+                Group::Moment => {
+                    let (moment, count) = text.split_once('-').unwrap_or((text, "0"));
+                    named.moment = Some((moment.to_owned(), count.parse().ok()?));
+                }
                 Group::Packed => named.is_packed = true,
             }
         }
-        Some(named)
+        // Without a moment or a date nothing here is packed.
+        let is_ours = !named.is_packed || named.moment.is_some() || named.date.is_some();
+        is_ours.then_some(named)
+    }
+
+    /// What a file is called that is not of this destination, and had its path: nobody looks after it.
+    pub fn aside(path: &Path, at_ms: u64, count: u32) -> PathBuf {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let moment = timestamp(at_ms).strftime("%Y%m%dT%H%M%SZ").to_string();
+        path.with_file_name(format!("{name}.{moment}-{count}.other"))
     }
 
     /// The path of a file that is closed at some moment; `count` tells it from others that were closed in the same second.
@@ -259,7 +271,7 @@ mod tests {
             assert_eq!(closed, Path::new(expected));
             let open = named(path, file).expect("its own");
             let known = named(path, expected).expect("its own");
-            assert!(known.has_moment && !open.has_moment, "{path}");
+            assert!(known.moment.is_some() && open.moment.is_none(), "{path}");
             assert_eq!(known.series(), open.series(), "{path}");
             let again = names.closed(Path::new(file), at_ms, 3);
             assert!(named(path, &format!("{}.gz", again.display())).expect("its own").is_packed, "{path}");
@@ -277,6 +289,9 @@ mod tests {
             ("archive/{date}-{hour}.ndjson", "/data/archive/2026-11-28-25.ndjson"),
             ("archive/{date}/{type}.csv", "/data/archive/tmp/sent.csv"),
             ("x+y.ndjson", "/data/xxy.ndjson"),
+            ("archive/x.ndjson", "/data/archive/x.ndjson.gz"),
+            ("{type}.log", "/data/dpkg.log.gz"),
+            ("archive/x.csv", "/data/archive/x.csv.20261128T021500Z-0.other"),
         ] {
             assert_eq!(named(path, file), None, "{path} {file}");
         }

@@ -371,7 +371,7 @@ impl Lines {
                 }
                 Some(Failed::Other(what)) => Outcome::retry(format!("{} takes no lines: it is {what}", path.display())),
                 Some(Failed::Foreign) => Outcome::retry(format!(
-                    "{} holds something else: its first line names other columns",
+                    "{} holds something else: its first line is none of this destination's",
                     path.display()
                 )),
                 Some(Failed::Io(error)) => Outcome::retry(format!("{} could not be written: {error}", path.display())),
@@ -416,8 +416,8 @@ impl Lines {
             let opened = self.root.check(path).map_err(Failed::Io);
             match opened.and_then(|()| Held::open(path, &self.root.path, self.how, &self.form)) {
                 Ok(held) => open.insert(path.to_owned(), held),
-                // With other columns it is another file.
-                Err(Failed::Foreign) => return (0, upkeep::close(&self.names, path, now_ms).map_err(Failed::Io).err()),
+                // In another format, or with other columns, it is another file.
+                Err(Failed::Foreign) => return (0, upkeep::put_aside(path, now_ms).map_err(Failed::Io).err()),
                 Err(failed) => return (0, Some(failed)),
             };
         }

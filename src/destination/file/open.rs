@@ -43,6 +43,14 @@ pub struct Form {
 impl Form {
     /// Lines of JSON, which need no header.
     pub const LINES: Form = Form { header: Vec::new(), end: b"\n" };
+
+    /// Whether a file begins as one of these does, or is empty.
+    pub fn begins(&self, file: &mut OpenFile) -> io::Result<bool> {
+        if self.header.is_empty() {
+            return Ok(read_at(file, 0, 1)?.first().is_none_or(|first| *first == b'{'));
+        }
+        Ok(file.metadata()?.len() == 0 || has_header(file, self)?)
+    }
 }
 
 /// The mode of a file if the config says none, and the rights that its owner must have: the relay opens it again.
@@ -239,6 +247,10 @@ fn open_locked(path: &Path, data_dir: &Path, how: How) -> Result<OpenFile, Faile
 /// a text that was opened in it would go on: its delivery was not settled.
 fn cut_torn(file: &mut OpenFile, form: &Form) -> Result<(), Failed> {
     let bytes = file.metadata()?.len();
+    // A table, or what else is no lines of JSON.
+    if form.header.is_empty() && !form.begins(file)? {
+        return Err(Failed::Foreign);
+    }
     if bytes == 0 || ends_with(file, bytes, form.end)? && has_header(file, form)? {
         return Ok(());
     }

@@ -27,7 +27,7 @@ const EVERY: Key<Duration> = key("every", duration(Duration::from_secs(60)..=Dur
     .about("A file holds what was written within one such time, counted from midnight in `timezone`, and from Monday on: `1h`, `1d`, `7d`. In which nothing was written has no file.")
     .example("1d");
 const GZIP: Defaulted<bool> = key("gzip", boolean())
-    .about("Packs closed files: `….gz` takes the place of each once it is on the disk. What comes late for a day whose file is packed begins another, which is packed under a name of its own.")
+    .about("Packs closed files: `….gz` takes the place of each once it is on the disk. What comes late for a day whose file is packed begins another, which is packed under a name of its own. Packing leaves 1 GiB of the disk free.")
     .example("true")
     .default(false);
 const KEEP: Key<()> = key("keep", by_hand(Of::Map(keep_keys)))

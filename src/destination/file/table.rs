@@ -4,7 +4,8 @@
 //! record, and what stands behind the last one was cut off.
 //!
 //! A value is written by strangers, and who opens the file may do so in a spreadsheet, which takes what begins with `=`, `+`, `-` or `@` for a
-//! formula: such a value gets a `'` in front (<https://owasp.org/www-community/attacks/CSV_Injection>). A number is left as it is.
+//! formula: such a value gets a `'` in front (<https://owasp.org/www-community/attacks/CSV_Injection>). A number is left as it is. Where people write
+//! commas in numbers, spreadsheets part cells at `;`, whatever quotes there are, and some at a tab: what stands behind one is a value as well.
 
 use csv::{QuoteStyle, Terminator, WriterBuilder};
 use serde_json::json;
@@ -36,7 +37,7 @@ const FORMAT: Key<String> = key("format", word(&FORMATS))
     .default(FORMATS[0]);
 pub const COLUMNS: Key<()> = key("columns", by_hand(Of::Own("list of fields or map of names to fields", columns_schema)))
     .seen(Sight::All)
-    .about("With `format: csv`: the fields that each record holds, written as in a match, `relay.id` and `relay.rule` too; at most 200. As a map, each has the name that stands before it. A field that an event does not have is empty.")
+    .about("With `format: csv`: the fields that each record holds, written as in a match, `relay.id` and `relay.rule` too; at most 200. As a map, each has the name that stands before it. A field that an event does not have is empty, and an object is `{…}`. A file at this path that begins with another first line is put aside as `….other` and left alone.")
     .example("[relay.received_at, type, user.email, campaign.name]");
 const FORMULA: Key<String> = key("formulas", word(&FORMULAS))
     .about("With `format: csv`: what is done to a value that a spreadsheet would take for a formula, one that begins with `=`, `+`, `-` or `@` and is no number. `escape` puts a `'` before it; `keep` is for files that only programs read.")
@@ -201,18 +202,18 @@ impl Table {
 /// A value as it stands in a record, not quoted yet.
 fn cell(value: &str, escapes_formulas: bool) -> String {
     let mut cell = String::with_capacity(value.len());
-    if escapes_formulas && is_formula(value) {
-        cell.push('\'');
-    }
-    let mut characters = value.chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            '\r' if characters.peek() == Some(&'\n') => {}
-            '\r' => cell.push('\n'),
-            '\n' | '\t' => cell.push(character),
-            // Programs that read tables end a text at one of these, or refuse it.
-            character if character.is_control() => cell.push(char::REPLACEMENT_CHARACTER),
-            character => cell.push(character),
+    let value = value.replace("\r\n", "\n").replace('\r', "\n");
+    for part in value.split_inclusive([';', '\t', '\n']) {
+        if escapes_formulas && is_formula(part.trim_end_matches([';', '\t', '\n'])) {
+            cell.push('\'');
+        }
+        for character in part.chars() {
+            match character {
+                '\n' | '\t' => cell.push(character),
+                // Programs that read tables end a text at one of these, or refuse it.
+                character if character.is_control() => cell.push(char::REPLACEMENT_CHARACTER),
+                character => cell.push(character),
+            }
         }
     }
     cell
@@ -227,10 +228,12 @@ fn is_formula(value: &str) -> bool {
 }
 
 fn is_number(text: &str) -> bool {
-    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let (whole, rest) = digits.split_once('.').unwrap_or((digits, "0"));
     let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    is_digits(whole) && is_digits(rest)
+    let unsigned = |text: &str| text.strip_prefix(['+', '-']).unwrap_or(text).to_owned();
+    let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let digits = unsigned(digits);
+    let (whole, rest) = digits.split_once('.').unwrap_or((&digits, "0"));
+    is_digits(whole) && is_digits(rest) && is_digits(&unsigned(exponent))
 }
 
 fn record(cells: impl Iterator<Item = String>) -> Vec<u8> {
@@ -314,17 +317,25 @@ mod tests {
             (r#""-2+3""#, "'-2+3"),
             (r#""@SUM(A1)""#, "'@SUM(A1)"),
             (r#"" =1""#, "' =1"),
-            (r#""\t=1""#, "'\t=1"),
+            (r#""\t=1""#, "\t'=1"),
             (r#""\u200b=1""#, "'\u{200b}=1"),
             (r#""\u00a0@x""#, "'\u{a0}@x"),
             (r#""\uff1d1""#, "'＝1"),
             (r#"["=1"]"#, "'=1"),
-            (r#""\n=1""#, "\"'\n=1\""),
+            (r#""\n=1""#, "\"\n'=1\""),
             (r#""-5""#, "-5"),
             ("-5.25", "-5.25"),
             (r#""+491234567""#, "+491234567"),
             (r#""-1.""#, "'-1."),
             (r#""a=b""#, "a=b"),
+            ("-1e5", "-1e5"),
+            (r#""-1e5+1""#, "'-1e5+1"),
+            (r#""a;=1+1""#, "a;'=1+1"),
+            (r#""a; =1;b""#, "a;' =1;b"),
+            (r#""a\t@x""#, "a\t'@x"),
+            (r#""a\n=1""#, "\"a\n'=1\""),
+            (r#""a;-5;b""#, "a;-5;b"),
+            (r#""a\r=1""#, "\"a\n'=1\""),
         ] {
             check(json, expected);
         }

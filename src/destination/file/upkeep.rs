@@ -3,8 +3,8 @@
 //! # Through a crash
 //!
 //! A file is closed by one rename. It is packed into a file beside it with a name of its own, which is synced and then renamed to `….gz`; only
-//! then the file itself goes. So after a crash at any point there is the file, or what it was packed into, or both: where both are and hold the
-//! same, the file goes. Nothing is ever written over.
+//! then the file itself goes. So after a crash at any point there is the file, or what it was packed into, or both: where both are, of one age, and
+//! hold the same, the file goes. Nothing is ever written over.
 //!
 //! Whoever works on a file has it locked, as who adds to it has. A file that is locked is left for the next time.
 
@@ -33,6 +33,8 @@ const FILES_MAX: usize = 100_000;
 const CLOSED_AT_ONCE_MAX: u32 = 10_000;
 /// Bytes packed before it is looked whether to stop: some milliseconds.
 const STEP: usize = 1 << 20;
+/// Room that packing leaves on the disk, beside as much as the file has: events are refused where there is little.
+const ROOM_BYTES: u64 = 1 << 30;
 /// What a file that is being packed into is called, behind a dot and the name that it will have.
 const PARTIAL: &str = ".partial";
 
@@ -56,22 +58,29 @@ impl Keeping {
 /// A closed file.
 struct Closed {
     path: PathBuf,
-    series: Vec<String>,
-    is_packed: bool,
+    named: Named,
     written_ms: u64,
 }
 
 /// Closes a file: gives it a name of its own, which it has for good. Returns that.
 pub fn close(names: &Names, path: &Path, now_ms: u64) -> io::Result<PathBuf> {
-    for count in 0..CLOSED_AT_ONCE_MAX {
-        let closed = names.closed(path, now_ms, count);
-        if std::fs::symlink_metadata(packed_of(&closed)).is_ok() {
+    move_away(path, |count| names.closed(path, now_ms, count))
+}
+
+/// Puts a file aside that has the path of this destination and is none of its files.
+pub fn put_aside(path: &Path, now_ms: u64) -> io::Result<PathBuf> {
+    move_away(path, |count| Names::aside(path, now_ms, count))
+}
+
+fn move_away(path: &Path, name: impl Fn(u32) -> PathBuf) -> io::Result<PathBuf> {
+    for to in (0..CLOSED_AT_ONCE_MAX).map(name) {
+        if std::fs::symlink_metadata(packed_of(&to)).is_ok() {
             continue;
         }
-        match rename(path, &closed) {
+        match rename(path, &to) {
             Ok(()) => {
                 directory::sync(directory_of(path))?;
-                return Ok(closed);
+                return Ok(to);
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
@@ -162,18 +171,19 @@ impl Lines {
                 Err(error) => tell(&path, "closed", &error),
             }
         }
-        for file in &mut closed {
-            if !self.keeping.packs || file.is_packed || stop.is_cancelled() {
-                continue;
-            }
-            match self.pack(&file.path, now_ms, stop) {
-                Ok(packed) => file.path = packed.unwrap_or_else(|| file.path.clone()),
-                Err(error) => tell(&file.path, "packed", &error),
+        // First, so that none of them is packed.
+        let (kept, too_much) = self.parted(closed, now_ms);
+        for Closed { path, written_ms, .. } in too_much {
+            if let Err(error) = self.remove(&path, written_ms) {
+                tell(&path, "removed", &error);
             }
         }
-        for path in self.too_much(closed, now_ms) {
-            if let Err(error) = self.remove(&path) {
-                tell(&path, "removed", &error);
+        for file in kept {
+            if !self.keeping.packs || file.named.is_packed || stop.is_cancelled() {
+                continue;
+            }
+            if let Err(error) = self.pack(&file.path, file.written_ms, now_ms, stop) {
+                tell(&file.path, "packed", &error);
             }
         }
         trouble.map_or(Ok(()), Err)
@@ -228,10 +238,10 @@ impl Lines {
     fn close_where_due(&self, path: PathBuf, named: &Named, now_ms: u64) -> io::Result<Option<Closed>> {
         let Ok(metadata) = std::fs::symlink_metadata(&path) else { return Ok(None) };
         let written_ms = written_ms(&metadata);
-        let closed = |path| Closed { path, series: named.series().to_vec(), is_packed: named.is_packed, written_ms };
+        let closed = |path| Closed { path, named: named.clone(), written_ms };
         let is_quiet = written_ms.saturating_add(LATE.as_millis() as u64) <= now_ms;
         if named.is_closed(now_ms, &self.timezone) {
-            return Ok((named.has_moment || named.is_packed || is_quiet).then(|| closed(path)));
+            return Ok((named.moment.is_some() || named.is_packed || is_quiet).then(|| closed(path)));
         }
         let is_empty = metadata.len() <= self.form.header.len() as u64;
         if is_empty || !self.rotation.parts(written_ms, now_ms, &self.timezone) {
@@ -240,18 +250,18 @@ impl Lines {
         // Nobody adds to it meanwhile.
         let mut open = self.lock();
         open.remove(&path);
-        let Some(file) = locked(&path, &self.root.path)? else { return Ok(None) };
+        let Some(mut file) = locked(&path, &self.root.path)? else { return Ok(None) };
         let metadata = file.metadata()?;
-        if !self.rotation.parts(self::written_ms(&metadata), now_ms, &self.timezone) {
+        if !self.rotation.parts(self::written_ms(&metadata), now_ms, &self.timezone) || !self.form.begins(&mut file)? {
             return Ok(None);
         }
         Ok(Some(closed(close(&self.names, &path, now_ms)?)))
     }
 
     /// Packs a closed file: returns what it is now. `None`: it is left as it is, for now.
-    fn pack(&self, path: &Path, now_ms: u64, stop: &CancellationToken) -> io::Result<Option<PathBuf>> {
+    fn pack(&self, path: &Path, written_ms: u64, now_ms: u64, stop: &CancellationToken) -> io::Result<Option<PathBuf>> {
         self.lock().remove(path);
-        let Some(mut source) = locked(path, &self.root.path)? else { return Ok(None) };
+        let Some(mut source) = self.locked_since(path, written_ms)? else { return Ok(None) };
         let mut path = path.to_owned();
         let packed = packed_of(&path);
         if std::fs::symlink_metadata(&packed).is_ok() {
@@ -279,6 +289,11 @@ impl Lines {
 
     /// Returns whether it was not stopped.
     fn pack_into(&self, source: &mut File, partial: &Path, stop: &CancellationToken) -> io::Result<bool> {
+        let system = rustix::fs::fstatvfs(&*source)?;
+        let free = system.f_bavail.saturating_mul(system.f_frsize);
+        if free < source.metadata()?.len() + ROOM_BYTES {
+            return Err(io::Error::other("there is not enough room on the disk"));
+        }
         // What a crash has left is begun anew. Whoever packs this file has it locked.
         match std::fs::remove_file(partial) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -306,30 +321,36 @@ impl Lines {
         Ok(true)
     }
 
-    /// Those that are not kept.
-    fn too_much(&self, closed: Vec<Closed>, now_ms: u64) -> Vec<PathBuf> {
-        let mut series: BTreeMap<Vec<String>, Vec<(u64, PathBuf)>> = BTreeMap::new();
-        for Closed { path, series: of, written_ms, .. } in closed {
-            series.entry(of).or_default().push((written_ms, path));
+    /// The same file as it was looked at, locked; `None` where something came to it since, or it is not to be had.
+    fn locked_since(&self, path: &Path, written_ms: u64) -> io::Result<Option<File>> {
+        let Some(file) = locked(path, &self.root.path)? else { return Ok(None) };
+        Ok((self::written_ms(&file.metadata()?) == written_ms).then_some(file))
+    }
+
+    /// Those that are kept, and those that are not.
+    fn parted(&self, closed: Vec<Closed>, now_ms: u64) -> (Vec<Closed>, Vec<Closed>) {
+        let mut series: BTreeMap<Vec<String>, Vec<Closed>> = BTreeMap::new();
+        for file in closed {
+            series.entry(file.named.series().to_vec()).or_default().push(file);
         }
         let oldest_ms = self.keeping.max_age.map(|age| now_ms.saturating_sub(age.as_millis() as u64));
-        let mut too_much = Vec::new();
+        let (mut kept, mut too_much) = (Vec::new(), Vec::new());
         for mut files in series.into_values() {
-            files.sort_by(|one, other| other.cmp(one));
-            for (place, (written_ms, path)) in files.into_iter().enumerate() {
-                let is_old = oldest_ms.is_some_and(|oldest_ms| written_ms < oldest_ms);
-                if is_old || self.keeping.files_max.is_some_and(|most| place >= most) {
-                    too_much.push(path);
-                }
+            let order = |file: &Closed| (file.written_ms, file.named.moment.clone(), file.path.clone());
+            files.sort_by_cached_key(|file| std::cmp::Reverse(order(file)));
+            for (place, file) in files.into_iter().enumerate() {
+                let is_old = oldest_ms.is_some_and(|oldest_ms| file.written_ms < oldest_ms);
+                let is_one_too_many = self.keeping.files_max.is_some_and(|most| place >= most);
+                if is_old || is_one_too_many { too_much.push(file) } else { kept.push(file) }
             }
         }
-        too_much
+        (kept, too_much)
     }
 
     /// Takes a closed file away, and the directories that held nothing else.
-    fn remove(&self, path: &Path) -> io::Result<()> {
+    pub(super) fn remove(&self, path: &Path, written_ms: u64) -> io::Result<()> {
         self.lock().remove(path);
-        let Some(_locked) = locked(path, &self.root.path)? else { return Ok(()) };
+        let Some(_locked) = self.locked_since(path, written_ms)? else { return Ok(()) };
         std::fs::remove_file(path)?;
         directory::sync(directory_of(path))?;
         for directory in path.ancestors().skip(1).take(self.names.depth().saturating_sub(1)) {
@@ -345,7 +366,9 @@ impl Lines {
 fn holds_the_same(packed: &Path, source: &mut File) -> io::Result<bool> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let packed = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(packed)?;
-    if !packed.metadata()?.is_file() {
+    let metadata = packed.metadata()?;
+    // What was packed is as old as the file was: what came later is something else, also where it is the same letter by letter.
+    if !metadata.is_file() || metadata.modified()? != source.metadata()?.modified()? {
         return Ok(false);
     }
     let mut unpacked = GzDecoder::new(io::BufReader::new(packed));

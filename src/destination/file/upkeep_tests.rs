@@ -181,7 +181,11 @@ fn a_crash_at_any_point_of_packing_leaves_each_line_once() {
     ];
     for (when, crash) in crashes {
         let lines = begin();
+        let written = std::fs::metadata(at("x.20261128T021500Z.ndjson")).and_then(|it| it.modified()).expect("there");
         crash();
+        if let Ok(packed) = std::fs::OpenOptions::new().append(true).open(at("x.20261128T021500Z.ndjson.gz")) {
+            packed.set_modified(written).expect("set");
+        }
         look_after(&lines, NOW_MS);
         assert_eq!(names(directory.path()), set(&["x.20261128T021500Z.ndjson.gz"]), "{when}");
         assert_eq!(numbers(directory.path()), [0, 1, 2], "{when}");
@@ -210,6 +214,33 @@ fn what_comes_late_for_a_packed_day_is_packed_beside_it() {
     let mut all = numbers(directory.path());
     all.sort_unstable();
     assert_eq!(all, [0, 1, 2]);
+}
+
+#[test]
+fn what_comes_late_and_is_the_same_as_what_was_packed_is_kept() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut lines = bare(directory.path(), "{date}.ndjson");
+    lines.keeping.packs = true;
+    for hours in [2, 1] {
+        write(&lines, [7], NOW_MS);
+        set_written(&directory.path().join("2023-11-14.ndjson"), NOW_MS - hours * HOUR_MS);
+        look_after(&lines, NOW_MS);
+    }
+    assert_eq!(numbers(directory.path()), [7, 7], "{:?}", names(directory.path()));
+}
+
+#[test]
+fn a_table_and_lines_of_json_under_one_path_are_files_of_their_own() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let lines = bare(directory.path(), "x.csv");
+    for number in 0..3 {
+        write(&table(directory.path(), &["type", "n"]), [number], NOW_MS);
+        write(&lines, [number], NOW_MS);
+        lines.lock().clear();
+    }
+    let all: String = names(directory.path()).iter().map(|name| text(&directory.path().join(name))).collect();
+    assert_eq!(all.matches("sent,").count(), 3, "{all}");
+    assert_eq!(all.matches("{").count(), 3, "{all}");
 }
 
 #[test]
@@ -248,6 +279,61 @@ fn too_many_and_too_old_ones_go_and_nothing_else_does() {
     let found: BTreeSet<String> = found.into_iter().filter(|name| !name.starts_with("2026-11-01")).collect();
     assert_eq!(found, set(&expected));
     assert!(!at("2026-11-09").exists(), "a directory that held nothing else goes as well");
+}
+
+#[test]
+fn what_others_have_at_such_a_path_is_neither_closed_nor_removed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let put = |name: &str| {
+        std::fs::write(directory.path().join(name), "2026-11-01 not ours\n").expect("written");
+        set_written(&directory.path().join(name), NOW_MS - 60 * DAY_MS);
+    };
+    let mut lines = bare(directory.path(), "{type}.log");
+    lines.rotation.every = Some(Duration::from_millis(DAY_MS));
+    lines.keeping = Keeping { packs: true, files_max: Some(1), max_age: Some(Duration::from_millis(DAY_MS)) };
+    let foreign = ["dpkg.log", "app.log.gz", "app.log.1.log", "app.log"];
+    foreign.into_iter().for_each(put);
+    look_after(&lines, NOW_MS);
+    assert_eq!(names(directory.path()), set(&foreign));
+    put("sent.log");
+    write(&lines, [1], NOW_MS);
+    let mut all = set(&foreign);
+    all.extend(set(&["sent.log", "sent.log.20261128T021500Z-0.other"]));
+    look_after(&lines, NOW_MS);
+    assert_eq!(names(directory.path()), all);
+}
+
+#[test]
+fn a_line_that_comes_while_others_are_packed_is_not_removed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut lines = bare(directory.path(), "x.ndjson");
+    lines.keeping.max_age = Some(Duration::from_millis(HOUR_MS));
+    let path = directory.path().join("x.20261101T000000Z.ndjson");
+    std::fs::write(&path, "{\"n\":1}\n").expect("written");
+    set_written(&path, NOW_MS);
+    lines.remove(&path, NOW_MS - DAY_MS).expect("nothing is in its way");
+    assert!(path.exists(), "it is not what was looked at");
+    lines.remove(&path, NOW_MS).expect("nothing is in its way");
+    assert!(!path.exists());
+}
+
+#[test]
+fn of_files_that_were_closed_in_one_second_the_last_ones_stay() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut lines = bare(directory.path(), "x.ndjson");
+    lines.keeping.files_max = Some(2);
+    let all = [
+        "x.20261101T000000Z.ndjson",
+        "x.20261101T000000Z-2.ndjson",
+        "x.20261101T000000Z-9.ndjson",
+        "x.20261101T000000Z-10.ndjson",
+    ];
+    for name in all {
+        std::fs::write(directory.path().join(name), "{}\n").expect("written");
+        set_written(&directory.path().join(name), NOW_MS);
+    }
+    look_after(&lines, NOW_MS);
+    assert_eq!(names(directory.path()), set(&all[2..]));
 }
 
 #[test]
@@ -346,7 +432,7 @@ fn a_table_with_other_columns_is_closed_and_nothing_of_it_is_touched() {
         std::fs::write(&path, other).expect("written");
         write(&table(directory.path(), &["type", "n"]), [7], NOW_MS);
         assert_eq!(std::fs::read_to_string(&path).expect("there"), "type,n\r\nsent,7\r\n", "{other:?}");
-        let closed = directory.path().join("x.20261128T021500Z.csv");
+        let closed = directory.path().join("x.csv.20261128T021500Z-0.other");
         if other == "typ" {
             assert!(!closed.exists(), "the header itself was cut off");
         } else {
