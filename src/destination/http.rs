@@ -1,5 +1,5 @@
 //! `http:` posts the event, as it came or reshaped, to a URL. [`own`]: the headers that each request makes anew. [`notice`]: what an operator
-//! is told. [`sign`](self::sign): a signature in the receiver's own form.
+//! is told. [`sign`](mod@self::sign): a signature in the receiver's own form.
 
 mod notice;
 mod own;
