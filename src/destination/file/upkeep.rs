@@ -258,17 +258,17 @@ impl Lines {
         Ok(Some(closed(close(&self.names, &path, now_ms)?)))
     }
 
-    /// Packs a closed file: returns what it is now. `None`: it is left as it is, for now.
-    fn pack(&self, path: &Path, written_ms: u64, now_ms: u64, stop: &CancellationToken) -> io::Result<Option<PathBuf>> {
+    /// Packs a closed file, where it can be had and nobody stops it.
+    fn pack(&self, path: &Path, written_ms: u64, now_ms: u64, stop: &CancellationToken) -> io::Result<()> {
         self.lock().remove(path);
-        let Some(mut source) = self.locked_since(path, written_ms)? else { return Ok(None) };
+        let Some(mut source) = self.locked_since(path, written_ms)? else { return Ok(()) };
         let mut path = path.to_owned();
         let packed = packed_of(&path);
         if std::fs::symlink_metadata(&packed).is_ok() {
             if holds_the_same(&packed, &mut source)? {
                 std::fs::remove_file(&path)?;
                 directory::sync(directory_of(&path))?;
-                return Ok(Some(packed));
+                return Ok(());
             }
             // Something came late: it is a file of its own.
             path = close(&self.names, &path, now_ms)?;
@@ -279,12 +279,12 @@ impl Lines {
             .and_then(|is_whole| if is_whole { rename(&partial, &packed).map(|()| true) } else { Ok(false) });
         if !matches!(made, Ok(true)) {
             let _ = std::fs::remove_file(&partial);
-            return made.map(|_| None);
+            return made.map(|_| ());
         }
         directory::sync(directory_of(&path))?;
         std::fs::remove_file(&path)?;
         directory::sync(directory_of(&path))?;
-        Ok(Some(packed))
+        Ok(())
     }
 
     /// Returns whether it was not stopped.

@@ -1,3 +1,5 @@
+//! Lines, heads and what is behind them: row by row, by a model, and how much memory they take.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 
