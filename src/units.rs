@@ -7,14 +7,18 @@ use crate::fault::Fault;
 /// Reads `500ms`, `2s`, `15m`, `72h` or `7d`.
 pub fn duration(text: &str) -> Result<Duration, Fault> {
     let form = "a number and a unit, like 500ms, 2s, 15m, 72h or 7d";
-    let measured = measured(text, &TIME_UNITS).map(Duration::from_millis);
-    measured.ok_or_else(|| not_a(text, "duration", meant(text, &TIME_WORDS, &TIME_UNITS), form))
+    let meant = || meant(text, &TIME_WORDS, &TIME_UNITS);
+    let is_one = |meant: &str| measured(meant, &TIME_UNITS).is_some();
+    let millis = measured(text, &TIME_UNITS).ok_or_else(|| not_a(text, "duration", meant(), form, is_one))?;
+    Ok(Duration::from_millis(millis))
 }
 
 /// Reads `600B`, `64KiB`, `1MiB` or `10GiB`.
 pub fn size(text: &str) -> Result<u64, Fault> {
     let form = "a number and a unit, like 600B, 64KiB, 1MiB or 10GiB";
-    measured(text, &SIZE_UNITS).ok_or_else(|| not_a(text, "size", meant(text, &SIZE_WORDS, &SIZE_UNITS), form))
+    let meant = || meant(text, &SIZE_WORDS, &SIZE_UNITS);
+    measured(text, &SIZE_UNITS)
+        .ok_or_else(|| not_a(text, "size", meant(), form, |meant| measured(meant, &SIZE_UNITS).is_some()))
 }
 
 /// A time between two as a rate, as it is written: in the largest unit of time that says it exactly.
@@ -37,7 +41,7 @@ pub fn rate(text: &str) -> Result<Duration, Fault> {
         let count: u32 = count.trim().parse().ok()?;
         (1..=RATE_MAX).contains(&count).then(|| Duration::from_millis(*unit_ms) / count)
     };
-    read().ok_or_else(|| not_a(text, "rate", meant_rate(text), form))
+    read().ok_or_else(|| not_a(text, "rate", meant_rate(text), form, |_| true))
 }
 
 /// A duration in its largest whole unit.
@@ -169,8 +173,12 @@ const SIZE_WORDS: [(&str, &str); 20] = [
 /// More than this in one unit of time is no limit.
 const RATE_MAX: u32 = 100_000;
 
-fn not_a(text: &str, what: &str, meant: Option<String>, form: &str) -> Fault {
-    let help = meant.map_or_else(|| format!("write {form}"), |meant| format!("did you mean `{meant}`?"));
+fn not_a(text: &str, what: &str, meant: Option<String>, form: &str, is_one: impl Fn(&str) -> bool) -> Fault {
+    let help = match meant {
+        Some(meant) if is_one(&meant) => format!("did you mean `{meant}`?"),
+        Some(_) => format!("no {what} is so much: write a smaller number"),
+        None => format!("write {form}"),
+    };
     Fault::with_help(format!("`{text}` is not a {what}"), help)
 }
 
@@ -320,6 +328,10 @@ mod tests {
         for (text, meant) in [("1d12h", "36h"), ("1h 30m", "90m"), ("1 hour and 5 minutes", "65m")] {
             assert_eq!(help(duration(text).expect_err(text)), format!("did you mean `{meant}`?"));
         }
+        for text in ["99999999999999d", "18446744073709551615 seconds"] {
+            assert_eq!(help(duration(text).expect_err(text)), "no duration is so much: write a smaller number");
+        }
+        assert_eq!(help(size("16777216TiB").expect_err("a size")), "no size is so much: write a smaller number");
         for (text, meant) in [
             ("5", "5/s"),
             ("10 rps", "10/s"),

@@ -17,7 +17,8 @@ use super::{advice, rules};
 use crate::deliver::sorting::windows::FIRST_OF_ALL;
 use crate::deliver::sorting::{Field, Gathering, Sorting};
 use crate::destination::{self, Kind};
-use crate::event::{FieldId, FieldPath, FieldSetBuilder, RelayField, vero};
+use crate::event::configured::read_shared_path;
+use crate::event::{FieldId, FieldPath, FieldSetBuilder, vero};
 use crate::rules::operators::OPERATORS;
 use crate::rules::{Condition, Verdict};
 use crate::yaml::entries::Entries;
@@ -280,12 +281,6 @@ fn read_field(reader: &Reader, node: &Node, of: &Info, fields: &mut FieldSetBuil
         return None;
     }
     let text = reader.text(node)?;
-    if text.contains("{{") {
-        let bare = text.trim().trim_start_matches('{').trim_end_matches('}').trim().to_owned();
-        let bare = if FieldPath::parse(&bare).is_ok() { bare } else { "campaign.name".to_owned() };
-        reader.error_with(node.id, "this is a field and no template", format!("write {bare}"));
-        return None;
-    }
     if let Some(several) = words::listed(text).filter(|several| several.iter().all(|path| vero::sends(path))) {
         let help = match of.name == DIGEST_BY.info.name || of.name == ORDER_BY.info.name {
             true => format!("write {}: [{}]", of.name, several.join(", ")),
@@ -294,23 +289,11 @@ fn read_field(reader: &Reader, node: &Node, of: &Info, fields: &mut FieldSetBuil
         reader.error_with(node.id, format!("this is one text, and it names {} fields", several.len()), help);
         return None;
     }
-    match FieldPath::parse(text) {
-        Ok(FieldPath::Relay(RelayField::Id | RelayField::Rule | RelayField::Age)) => {
-            let help = "it can be relay.source, or a field of the event".to_owned();
-            let what = if of.name == ORDER_BY.info.name { "put in order" } else { "grouped" };
-            reader.error_with(node.id, format!("events are not {what} by `{text}`"), help);
-            None
-        }
-        Ok(path) => {
-            advice::fields::advise_of_path(reader, node.id, &path);
-            advice::digests::advise_of_an_object(reader, node.id, text, advice::digests::ONE_GROUP);
-            Some(Field { path: text.to_owned(), id: fields.add(&path) })
-        }
-        Err(error) => {
-            reader.error_with(node.id, error.to_string(), "write a field like campaign.name".to_owned());
-            None
-        }
-    }
+    let are_not = if of.name == ORDER_BY.info.name { "events are not put in order" } else { "events are not grouped" };
+    let path = read_shared_path(reader, node, "campaign.name", are_not)?;
+    advice::fields::advise_of_path(reader, node.id, &path);
+    advice::digests::advise_of_an_object(reader, node.id, text, advice::digests::ONE_GROUP);
+    Some(Field { path: text.to_owned(), id: fields.add(&path) })
 }
 
 fn read_urgent(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Option<Condition> {

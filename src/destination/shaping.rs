@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::Unsent;
+use crate::event::configured::read_path;
 use crate::event::shaping::{Lists, Shaping};
 use crate::event::{FieldPath, Unshaped};
 use crate::yaml::entries::Entries;
@@ -21,7 +22,7 @@ pub const PICK: Key<()> = key("pick", by_hand(Of::Texts))
     .otherwise("all of the event");
 pub const DROP: Key<()> = key("drop", by_hand(Of::Texts))
     .seen(Sight::All)
-    .about("Not these fields: after `pick`. They go wherever Vero may have them (`user.email` also at the top), each time that they stand there; an element of a list that is named by its index becomes null. All else stays letter for letter.")
+    .about("Not these fields: after `pick`. They go wherever Vero may have them (`user.email` also at the top), each time that they stand there, and nowhere else: an address is in `campaign.sent_to` as well, and for many a sender in `user.id`. An element of a list that is named by its index becomes null. All else stays letter for letter.")
     .example("[user.email, sender_ip]");
 pub const MASK: Key<()> = key("mask", by_hand(Of::Texts))
     .seen(Sight::All)
@@ -81,28 +82,18 @@ fn read_paths(reader: &Reader, node: &Node, name: &str) -> Vec<FieldPath> {
         reader.error_with(node.id, format!("`{name}` is 1 to {PATHS_MAX} fields"), help());
         return Vec::new();
     }
-    items.into_iter().filter_map(|item| read_path(reader, item, name)).collect()
+    items.into_iter().filter_map(|item| read_own_path(reader, item, name)).collect()
 }
 
-fn read_path(reader: &Reader, node: &Node, name: &str) -> Option<FieldPath> {
-    let text = reader.text(node)?;
-    let help = || "write a field like user.email".to_owned();
-    if text.contains("{{") {
-        reader.error_with(node.id, "this is a field and no template", help());
+fn read_own_path(reader: &Reader, node: &Node, name: &str) -> Option<FieldPath> {
+    const EXAMPLE: &str = "user.email";
+    let path = read_path(reader, node, EXAMPLE)?;
+    if let FieldPath::Relay(_) = path {
+        let message = format!("`{name}` is of what the event holds, and `{path}` is the relay's own");
+        reader.error_with(node.id, message, format!("write a field like {EXAMPLE}"));
         return None;
     }
-    match FieldPath::parse(text) {
-        Ok(FieldPath::Relay(_)) => {
-            let message = format!("`{name}` is of what the event holds, and `{text}` is the relay's own");
-            reader.error_with(node.id, message, help());
-            None
-        }
-        Ok(path) => Some(path),
-        Err(error) => {
-            reader.error_with(node.id, error.to_string(), help());
-            None
-        }
-    }
+    Some(path)
 }
 
 impl From<Unshaped> for Unsent {

@@ -7,10 +7,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use serde::Deserializer;
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::moment;
 use super::path::{FieldPath, RelayField, Segment};
 use super::print::Print;
 use super::value::{Value, decode_string};
@@ -341,7 +343,7 @@ impl FieldSet {
         let Some((_, slot)) = self.times.iter().find(|(name, _)| *name == event_type) else {
             return occurred_ms(text, event_type);
         };
-        captures.iter().find(|(captured, _)| captured == slot).and_then(|(_, raw)| ms_of_seconds(raw))
+        captures.iter().find(|(captured, _)| captured == slot).and_then(|(_, raw)| ms_of_time(raw))
     }
 
     fn capture<'a>(&self, text: &'a str) -> Result<Vec<(Slot, &'a str)>, Refused> {
@@ -396,13 +398,13 @@ fn event_type<'a>(captures: &[(Slot, &'a str)]) -> Option<Cow<'a, str>> {
     })
 }
 
-/// When the event happened by its own word: Vero's `<type>_at`, unix seconds.
+/// When the event happened by its own word: Vero's `<type>_at`, read as `after` and `before` read a time, in UTC where it does not say itself.
 pub(crate) fn occurred_ms(body: &str, event_type: &str) -> Option<u64> {
     let mut builder = FieldSetBuilder::default();
     let slot = builder.slot_of(&[time_of(event_type)]);
     let captures = builder.build().capture(body).ok()?;
     let (_, raw) = captures.iter().find(|(captured, _)| *captured == slot)?;
-    ms_of_seconds(raw)
+    ms_of_time(raw)
 }
 
 /// The field with the time of an event of a type.
@@ -410,10 +412,10 @@ fn time_of(event_type: &str) -> Segment {
     Segment::Key(format!("{event_type}_at"))
 }
 
-fn ms_of_seconds(raw: &str) -> Option<u64> {
-    let seconds: u64 = Value::from_raw(raw).text()?.parse().ok()?;
-    // Beyond the year 9999 nothing prints it, and nobody meant it.
-    (seconds < 253_402_300_800).then_some(seconds * 1000)
+fn ms_of_time(raw: &str) -> Option<u64> {
+    let moment = moment::of_text(Value::from_raw(raw).text()?, &TimeZone::UTC)?;
+    // Nothing of before 1970 is an event.
+    u64::try_from(moment.as_millisecond()).ok()
 }
 
 impl<'a> Fields<'a> {

@@ -7,6 +7,7 @@
 //! # Cast
 //!
 //! * `path`, [`FieldPath`]: `campaign.name`, `/a.b/0/c` or `relay.source`, as written in a config.
+//! * [`configured`]: reads such a path from the YAML.
 //! * `fields`, [`FieldSet`] → [`Fields`]: the compiled set, and what one body holds of it.
 //! * `moment`, [`Written`]: what a value says of a time.
 //! * `value`, [`Value`]: one picked-out value; numbers keep their text. `decimal`: how they compare.
@@ -17,6 +18,7 @@
 //! * [`vero`]: what is particular about Vero: types, odd keys, samples.
 //! * `id`, [`EventId`]: a UUIDv7 whose low 62 bits are the event's place in the journal.
 
+pub mod configured;
 mod decimal;
 mod fields;
 mod id;

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::super::Delivery;
 use super::open::Form;
+use crate::event::configured::read_path;
 use crate::event::{FieldId, FieldPath, FieldSet, FieldSetBuilder, Fields, RelayField, RelayFields};
 use crate::unseen;
 use crate::yaml::entries::Entries;
@@ -147,23 +148,11 @@ fn read_columns(reader: &Reader, node: &Node, keeps_formulas: bool) -> Option<Ta
             );
             is_good = false;
         }
-        let column = match FieldPath::parse(path) {
-            _ if path.contains("{{") => {
-                reader.error_with(
-                    node.id,
-                    "this is a field and no template",
-                    "write a field like user.email".to_owned(),
-                );
-                None
-            }
-            Ok(FieldPath::Relay(RelayField::Id)) => Some(Column::Id),
-            Ok(FieldPath::Relay(RelayField::Rule)) => Some(Column::Rule),
-            Ok(path) => Some(Column::Field(fields.add(&path))),
-            Err(error) => {
-                reader.error_with(node.id, error.to_string(), "write a field like user.email".to_owned());
-                None
-            }
-        };
+        let column = read_path(reader, node, "user.email").map(|path| match path {
+            FieldPath::Relay(RelayField::Id) => Column::Id,
+            FieldPath::Relay(RelayField::Rule) => Column::Rule,
+            path => Column::Field(fields.add(&path)),
+        });
         is_good &= column.is_some();
         columns.extend(column);
         names.push(name);

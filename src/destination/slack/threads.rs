@@ -11,7 +11,8 @@ use ring::digest::{Context, SHA256};
 use super::super::Delivery;
 use super::super::digest::{seen, shown};
 use super::super::memory::Memo;
-use crate::event::{FieldId, FieldPath, FieldSet, FieldSetBuilder, RelayField, RelayFields};
+use crate::event::configured::read_shared_path;
+use crate::event::{FieldId, FieldPath, FieldSet, FieldSetBuilder, RelayFields};
 use crate::yaml::keys::{Key, Of, by_hand, key};
 use crate::yaml::raw::{Node, Value};
 use crate::yaml::reader::Reader;
@@ -91,24 +92,8 @@ pub fn of_digest(digest: &Node) -> Option<Threads> {
 }
 
 fn read_field(reader: &Reader, node: &Node, fields: &mut FieldSetBuilder) -> Option<(String, FieldId)> {
-    let text = reader.text(node)?;
-    let help = || "write a field like campaign.id".to_owned();
-    if text.contains("{{") {
-        reader.error_with(node.id, "this is a field and no template", help());
-        return None;
-    }
-    match FieldPath::parse(text) {
-        Ok(FieldPath::Relay(RelayField::Id | RelayField::Rule | RelayField::Age)) => {
-            let help = "it can be relay.source, or a field of the event".to_owned();
-            reader.error_with(node.id, format!("messages do not belong together by `{text}`"), help);
-            None
-        }
-        Ok(path) => Some((text.to_owned(), fields.add(&path))),
-        Err(error) => {
-            reader.error_with(node.id, error.to_string(), help());
-            None
-        }
-    }
+    let path = read_shared_path(reader, node, "campaign.id", "messages do not belong together")?;
+    Some((path.to_string(), fields.add(&path)))
 }
 
 impl Threads {

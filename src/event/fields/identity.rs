@@ -16,6 +16,8 @@ pub(super) struct Parts {
     user_id: super::Field,
     /// Taken as they stand.
     others: [Slot; 3],
+    /// What holds the parts: of a list of such, nobody knows whose they are.
+    around: [Slot; 2],
 }
 
 impl FieldSetBuilder {
@@ -28,7 +30,8 @@ impl FieldSetBuilder {
         };
         let [message_id, user_id] = ["message_id", "user.id"].map(&mut field);
         let others = ["event", "link", "url"].map(|text| field(text).slot);
-        self.set.identity = Some(Parts { message_id, user_id, others });
+        let around = ["campaign", "user"].map(|text| field(text).slot);
+        self.set.identity = Some(Parts { message_id, user_id, others, around });
     }
 }
 
@@ -38,13 +41,15 @@ impl Parts {
         // Half a surrogate is no character, and is read like any other half.
         let is_whole = |text: &String| !text.is_empty() && !text.contains(char::REPLACEMENT_CHARACTER);
         let text = |raw: Option<&str>| Some(Value::from_raw(raw?).text()?.to_owned()).filter(is_whole);
+        let whole = || Printing::of("body").text(event.source).text(event.body).finish();
         let time = set.times.iter().find(|(name, _)| *name == event.event_type);
         let time = time.and_then(|(_, slot)| text(event.raw(*slot)));
-        let (Some(message_id), Some(time), Some(user_id)) =
-            (text(event.of(self.message_id)), time, text(event.of(self.user_id)))
-        else {
-            return Printing::of("body").text(event.source).text(event.body).finish();
-        };
+        let is_list = |slot: &Slot| event.raw(*slot).is_some_and(|raw| raw.starts_with('['));
+        let parts = (text(event.of(self.message_id)), time, text(event.of(self.user_id)));
+        let (Some(message_id), Some(time), Some(user_id)) = parts else { return whole() };
+        if self.around.iter().any(is_list) {
+            return whole();
+        }
         let printing = Printing::of("message").text(event.source).text(event.event_type).text(message_id).text(time);
         let printing = printing.text(user_id);
         self.others.iter().fold(printing, |printing, slot| printing.perhaps(event.raw(*slot))).finish()
@@ -134,6 +139,9 @@ mod tests {
             r#"{"type":"clicked","message_id":"m","clicked_at":5,"user":{"id":true}}"#,
             r#"{"type":"clicked","message_id":"m","clicked_at":5,"user":{"id":[7]}}"#,
             r#"{"type":"clicked","message_id":"m","clicked_at":5,"user":{"id":{"a":7}}}"#,
+            r#"{"type":"clicked","message_id":"m","clicked_at":5,"user":[{"id":7}]}"#,
+            r#"{"type":"clicked","message_id":"m","clicked_at":5,"user":[[{"id":7}]],"id":8}"#,
+            r#"{"type":"clicked","campaign":[{"message_id":"m"}],"clicked_at":5,"user":{"id":7}}"#,
             r#"{"type":"clicked","message_id":"\ud800","clicked_at":5,"user":{"id":7}}"#,
             r#"{"type":"clicked","message_id":"m","clicked_at":5,"user":{"id":"\udc01"}}"#,
             r#"{"type":"merged","message_id":"m","merged_at":5}"#,

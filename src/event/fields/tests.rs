@@ -117,6 +117,14 @@ fn the_relays_fields_have_values() {
     check("\"a\":1", "relay.source", "vero");
     check("\"a\":1", "relay.received_at", "2023-11-14T22:13:20.000Z");
     check(r#""sent_at":1435016238"#, "relay.occurred_at", "2015-06-22T23:37:18.000Z");
+    check(r#""sent_at":1435016238.25"#, "relay.occurred_at", "2015-06-22T23:37:18.250Z");
+    check(r#""sent_at":1435016238250"#, "relay.occurred_at", "2015-06-22T23:37:18.250Z");
+    check(r#""sent_at":"1435016238""#, "relay.occurred_at", "2015-06-22T23:37:18.000Z");
+    check(r#""sent_at":"2015-06-23T01:37:18+02:00""#, "relay.occurred_at", "2015-06-22T23:37:18.000Z");
+    check(r#""sent_at":"2015-06-22""#, "relay.occurred_at", "2015-06-22T00:00:00.000Z");
+    for nothing in ["-1", "1e9", "\"1969-12-31\"", "99999999999999999999", "[1]", "true"] {
+        check(&format!(r#""sent_at":{nothing}"#), "relay.occurred_at", "2023-11-14T22:13:20.000Z");
+    }
     check(r#""sent_at":"soon""#, "relay.occurred_at", "2023-11-14T22:13:20.000Z");
     check(r#""opened_at":1435016238"#, "relay.occurred_at", "2023-11-14T22:13:20.000Z");
 }
