@@ -57,10 +57,11 @@ fn verdict(explanation: &Value, rule: &Value, colours: Colours) -> String {
             let stopper = items(&explanation["rules"]).iter().find(stops).map(|rule| text(&rule["rule"]));
             format!("not tried: {} matches and has `stop`", stopper.unwrap_or_default())
         }
-        Some(true) if rule["stop"] == true => {
-            format!("{}, and no later rule is tried (`stop`)", colours.paint("32", "matches"))
+        Some(true) => {
+            let unless = rule["unless"].as_str().map(|what| format!(" unless {}", plain(what))).unwrap_or_default();
+            let stops = if rule["stop"] == true { ", and no later rule is tried (`stop`)" } else { "" };
+            format!("{}{unless}{stops}", colours.paint("32", "matches"))
         }
-        Some(true) => colours.paint("32", "matches"),
         Some(false) => {
             let because = rule["because"].as_str().map(|why| format!(": {}", plain(why))).unwrap_or_default();
             format!("{}{because}", colours.paint("31", "does not match"))

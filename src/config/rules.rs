@@ -1,4 +1,4 @@
-//! `rules:` → [`RuleSet`].
+//! `rules:` → [`RuleSet`]. `once`: `once_per` of a rule.
 
 use std::collections::HashSet;
 
@@ -24,6 +24,8 @@ use crate::yaml::raw::{Node, NodeId, Scalar, Style, Value};
 use crate::yaml::reader::Reader;
 use crate::yaml::sight::Sight;
 use crate::yaml::words;
+
+mod once;
 
 /// What a destination gets, as a field for those who test it.
 pub(super) const CONTENT_FIELD: &str = "content";
@@ -51,7 +53,7 @@ const TIMEZONE: Key<String> = key("timezone", text())
     .about("Where dates and times in `match` are meant that do not say: see [Times](#times). A name of the system's database of time zones.")
     .example("Europe/Berlin")
     .otherwise("UTC");
-const KEYS: [Info; 5] = [NAME.info, MATCH.info, TO.info, STOP.info, TIMEZONE.info];
+const KEYS: [Info; 6] = [NAME.info, MATCH.info, TO.info, STOP.info, TIMEZONE.info, once::ONCE_PER.info];
 
 /// Stands among operators, and belongs to those beside it.
 pub(super) const IGNORE_CASE: Key<bool> = key("ignore_case", boolean())
@@ -148,7 +150,14 @@ fn read_rule(
     let to = entries.node(&TO.info);
     let stop = entries.node(&STOP.info).map_or(Some(STOP.default), |node| reader.boolean(node));
     let zone = entries.node(&TIMEZONE.info);
+    reader.refuse_nothing(node, &[once::ONCE_PER.info]);
+    let once = entries.node(&once::ONCE_PER.info);
     entries.finish();
+    let once = match once {
+        // Where it is wrong, that has been told, and the rule is none.
+        Some(node) => once::read(reader, node, fields).map(Some),
+        None => Some(None),
+    };
     let zone = read_zone(reader, zone, matches);
     if let Some(nothing) = node.get(MATCH.info.name).filter(|node| node.is_null()) {
         let help = "write its conditions below it; or take `match` out, if every event is wanted".to_owned();
@@ -180,7 +189,7 @@ fn read_rule(
         );
         return None;
     }
-    Some((Rule { name, condition: condition?, to: targets, stop }, name_at))
+    Some((Rule { name, condition: condition?, to: targets, stop, once: once? }, name_at))
 }
 
 /// The time zone of a rule; `None` where there is no such.
@@ -298,7 +307,7 @@ pub(super) fn read_single(reader: &Reader, node: &Node) -> Option<RuleSet> {
     }
     let mut fields = FieldSetBuilder::default();
     let condition = read_condition(reader, node, &mut fields, Place::Alone)?;
-    let rule = Rule { name: "match".to_owned(), condition, to: Vec::new(), stop: false };
+    let rule = Rule { name: "match".to_owned(), condition, to: Vec::new(), stop: false, once: None };
     Some(RuleSet::new(fields.build(), vec![rule]))
 }
 
@@ -327,7 +336,7 @@ pub(super) fn read_content(reader: &Reader, node: &Node, parts: &[&'static str])
     let (holds, zone) = (Holds::Anything, &TimeZone::UTC);
     let field = Field { id: fields.add(&path), path: CONTENT_FIELD, holds, zone, parts };
     let condition = read_test(reader, node, &field)?;
-    let rule = Rule { name: CONTENT_FIELD.to_owned(), condition, to: Vec::new(), stop: false };
+    let rule = Rule { name: CONTENT_FIELD.to_owned(), condition, to: Vec::new(), stop: false, once: None };
     Some(RuleSet::new(fields.build(), vec![rule]))
 }
 

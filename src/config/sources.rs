@@ -29,7 +29,7 @@ const EXPECTED: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::f
 
 /// What is shorter catches no sender that tries again, and what is longer takes more memory than it is worth: senders give up within a day, and the events of the time are read
 /// back at each start.
-const DEDUPE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
+pub(super) const DEDUPE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
 
 /// A way in.
 #[derive(Clone, Debug)]

@@ -69,7 +69,7 @@ impl<'c> Explanation<'c> {
     }
 
     fn at(config: &'c Config, id: EventId, body: &[u8], relay: RelayFields<'_>) -> Result<Self, Refused> {
-        let (routing, rules) = trace(&config.rules, &config.masks, body, relay)?;
+        let (routing, rules) = trace(&config.rules, &config.masks, (body, relay), None)?;
         let now_ms = crate::time::wall_ms();
         Ok(Self {
             config,
@@ -229,14 +229,14 @@ pub fn shown_fields(values: &[(String, String)]) -> Value {
 /// Stands for the id that a digest would have.
 const DIGEST_ID: &str = "the-digest-has-its-own";
 
-/// Where some rules send an event, and what becomes of each of them.
+/// Where some rules send an event, and what becomes of each of them; `let_through`: which of those that match once let it through, where that is known.
 pub fn trace<'b>(
     rules: &RuleSet,
     masks: &Masks,
-    body: &'b [u8],
-    relay: RelayFields<'b>,
+    (body, relay): (&'b [u8], RelayFields<'b>),
+    let_through: Option<&dyn Fn(usize) -> bool>,
 ) -> Result<(Routing<'b>, Vec<RuleTrace>), Refused> {
-    let (routing, traces) = rules.explain(body, relay)?;
+    let (routing, traces) = rules.explain_once(body, relay, let_through)?;
     Ok((routing, traces.into_iter().map(|trace| masked(masks, trace)).collect()))
 }
 
@@ -255,6 +255,7 @@ pub fn shown_rules(rules: &RuleSet, traces: &[RuleTrace]) -> Vec<Value> {
         });
         json!({
             "rule": rule.name, "matches": trace.verdict, "because": trace.because(), "stop": rule.stop,
+            "unless": trace.unless.as_ref().filter(|_| trace.verdict == Some(true)),
             "conditions": steps.collect::<Vec<_>>(),
         })
     };

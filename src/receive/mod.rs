@@ -28,7 +28,7 @@ use crate::destination::hops::{self, LOOP, WEBHOOK_ID};
 use crate::event::{EventId, Print, RelayFields};
 use crate::listener::body::{self, BodyError};
 use crate::listener::{Answer, answer};
-use crate::relay::doubles::Claim;
+use crate::relay::doubles::{Claim, Claims};
 use crate::relay::refused::{RefusedRequest, Seen};
 use crate::relay::{Generation, Relay, auth, healthz, readyz};
 use crate::store::{AppendError, NewEvent, PlannedDelivery};
@@ -185,11 +185,14 @@ impl Known<'_> {
             Ok(claim) => claim,
             Err(first) => return self.answer_again(first),
         };
-        let mut event = new_event(generation, source, received_ms, &generation.config.rules.route_event(event));
+        let (routing, mut claims) =
+            relay.doubles.route(&generation.config.rules, &event, received_ms, generation.number).await;
+        claims.extend(claim);
+        let mut event = new_event(generation, source, received_ms, &routing);
         generation.config.client.hops().remember(way, received_ms, &body);
         event.body = body;
         count_rules(relay, generation, &event);
-        let appended = Appending { answer: Some(relay.store.append(event)), permit: Some(permit), claim }.wait().await;
+        let appended = Appending { answer: Some(relay.store.append(event)), permit: Some(permit), claims }.wait().await;
         match appended {
             Ok(id) => {
                 generation.accepted[source].accepted(received_ms);
@@ -247,18 +250,18 @@ impl Known<'_> {
     }
 }
 
-/// The event is the first of its kind, or, where it could not be stored, the next one is.
-fn keep(claim: Option<Claim>, appended: &Result<EventId, AppendError>) {
-    if let (Some(claim), Ok(id)) = (claim, appended) {
-        claim.keep(*id);
+/// The event has its keys from now on, or, where it could not be stored, gives them back to the next one.
+fn keep(claims: Claims, appended: &Result<EventId, AppendError>) {
+    if let Ok(id) = appended {
+        claims.into_iter().for_each(|claim| claim.keep(*id));
     }
 }
 
 /// An event in the writer's hands, with the room that its body takes. The writer finishes what it was given, also when the sender
 /// hangs up; the room is given back then, and not before.
 struct Appending {
-    /// What the event is the first of.
-    claim: Option<Claim>,
+    /// The keys that are its own once it is stored.
+    claims: Claims,
     answer: Option<oneshot::Receiver<Result<EventId, AppendError>>>,
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -268,7 +271,7 @@ impl Appending {
         let Some(answer) = self.answer.as_mut() else { return Err(AppendError::Closed) };
         let appended = answer.await.unwrap_or(Err(AppendError::Closed));
         self.answer = None;
-        keep(self.claim.take(), &appended);
+        keep(std::mem::take(&mut self.claims), &appended);
         appended
     }
 }
@@ -276,9 +279,9 @@ impl Appending {
 impl Drop for Appending {
     fn drop(&mut self) {
         if let (Some(answer), Some(permit)) = (self.answer.take(), self.permit.take()) {
-            let claim = self.claim.take();
+            let claims = std::mem::take(&mut self.claims);
             tokio::spawn(async move {
-                keep(claim, &answer.await.unwrap_or(Err(AppendError::Closed)));
+                keep(claims, &answer.await.unwrap_or(Err(AppendError::Closed)));
                 drop(permit);
             });
         }

@@ -70,7 +70,9 @@ impl Past {
     /// What became of each rule, where the event goes by these to where it went.
     fn traced(&self, event: &StoredEvent, source: &str) -> Option<Vec<RuleTrace>> {
         let relay = RelayFields { source, received_ms: event.received_ms };
-        let (routing, traces) = trace(&self.rules, &self.masks, &event.body, relay).ok()?;
+        // By which rules it went says the event: of one that matches once that cannot be asked again.
+        let let_through = |at: usize| event.rules.contains(&self.rule_ids[at]);
+        let (routing, traces) = trace(&self.rules, &self.masks, (&event.body, relay), Some(&let_through)).ok()?;
         let rules = routing.rules.iter().map(|at| self.rule_ids[*at]);
         let to = routing.deliveries.iter().map(|(at, _)| self.destination_ids[*at]);
         let is_same = rules.eq(event.rules.iter().copied())

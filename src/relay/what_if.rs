@@ -5,7 +5,8 @@
 //! * [`Comparison`]: two configs side by side, and what was found so far. [`Comparison::consider`] adds one event.
 //! * [`Group`]: what is alike: one [`Change`], one rule, one destination; how many deliveries, and a few of them to look at.
 //!
-//! Both configs route the event as if it came in now; what became of it then does not matter. Nothing is sent or written. Whoever asks
+//! Both configs route the event as if it came in now; what became of it then does not matter, but that each holds back by `once_per` what comes too soon after
+//! another one that it looked at. Nothing is sent or written. Whoever asks
 //! brings the second config, so it may be made to tell: nothing is shown that a `${…}` of it stands for, neither in content nor in a
 //! rule's name; where a delivery would go is compared and never shown; and nothing is compared at all where a `${…}` stands in another place
 //! than in the config in force, since "alike or not" tells a value bit by bit.
@@ -17,7 +18,7 @@ use crate::config::Config;
 use crate::deliver::DestinationConfig;
 use crate::deliver::sorting::{self, Rehearsal, Verdict};
 use crate::destination::{Delivery, Unsent};
-use crate::event::{EventId, RelayFields, Summary, summary};
+use crate::event::{EventId, Print, Refused, RelayFields, Summary, summary};
 use crate::rules::Routing;
 use crate::store::StoredEvent;
 
@@ -87,11 +88,31 @@ struct Side<'c> {
     config: &'c Config,
     /// The rules' names, as a delivery has them.
     rules: Vec<Arc<str>>,
+    /// When the last event with a key went through, of rules that match once: unix milliseconds.
+    passed: HashMap<Print, u64>,
 }
 
 impl<'c> Side<'c> {
     fn new(config: &'c Config) -> Self {
-        Self { config, rules: config.rules.rules().iter().map(|rule| rule.name.as_str().into()).collect() }
+        Self {
+            config,
+            rules: config.rules.rules().iter().map(|rule| rule.name.as_str().into()).collect(),
+            passed: HashMap::new(),
+        }
+    }
+
+    /// Where an event goes after those before it, or why it is none.
+    fn route<'e>(&mut self, body: &'e [u8], relay: RelayFields<'e>) -> Result<Routing<'e>, Refused> {
+        let event = self.config.rules.read(body, relay)?;
+        let passed = &mut self.passed;
+        Ok(self.config.rules.route_once(&event, &mut |_, key, every| {
+            let at_ms = relay.received_ms;
+            let is_held = passed.get(&key).is_some_and(|last| u128::from(last.abs_diff(at_ms)) < every.as_millis());
+            if !is_held {
+                passed.insert(key, at_ms);
+            }
+            !is_held
+        }))
     }
 }
 
@@ -172,9 +193,7 @@ impl<'c> Comparison<'c> {
     /// Looks at an event, which came in by `source`.
     pub fn consider(&mut self, event: Arc<StoredEvent>, source: &Arc<str>) {
         let relay = RelayFields { source, received_ms: event.received_ms };
-        let now = self.now.config;
-        let then = self.then.config;
-        let (Ok(before), Ok(mut after)) = (now.rules.route(&event.body, relay), then.rules.route(&event.body, relay))
+        let (Ok(before), Ok(mut after)) = (self.now.route(&event.body, relay), self.then.route(&event.body, relay))
         else {
             // It was accepted by an older relay, which knew better or worse.
             return;

@@ -2,7 +2,7 @@
 
 use super::condition::{Label, Recorder};
 use super::operators::Operator;
-use super::{Routing, RuleSet};
+use super::{Once, Routing, RuleSet};
 use crate::event::{Refused, RelayFields, Value};
 use crate::units::shown_span;
 
@@ -15,6 +15,8 @@ pub struct RuleTrace {
     pub verdict: Option<bool>,
     /// Its conditions, in order, with the depth of each.
     pub steps: Vec<TraceStep>,
+    /// Of a rule that matches once, and whose conditions hold: what holds the event back, in words, if it did, or, where that is not known, if it is so.
+    pub unless: Option<String>,
 }
 
 /// One line of an explanation.
@@ -52,6 +54,9 @@ pub struct Got {
 impl RuleTrace {
     /// Why the rule did not match, in a sentence about the first condition that failed. `None` where it matched or was not tried.
     pub fn because(&self) -> Option<String> {
+        if self.verdict == Some(false) && self.unless.is_some() {
+            return self.unless.clone();
+        }
         let at = self.steps.iter().position(|step| step.depth == 0 && !step.verdict)?;
         if self.verdict != Some(false) {
             return None;
@@ -108,25 +113,39 @@ fn why(label: &Label, got: &[Got], verdict: bool) -> String {
 }
 
 impl RuleSet {
-    /// Explains where an event goes. The routing is the one that [`route`](RuleSet::route) gives.
+    /// Explains where an event goes. The routing is the one that [`route`](RuleSet::route) gives, and of a rule that matches once it is told unless what.
     pub fn explain<'a>(
         &self,
         body: &'a [u8],
         relay: RelayFields<'a>,
     ) -> Result<(Routing<'a>, Vec<RuleTrace>), Refused> {
-        let routing = self.route(body, relay)?;
+        self.explain_once(body, relay, None)
+    }
+
+    /// The same where it is known which of the rules that match once let the event through.
+    pub fn explain_once<'a>(
+        &self,
+        body: &'a [u8],
+        relay: RelayFields<'a>,
+        let_through: Option<&dyn Fn(usize) -> bool>,
+    ) -> Result<(Routing<'a>, Vec<RuleTrace>), Refused> {
         let event = self.fields.read(body, relay)?;
+        let lets_through = |at| let_through.is_none_or(|let_through| let_through(at));
+        let routing = self.route_once(&event, &mut |at, _, _| lets_through(at));
         let mut traces = Vec::new();
         let mut is_stopped = false;
         for (at, rule) in self.rules.iter().enumerate() {
             if is_stopped {
-                traces.push(RuleTrace { rule: at, verdict: None, steps: Vec::new() });
+                traces.push(RuleTrace { rule: at, verdict: None, steps: Vec::new(), unless: None });
                 continue;
             }
             let mut steps = Steps::default();
-            let verdict = rule.condition.evaluate(&self.fields, &event.fields, &mut steps);
+            let holds = rule.condition.evaluate(&self.fields, &event.fields, &mut steps);
+            let once = rule.once.as_ref().filter(|_| holds);
+            let verdict = holds && (once.is_none() || lets_through(at));
+            let unless = once.filter(|_| let_through.is_none() || !verdict).map(Once::in_words);
             is_stopped = verdict && rule.stop;
-            traces.push(RuleTrace { rule: at, verdict: Some(verdict), steps: steps.finish() });
+            traces.push(RuleTrace { rule: at, verdict: Some(verdict), steps: steps.finish(), unless });
         }
         Ok((routing, traces))
     }

@@ -553,3 +553,78 @@ proptest! {
         }
     }
 }
+
+/// Where events go one after the other, by a memory that nothing leaves: which rules took each.
+fn taken_in_turn(yaml: &str, bodies: &[&str]) -> Vec<Vec<usize>> {
+    let rules = rules(yaml);
+    let mut passed = std::collections::HashSet::new();
+    let mut taken = |body: &&str| {
+        let event = rules.read(body.as_bytes(), RELAY).expect("an event");
+        rules.route_once(&event, &mut |_, key, _| passed.insert(key)).rules.to_vec()
+    };
+    bodies.iter().map(&mut taken).collect()
+}
+
+#[test]
+fn a_rule_that_matches_once_holds_back_what_has_the_same_values() {
+    let by =
+        |fields: &str| format!("  - {{ match: {{ type: t }}, once_per: {{ fields: {fields}, every: 1h }}, to: a }}\n");
+    let took = |fields: &str, one: &str, other: &str| {
+        let bodies = [one, other].map(|rest| format!(r#"{{"type":"t"{rest}}}"#));
+        taken_in_turn(&by(fields), &[&bodies[0], &bodies[1]]) == [vec![0], vec![0]]
+    };
+    for (fields, one, other, is_other) in [
+        ("[x]", r#","x":1"#, r#","x":1"#, false),
+        ("[x]", r#","x":1"#, r#","x":"1","y":2"#, false),
+        ("[x]", r#","x":1"#, r#","x":1.0"#, true),
+        ("[x]", r#","x":1"#, r#","x":2"#, true),
+        ("x", r#","x":1"#, r#","x":2"#, true),
+        ("[x]", "", "", false),
+        ("[x]", "", r#","x":null"#, false),
+        ("[x]", "", r#","x":"""#, true),
+        ("[x]", r#","x":[1,2]"#, r#","x":[1,2]"#, false),
+        ("[x]", r#","x":[1,2]"#, r#","x":[1]"#, true),
+        ("[x]", r#","x":[1,2]"#, r#","x":[12]"#, true),
+        ("[x, y]", r#","x":1,"y":2"#, r#","y":2,"x":1"#, false),
+        ("[x, y]", r#","x":1,"y":2"#, r#","x":2,"y":1"#, true),
+        ("[x, y]", r#","x":1"#, r#","y":1"#, true),
+        ("[user.email]", r#","user":{"email":"a@b.c"}"#, r#","email":"a@b.c""#, false),
+        ("[relay.source]", r#","x":1"#, r#","x":2"#, false),
+    ] {
+        assert_eq!(took(fields, one, other), is_other, "{fields}: {one} and {other}");
+    }
+}
+
+#[test]
+fn what_is_held_back_goes_on_to_later_rules_and_asks_only_those_whose_conditions_hold() {
+    let yaml = "  - { match: { type: t }, once_per: { fields: [x], every: 1h }, to: a, stop: true }\n  \
+                - { match: { type: t, y: 1 }, once_per: { fields: [x], every: 1h }, to: b }\n  - { to: c }\n";
+    let bodies = [
+        r#"{"type":"t","x":1,"y":1}"#,
+        r#"{"type":"u","x":1,"y":1}"#,
+        r#"{"type":"t","x":1}"#,
+        r#"{"type":"t","x":1,"y":1}"#,
+        r#"{"type":"t","x":1,"y":1}"#,
+    ];
+    assert_eq!(taken_in_turn(yaml, &bodies), [vec![0], vec![2], vec![2], vec![1, 2], vec![2]]);
+}
+
+#[test]
+fn an_explanation_says_unless_what_or_that_it_was_so() {
+    let rules = rules(
+        "  - { match: { type: t }, once_per: { fields: [x, y], every: 90m }, to: a, stop: true }\n  - { to: c }\n",
+    );
+    let body = br#"{"type":"t","x":1}"#;
+    let words = "one with the same x and y went through within 1h 30m";
+    let (routing, traces) = rules.explain(body, RELAY).expect("an event");
+    assert_eq!((routing.rules.to_vec(), traces[0].unless.as_deref()), (vec![0], Some(words)));
+    let (routing, traces) = rules.explain_once(body, RELAY, Some(&|_| false)).expect("an event");
+    assert_eq!(
+        (routing.rules.to_vec(), traces[0].verdict, traces[0].because().as_deref()),
+        (vec![1], Some(false), Some(words))
+    );
+    let (routing, traces) = rules.explain_once(body, RELAY, Some(&|_| true)).expect("an event");
+    assert_eq!((routing.rules.to_vec(), traces[0].verdict, traces[0].unless.as_deref()), (vec![0], Some(true), None));
+    let (_, traces) = rules.explain(br#"{"type":"u"}"#, RELAY).expect("an event");
+    assert_eq!((traces[0].verdict, traces[0].unless.as_deref()), (Some(false), None));
+}

@@ -1,4 +1,5 @@
-//! Events that come twice, to a source with `dedupe`: the second is answered with the first one's id, and goes nowhere.
+//! Events that come twice, to a source with `dedupe`: the second is answered with the first one's id, and goes nowhere. And those of which a rule with
+//! `once_per` lets one through.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -115,6 +116,93 @@ async fn what_could_not_be_stored_did_not_come() {
     disk.set_faults(Faults::default());
     let first = relay.accept(CLICK).await;
     assert_eq!(relay.accept(CLICK).await, first);
+}
+
+/// A rule that lets one of each `user.id` through, and one that takes the rest.
+const ONCE: &str = "rules:\n  - { name: first, match: { type: clicked }, once_per: { fields: [user.id], every: 1h }, to: [], stop: true }\n  - { name: rest, to: [], stop: true }\n";
+
+fn click_of(user: &str) -> String {
+    format!(r#"{{"type":"clicked","user":{{"id":{user}}}}}"#)
+}
+
+/// The rules that took an event, by its own page.
+async fn rules_of(relay: &TestRelay, id: &str) -> Vec<String> {
+    let event = relay.admin(&format!("/api/events/{id}")).await.json();
+    event["rules"].as_array().expect("rules").iter().map(|rule| rule.as_str().expect("a name").to_owned()).collect()
+}
+
+async fn took(relay: &TestRelay, user: &str) -> String {
+    let id = relay.accept(&click_of(user)).await;
+    rules_of(relay, &id).await.join(" ")
+}
+
+async fn reload(relay: &TestRelay, config: String) {
+    std::fs::write(relay.directory.path().join("config.yaml"), config).expect("written");
+    relay.running.relay.reload().await.unwrap_or_else(|error| panic!("{}", error.in_full()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_lets_one_of_each_through_and_the_page_says_why_another_was_held_back() {
+    let relay = TestRelay::start(ONCE).await;
+    assert_eq!([took(&relay, "1").await, took(&relay, "1").await, took(&relay, "2").await], ["first", "rest", "first"]);
+    let held = relay.accept(&click_of("2")).await;
+    let explained = relay.admin(&format!("/api/events/{held}/explain")).await.json();
+    assert_eq!(explained["rules"][0]["matches"], true, "as if it came now, {explained}");
+    assert_eq!(explained["rules"][0]["unless"], "one with the same user.id went through within 1h");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_at_the_same_time_one_goes_through() {
+    let relay = TestRelay::start(ONCE).await;
+    let ids = join_all((0..64).map(|at| {
+        let (relay, user) = (&relay, (at % 4).to_string());
+        async move { relay.accept(&click_of(&user)).await }
+    }));
+    let taken = join_all(ids.await.iter().map(|id| rules_of(&relay, id)).collect::<Vec<_>>()).await;
+    assert_eq!(taken.iter().filter(|rules| **rules == ["first"]).count(), 4);
+    assert_eq!(taken.iter().filter(|rules| **rules == ["rest"]).count(), 60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_went_through_before_a_start_or_a_reload_is_known_after_it() {
+    let plain = ONCE.replace("once_per: { fields: [user.id], every: 1h }, ", "");
+    let relay = TestRelay::start(&plain).await;
+    assert_eq!([took(&relay, "1").await, took(&relay, "1").await], ["first", "first"]);
+    reload(&relay, format!("{HEAD}{ONCE}")).await;
+    assert_eq!([took(&relay, "1").await, took(&relay, "2").await], ["rest", "first"]);
+    let relay = relay.restart(|_| format!("{HEAD}{ONCE}")).await;
+    assert_eq!([took(&relay, "1").await, took(&relay, "2").await, took(&relay, "3").await], ["rest", "rest", "first"]);
+    let renamed = ONCE.replace("name: first", "name: other");
+    reload(&relay, format!("{HEAD}{renamed}")).await;
+    assert_eq!(
+        [took(&relay, "3").await, took(&relay, "3").await],
+        ["other", "rest"],
+        "a rule of another name begins anew"
+    );
+    let by_source = ONCE.replace("[user.id]", "[user.id, relay.source]");
+    reload(&relay, format!("{HEAD}{by_source}")).await;
+    assert_eq!([took(&relay, "3").await, took(&relay, "9").await], ["rest", "first"], "other fields are read back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_stored_went_not_through() {
+    let disk = ModelDisk::default();
+    disk.set_faults(Faults { capacity: Some(0), ..Faults::default() });
+    let relay = TestRelay::start_on_with(&disk, format!("{HEAD}{ONCE}")).await;
+    let refused = join_all((0..8).map(|_| async { relay.post(&click_of("1")).await })).await;
+    assert!(refused.iter().all(|answer| answer.status() == 503), "each tries by itself");
+    disk.set_faults(Faults::default());
+    assert_eq!([took(&relay, "1").await, took(&relay, "1").await], ["first", "rest"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_double_is_found_before_any_rule_sees_it_and_a_second_event_is_another() {
+    let relay =
+        TestRelay::start_with(&format!("{}{ONCE}", HEAD.replace("token: secret", "token: secret, dedupe: 10m"))).await;
+    let first = relay.accept(CLICK).await;
+    assert_eq!(relay.accept(CLICK_AGAIN).await, first);
+    let second = relay.accept(&CLICK.replace("m1", "m2")).await;
+    assert_eq!([rules_of(&relay, &first).await, rules_of(&relay, &second).await], [["first"], ["rest"]]);
 }
 
 /// Posts a body and gives the id; `None` where the relay has gone meanwhile.

@@ -67,7 +67,7 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 238] = [
+const UNSEEN: [&str; 246] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
@@ -242,6 +242,14 @@ const UNSEEN: [&str; 238] = [
     "notify_of_nothing",
     "notify_repeated_too_often",
     "notify_repeated_too_seldom",
+    "once_per_a_moment",
+    "once_per_a_template",
+    "once_per_an_age",
+    "once_per_an_id_of_the_relay",
+    "once_per_nine_fields",
+    "once_per_nothing",
+    "once_per_null",
+    "once_per_two_days",
     "quiet_days_of_nothing",
     "quiet_hours_by_an_offset",
     "quiet_hours_for_ever",

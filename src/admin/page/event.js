@@ -271,7 +271,7 @@ export function rules(explained) {
 function verdict(rule, nearest) {
   const near = nearest.find((miss) => miss.rule === rule.rule);
   const [kind, sign, word] = rule.matches === null ? ["untried", "none", "not tried"] : rule.matches ? ["yes", "yes", "matches"] : ["no", "none", "does not match"];
-  const because = rule.matches === null ? "an earlier rule has stop" : rule.matches ? "matches" : near ? `nearest miss: ${rule.because}` : rule.because;
+  const because = rule.matches === null ? "an earlier rule has stop" : rule.matches ? (rule.unless ? `matches unless ${rule.unless}` : "matches") : near ? `nearest miss: ${rule.because}` : rule.because;
   const head = [icon(sign, word), h("b.foreign", null, rule.rule), rule.stop && h("span.tag", null, "stop"), h("span.because.foreign", { class: near ? "near" : "" }, because, near && meant(near))];
   if (!rule.conditions.length) return h(`li.${kind}`, null, h("div.flat", null, head));
   const conditions = rule.conditions.map((condition) => {

@@ -57,17 +57,23 @@ fn tell_of_shadows(reader: &Reader, items: &[Node], rules: &[Rule], is_single: &
             let name = item.get("name").map_or(item.id, |name| name.id);
             reader.warning(name, message, "move it up, or take `stop: true` out of the other".to_owned());
         }
-        if rule.stop {
+        // One that matches once leaves the next ones to those behind it.
+        if rule.stop && rule.once.is_none() {
             stops.push((rule, outline));
         }
     }
 }
 
 fn tell_of_what_is_not_caught(reader: &Reader, at: &Node, rules: &[Rule], type_field: Option<FieldId>) {
-    let takes_all = |rule: &Rule| matches!(&rule.condition, Condition::All(conditions) if conditions.is_empty());
+    let takes_all = |rule: &Rule| {
+        rule.once.is_none() && matches!(&rule.condition, Condition::All(conditions) if conditions.is_empty())
+    };
     let Some(type_field) = type_field.filter(|_| !rules.iter().any(takes_all)) else { return };
     let foreseen = |event_type: &str| {
-        let mut verdicts = rules.iter().map(|rule| rule.condition.foresee(type_field, Some(event_type)));
+        let mut verdicts = rules.iter().map(|rule| match rule.condition.foresee(type_field, Some(event_type)) {
+            Verdict::Always if rule.once.is_some() => Verdict::Perhaps,
+            verdict => verdict,
+        });
         verdicts.try_fold(Verdict::Never, |sum, verdict| match verdict {
             Verdict::Always => Err(Verdict::Always),
             Verdict::Perhaps => Ok(Verdict::Perhaps),

@@ -87,6 +87,6 @@ mod tests {
         check("stop", &[&["rules"]]);
         check("webserver", &[]);
         assert!(example(&["retry", "factor"]).is_some());
-        assert_eq!(place_of(&["name", "match", "to", "stop", "timezone"]), Some(vec!["rules"]));
+        assert_eq!(place_of(&["name", "match", "to", "stop", "timezone", "once_per"]), Some(vec!["rules"]));
     }
 }

@@ -1,4 +1,5 @@
-//! Events that come twice: the second is answered with the id of the first, and goes nowhere.
+//! What came already: an event that comes twice, of which the second is answered with the id of the first, and goes nowhere; and one that a rule with `once_per`
+//! holds back, because one with the same values went through.
 //!
 //! # Cast
 //!
@@ -11,7 +12,10 @@
 //! before the listener opens. A reload that asks for more reads them before it is put in force, and what came meanwhile right after: requests wait for that, which
 //! is short. What is about to be stored has claimed its key; the same again waits for it, and tries by itself where it could not be stored.
 //!
-//! A request that a config without `dedupe` let in, and that is not stored yet when the next one is in force, is not known to it.
+//! An event has one key as what it is, and one for each rule that matches once. They are asked for in that order, which is the same for all: so nobody waits for
+//! somebody who waits for him. Which rules let an event through stands in it.
+//!
+//! A request that a config without `dedupe`, or without `once_per`, let in, and that is not stored yet when the next one is in force, is not known to it.
 
 mod read_back;
 mod table;
@@ -20,13 +24,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
+use smallvec::SmallVec;
 use tokio::sync::watch;
 
 pub use self::read_back::{READ_BACK_MAX, ReadBack};
 use self::table::{Asked, Table};
 pub use self::table::{Claim, KEYS_MAX};
 use crate::config::Config;
-use crate::event::{EventId, Print};
+use crate::event::{Event, EventId, Print};
+use crate::rules::{Routing, RuleSet};
+
+/// The keys that one event has claimed: few.
+pub type Claims = SmallVec<[Claim; 2]>;
 
 /// The keys of events, through all configs.
 pub struct Doubles {
@@ -44,8 +53,7 @@ impl Doubles {
     /// Claims the key of an event that arrived at `at_ms`, or says which event came with it within so long before. Waits while somebody else has claimed it, and
     /// while keys are read back for the config.
     pub async fn first(&self, key: Print, at_ms: u64, within: Duration, generation: u32) -> Result<Claim, EventId> {
-        // Nobody ever closes it.
-        let _ = self.read_up_to.subscribe().wait_for(|read| *read >= generation).await;
+        self.until_read(generation).await;
         loop {
             match self.table.ask(key, at_ms, within) {
                 Asked::Free(claim) => return Ok(claim),
@@ -54,6 +62,51 @@ impl Doubles {
                 Asked::Claimed(mut decided) => drop(decided.changed().await),
             }
         }
+    }
+
+    /// Where an event that arrived at `at_ms` goes, and the keys that it has claimed of rules that match once. Waits while somebody else has claimed one of them.
+    pub async fn route<'e>(
+        &self,
+        rules: &RuleSet,
+        event: &Event<'e>,
+        at_ms: u64,
+        generation: u32,
+    ) -> (Routing<'e>, Claims) {
+        if !rules.has_once() {
+            return (rules.route_event(event), Claims::new());
+        }
+        self.until_read(generation).await;
+        loop {
+            let mut claims = Claims::new();
+            let mut claimed = None;
+            let routing = rules.route_once(event, &mut |rule, key, every| {
+                // What comes after one that is not decided does not count.
+                if claimed.is_some() {
+                    return false;
+                }
+                match self.table.ask(key, at_ms, every) {
+                    Asked::Free(claim) => {
+                        claims.push(claim);
+                        return true;
+                    }
+                    Asked::Known(last) => {
+                        let rule = rules.rules()[rule].name.as_str();
+                        tracing::debug!(rule, %last, "`once_per` holds an event back: one with the same values went through");
+                    }
+                    Asked::Claimed(decided) => claimed = Some(decided),
+                }
+                false
+            });
+            let Some(mut decided) = claimed else { return (routing, claims) };
+            drop(claims);
+            // An error says that it is decided.
+            drop(decided.changed().await);
+        }
+    }
+
+    async fn until_read(&self, generation: u32) {
+        // Nobody ever closes it.
+        let _ = self.read_up_to.subscribe().wait_for(|read| *read >= generation).await;
     }
 
     /// Claims the key if it is free: for who is let in whatever came before.
@@ -77,5 +130,7 @@ impl Doubles {
 
 /// How far back the keys of a config go; zero where it asks for none.
 fn longest(config: &Config) -> Duration {
-    config.sources.iter().filter_map(|source| source.dedupe).max().unwrap_or_default()
+    let sources = config.sources.iter().filter_map(|source| source.dedupe);
+    let rules = config.rules.rules().iter().filter_map(|rule| Some(rule.once.as_ref()?.every));
+    sources.chain(rules).max().unwrap_or_default()
 }

@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::{Doubles, longest};
 use crate::config::Config;
 use crate::event::RelayFields;
 use crate::relay::Generation;
+use crate::rules::Once;
 use crate::store::{EVENTS_MAX, EventQuery, Looking, NameId, Order, StoreError};
 use crate::time::wall_ms;
 
@@ -57,10 +60,12 @@ impl Doubles {
 
     async fn read_since(&self, store: &dyn Looking, of: &Generation, since_ms: u64) {
         match self.read(store, of, since_ms).await {
-            Ok(events) => tracing::debug!(events, keys = self.keys(), "events were read back for `dedupe`"),
+            Ok(events) => {
+                tracing::debug!(events, keys = self.keys(), "events were read back for `dedupe` and `once_per`")
+            }
             Err(error) => tracing::error!(
                 %error,
-                "the events before could not be read back for `dedupe`: what comes again of them goes out again"
+                "the events before could not be read back for `dedupe` and `once_per`: what comes again of them goes out again"
             ),
         }
     }
@@ -68,21 +73,34 @@ impl Doubles {
     /// Notes the keys of all events since then, and says how many events there were.
     async fn read(&self, store: &dyn Looking, of: &Generation, since_ms: u64) -> Result<u64, StoreError> {
         let config = &of.config;
-        let windows =
-            config.sources.iter().zip(&of.source_ids).filter_map(|(source, id)| Some((*id, (source, source.dedupe?))));
+        let windows = config.sources.iter().zip(&of.source_ids).filter_map(|(source, id)| Some((*id, source.dedupe?)));
         let windows: HashMap<NameId, _> = windows.collect();
+        let names: HashMap<NameId, &str> = sources_of(of).collect();
+        let rules = config.rules.rules().iter().zip(&of.rule_ids).enumerate();
+        let rules: HashMap<NameId, usize> =
+            rules.filter(|(_, (rule, _))| rule.once.is_some()).map(|(at, (_, id))| (*id, at)).collect();
         let query = EventQuery { since_ms, last: Some(READ_BACK_MAX), ..EventQuery::all(Order::OldestFirst) };
         let (mut after, mut events) = (None, 0);
         loop {
             let page = store.events(&query, after.as_ref(), EVENTS_MAX).await?;
             for event in &page.items {
                 events += 1;
-                let Some((source, within)) = windows.get(&event.source) else { continue };
-                let relay = RelayFields { source: &source.name, received_ms: event.received_ms };
+                let window = windows.get(&event.source);
+                let once: SmallVec<[usize; 4]> =
+                    event.rules.iter().filter_map(|rule| rules.get(rule).copied()).collect();
+                if window.is_none() && once.is_empty() {
+                    continue;
+                }
+                // Of a source that is gone, the name is no value of anything that comes.
+                let source = names.get(&event.source).copied().unwrap_or_default();
+                let relay = RelayFields { source, received_ms: event.received_ms };
                 // What an older relay accepted, and this one would not, does not come again.
-                let identity = config.rules.read(&event.body, relay).ok().and_then(|read| read.identity);
-                if let Some(key) = identity {
+                let Ok(read) = config.rules.read(&event.body, relay) else { continue };
+                if let Some((key, within)) = read.identity.zip(window) {
                     self.table.note(key, event.id, *within);
+                }
+                for key in once.iter().filter_map(|rule| config.rules.key(*rule, &read)) {
+                    self.table.note_last(key, event.id);
                 }
             }
             match page.next {
@@ -102,18 +120,34 @@ impl Drop for Ready<'_> {
     }
 }
 
+fn sources_of(generation: &Generation) -> impl Iterator<Item = (NameId, &str)> {
+    let sources = &generation.config.sources;
+    sources.iter().zip(&generation.source_ids).map(|(source, id)| (*id, source.name.as_str()))
+}
+
 /// The longest window that a config has and the one before did not; zero where there is none.
 fn missing(before: Option<&Config>, next: &Config) -> Duration {
-    let known = |name: &str| {
+    let of_source = |name: &str| {
         let source = before.and_then(|before| before.sources.iter().find(|source| source.name == name));
         source.and_then(|source| source.dedupe)
     };
-    let windows = next.sources.iter().filter_map(|source| Some((source.dedupe?, known(&source.name))));
+    let before_once: HashMap<&str, &Once> = before.into_iter().flat_map(onces).collect();
+    let of_rule = |name: &str, once: &Once| {
+        before_once.get(name).filter(|known| known.has_keys_of(once)).map(|known| known.every)
+    };
+    let sources = next.sources.iter().filter_map(|source| Some((source.dedupe?, of_source(&source.name))));
+    let rules = onces(next).map(|(name, once)| (once.every, of_rule(name, once)));
+    let windows = sources.chain(rules);
     windows
         .filter(|(window, known)| known.is_none_or(|known| known < *window))
         .map(|(window, _)| window)
         .max()
         .unwrap_or_default()
+}
+
+/// The rules that match once, by name.
+fn onces(config: &Config) -> impl Iterator<Item = (&str, &Once)> {
+    config.rules.rules().iter().filter_map(|rule| Some((rule.name.as_str(), rule.once.as_ref()?)))
 }
 
 fn millis(duration: Duration) -> u64 {

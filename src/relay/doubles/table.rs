@@ -1,8 +1,9 @@
 //! The keys that were seen, each with the event that it was seen with: a map in memory that two requests cannot both enter.
 //!
 //! A key is free, claimed, or known. Who claims a free one says later with which event it is known from then on, or gives it back; who asks for
-//! one that is claimed waits for that. Nothing here reads a clock: an arrival is a value, and the time between two is counted whichever comes first, so that a
-//! wall clock that is set back lets nothing through twice and holds nothing back for longer than its window.
+//! one that is claimed waits for that. Nothing here reads a clock: an arrival is a value, and the time between two is counted whichever comes first. So a wall clock
+//! that is set by less than the window lets nothing through twice, one that is set by more makes all new that came before, and nothing is held back for longer than
+//! its window.
 //!
 //! # Bounds
 //!
@@ -22,7 +23,7 @@ use crate::event::{EventId, Print};
 const SHARDS: usize = 16;
 /// Keys of one: what a hash map of 65 536 places holds before it doubles.
 const SHARD_KEYS_MAX: usize = 57_344;
-/// Keys in all. A key takes 65 bytes, so all of them 60 MB; ten minutes of 1 500 events a second.
+/// Keys in all. By computation a key takes 65 bytes, so all of them 60 MB; ten minutes of 1 500 events a second.
 pub const KEYS_MAX: usize = SHARDS * SHARD_KEYS_MAX;
 /// Entries of the order beyond twice the keys, before those of keys that were seen again are swept out.
 const SWEPT_BEYOND: usize = 1024;
@@ -113,9 +114,18 @@ impl Table {
         let mut shard = self.shard(key);
         let replaces = shard.known.get(&key).is_none_or(|known| {
             let is_same = known.received_ms().abs_diff(event.received_ms()) < ms(within);
-            if is_same { event < *known } else { event > *known }
+            // By their numbers: a clock that was set back has not changed which came first.
+            if is_same { event.sequence() < known.sequence() } else { event.sequence() > known.sequence() }
         });
         if replaces {
+            self.put(&mut shard, key, event);
+        }
+    }
+
+    /// Notes a key of an event of the history, from which the time counts anew: the last one is known. The same twice changes nothing.
+    pub fn note_last(&self, key: Print, event: EventId) {
+        let mut shard = self.shard(key);
+        if shard.known.get(&key).is_none_or(|known| event.sequence() > known.sequence()) {
             self.put(&mut shard, key, event);
         }
     }
@@ -162,8 +172,8 @@ impl Table {
         if !self.has_told.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 keys_max = KEYS_MAX,
-                "more events came within the time of `dedupe` than there is room for, and the oldest are forgotten: what comes \
-                 again later than that goes out again; make the times shorter"
+                "more events came within the times of `dedupe` and `once_per` than there is room for, and the oldest are forgotten: what \
+                 comes again later than that goes out again; make the times shorter"
             );
         }
     }
@@ -262,6 +272,9 @@ mod tests {
         assert_eq!(known(&table, "a", 1080), Some(all[2]), "later than the window it is another one");
         table.note(key("a"), all[0], MINUTE);
         assert_eq!(known(&table, "a", 1080), Some(all[2]), "and what is older is read again for nothing");
+        table.note(key("set back"), id(5000, 4), MINUTE);
+        table.note(key("set back"), id(1000, 5), MINUTE);
+        assert_eq!(known(&table, "set back", 1010), Some(id(1000, 5)), "a clock was set back between them");
         claim(&table, "b", 1030).keep(all[1]);
         table.note(key("b"), all[0], MINUTE);
         assert_eq!(
@@ -269,6 +282,18 @@ mod tests {
             Some(all[0]),
             "where the window has become longer, an earlier one was the first"
         );
+    }
+
+    #[test]
+    fn where_the_time_counts_anew_the_last_of_the_history_is_known_however_often_it_is_read() {
+        let table = table();
+        let all = [id(1000, 1), id(1070, 2), id(1140, 3)];
+        for event in [all[0], all[1], all[2], all[1], all[2]] {
+            table.note_last(key("a"), event);
+        }
+        assert_eq!([known(&table, "a", 1199), known(&table, "a", 1200)], [Some(all[2]), None]);
+        table.note_last(key("a"), id(500, 4));
+        assert_eq!(known(&table, "a", 510), Some(id(500, 4)), "a clock was set back between them");
     }
 
     #[test]
