@@ -88,7 +88,8 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
             json(&event);
         } else {
             print(&one(&event));
-            print_whole(&format!("{}\n", plain(event["body"].as_str().unwrap_or(""))));
+            let body = event["body"].as_str();
+            print_whole(&format!("{}\n", plain(body.unwrap_or("(its body was erased)"))));
         }
         return Ok(());
     }

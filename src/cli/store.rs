@@ -118,10 +118,11 @@ fn verify_it(directory: &Path, as_json: bool) -> Result<(), Failure> {
     let verified = verify(directory, &mut |share| progress.show(share, "read"));
     drop(progress);
     let verified = verified.map_err(|error| Failure::of(FAILED, &error))?;
-    let Verified { segments, groups, events, relocated, bytes, torn_bytes, backlog, dead, problems } = &verified;
+    let Verified { segments, groups, events, relocated, erased, bytes, torn_bytes, backlog, dead, problems } =
+        &verified;
     if as_json {
         json(&value!({
-            "segments": segments, "groups": groups, "events": events, "relocated": relocated, "bytes": bytes,
+            "segments": segments, "groups": groups, "events": events, "relocated": relocated, "erased": erased, "bytes": bytes,
             "torn_bytes": torn_bytes, "backlog": backlog, "dead_letters": dead, "problems": problems,
         }));
     } else {
@@ -137,6 +138,10 @@ fn verify_it(directory: &Path, as_json: bool) -> Result<(), Failure> {
             grouped(*dead),
             are(*dead)
         );
+        if *erased > 0 {
+            let was = if *erased == 1 { "was" } else { "were" };
+            say!("{} {was} erased: their bodies are not in the journal any more", numbered(*erased, "event"));
+        }
         if *torn_bytes > 0 {
             say!("{} at the end were being written when the process ended: nobody was told of them", size(*torn_bytes));
         }

@@ -41,6 +41,9 @@ pub enum StoreError {
     /// It is not there.
     #[error("no such event in the store")]
     Missing,
+    /// Its body was erased.
+    #[error("this event was erased")]
+    Erased,
     /// It is there and its bytes are not what was written.
     #[error("the event's bytes on the disk are damaged ({0})")]
     Damaged(String),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    AllCounts, AttemptNote, Cursor, DeadQuery, DeliveryState, NameId, PlannedDelivery, StoreError, StoredEvent, Watch,
-    Which,
+    AllCounts, AttemptNote, Cursor, DeadQuery, DeliveryState, ErasedEvent, NameId, PlannedDelivery, StoreError,
+    StoredEvent, Watch, Which,
 };
 use crate::event::EventId;
 use crate::store::Answer;
@@ -109,9 +109,27 @@ impl SearchLimit {
 /// An event with all that is known of its deliveries.
 #[derive(Clone, Debug)]
 pub struct EventView {
-    pub event: Arc<StoredEvent>,
+    pub event: Kept,
     /// In the order in which it was planned.
     pub deliveries: Vec<DeliveryView>,
+}
+
+/// What is kept of an event.
+#[derive(Clone, Debug)]
+pub enum Kept {
+    Event(Arc<StoredEvent>),
+    /// Its body was erased.
+    Erased(ErasedEvent),
+}
+
+impl Kept {
+    /// The event itself; an error where it was erased.
+    pub fn event(self) -> Result<Arc<StoredEvent>, StoreError> {
+        match self {
+            Self::Event(event) => Ok(event),
+            Self::Erased(_) => Err(StoreError::Erased),
+        }
+    }
 }
 
 /// A delivery of an event, for people.

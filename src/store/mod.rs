@@ -13,6 +13,7 @@
 //! * `looking`, [`Looking`]: events, states and dead letters, page by page, by [`Cursor`]s of `cursor`. `changes`, [`Watch`]: what changes
 //!   from now on.
 //! * `command`, [`Command`]: what an operator, a limit or a replay does to many deliveries at once, or to a whole destination or source.
+//! * `erasing`, [`Erasing`]: a walk over all that is kept of a person, which tells what there is and erases it. [`ErasedEvent`]: what is left.
 //! * `names`, [`NameId`]: a destination, source or rule, numbered for good when the store first hears its name.
 //! * `words`: the values that go in and come out. [`NameState`]: how a destination stands: paused, its breaker open, removed from the
 //!   config. `why`, [`Why`]: a reason with its answer. `errors`, [`AppendError`] and [`StoreError`]: why something was not done.
@@ -25,6 +26,7 @@
 mod changes;
 mod command;
 mod cursor;
+mod erasing;
 mod errors;
 pub mod journal;
 mod lanes;
@@ -46,6 +48,7 @@ use tokio::sync::{oneshot, watch};
 pub use self::changes::{ARRIVED_BYTES_MAX, ARRIVED_MAX, Changes, Others, SETTLED_MAX, Watch};
 pub use self::command::*;
 pub use self::cursor::*;
+pub use self::erasing::*;
 pub use self::errors::*;
 pub use self::lanes::*;
 pub use self::lease::*;

@@ -481,7 +481,7 @@ async fn pieces_are_put_together() {
     let store = trying.relay.running.relay.store.clone();
     // More than one piece holds, straight into the store: the listener is not what is tried here.
     let one = trying.relay.accept(SENT).await.parse().expect("an id");
-    let first = store.event(one).await.expect("there").event;
+    let first = store.event(one).await.expect("there").event.event().expect("not erased");
     let mut answers = Vec::new();
     for _ in 0..12_000 {
         answers.push(store.append(vero_relay::store::NewEvent {

@@ -79,6 +79,11 @@ impl Refusal {
         Self(StatusCode::NOT_FOUND, bounded(&message.into()))
     }
 
+    /// It was there, and will not be there again.
+    fn gone(message: impl Into<String>) -> Self {
+        Self(StatusCode::GONE, bounded(&message.into()))
+    }
+
     fn unavailable(message: impl Into<String>) -> Self {
         Self(StatusCode::SERVICE_UNAVAILABLE, bounded(&message.into()))
     }
@@ -330,6 +335,7 @@ fn refused(error: StoreError) -> Refusal {
     match error {
         StoreError::Unavailable(_) | StoreError::Closed => Refusal::unavailable(error.to_string()),
         StoreError::Missing => Refusal::missing(error.to_string()),
+        StoreError::Erased => Refusal::gone(error.to_string()),
         StoreError::Conflict(_) | StoreError::NamesFull(_) => Refusal::wrong(error.to_string()),
         StoreError::IdTaken { .. } => Refusal::conflict(error.to_string()),
         StoreError::Damaged(_) => Refusal::failed(&error),

@@ -3,7 +3,7 @@
 //! # Cast
 //!
 //! [`header`]: of a segment. [`mod@group`]: records that are checked together. [`record`]: one of them, and [`acts`]: those of what somebody
-//! did. [`lanes`]: those of windows and digests. [`codec`]: integers and texts. [`limits`]: how much each may hold.
+//! did. [`lanes`]: those of windows and digests. [`erased`]: what is erased in their bytes. [`codec`]: integers and texts. [`limits`]: how much each may hold.
 //!
 //! # Layout, format versions 2 and 3 (all integers little-endian)
 //!
@@ -19,7 +19,7 @@
 //! group   magic u32 | CRC32C u32 over the rest of the head and the record heads | segment u64 | own offset u64 | group u64
 //!         durable up to u64 | first sequence u64 | heads length u32 | bodies length u32 | events u32 | records u32
 //!         record heads … | bodies … | zeros to a multiple of 8
-//! record  kind u8, 0 u8 ×3, head length u32, and by kind:
+//! record  kind u8, flags u8, 0 u8 ×2, head length u32, and by kind (flags: of 1 and 5, 1 where the body was erased; else 0):
 //!   1 event     body length u32 | body CRC32C u32 | id 16 bytes | source u32 | 0 u32 | rules u32 | deliveries u32
 //!               rule u32 … | destination u32, rule u32 …
 //!   2 outcomes  count u32, and for each: state u8, end u8, attempts u16 | destination u32 | to u32 | sequence u64 | at ms u64
@@ -42,12 +42,14 @@
 //! window or digest when it is made: a reader stops at the first record of a group that it does not know, and a release that knows
 //! neither must refuse the segment instead. So it can go on with a journal in which there are none, or none any more.
 //!
-//! Record heads lie together and bodies behind them, so one CRC and one read cover what a scan needs, and a body can be erased in
-//! place: its CRC stands in its head. A group says where it lies (segment and offset), so bytes of another time are never taken
+//! Record heads lie together and bodies behind them, so one CRC and one read cover what a scan needs. A body is erased by
+//! writing its segment again beside itself: same length, same offsets, the head flagged and every CRC right, so that a release which does not
+//! know the flag reads a small event `{"type":"erased"}`. A group says where it lies (segment and offset), so bytes of another time are never taken
 //! for it; and up to where its segment was synced before it was written, so damage below that mark is told from a torn tail.
 
 mod acts;
 mod codec;
+mod erased;
 mod group;
 mod header;
 mod lanes;
@@ -58,6 +60,7 @@ mod tests;
 
 pub use self::acts::{Act, BulkAct, CommandRecord, Control, RENAMED, ReplayRecord, SelectionRecord};
 pub use self::codec::cut;
+pub use self::erased::{RecordPlace, erase_event, erased_body, record_places, seal_group};
 pub use self::group::{GroupBuilder, GroupHead, GroupPlace};
 pub use self::header::{HeaderError, SegmentHeader};
 pub use self::lanes::{DigestAct, DigestRecord, WindowsRecord};

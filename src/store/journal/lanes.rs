@@ -209,6 +209,7 @@ impl Lanes for JournalQueue {
                         Ok(event) => events.push(event),
                         // It may be read another time.
                         Err(error @ ReadError::Io(_)) => return Err(error.into()),
+                        Err(ReadError::Erased(_)) => {}
                         Err(error) => {
                             tracing::warn!(sequence, %error, "an event cannot be read and is left out of its digest")
                         }

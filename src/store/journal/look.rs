@@ -15,8 +15,9 @@ use super::words::{ReadError, unreadable};
 use super::{Journal, JournalStore, LAG_READ_BYTES, lock};
 use crate::event::EventId;
 use crate::store::{
-    AllCounts, Answer, Cursor, DeadLetter, DeadQuery, DeadReasons, DeliveryState, DeliveryView, EventQuery, EventView,
-    HeldBy, Looking, NameId, Page, PlannedDelivery, SearchLimit, States, StoredEvent, Watch, Which,
+    AllCounts, Answer, Cursor, DeadLetter, DeadQuery, DeadReasons, DeliveryState, DeliveryView, ErasedEvent,
+    EventQuery, EventView, HeldBy, Kept, Looking, NameId, Page, PlannedDelivery, SearchLimit, States, StoredEvent,
+    Watch, Which,
 };
 
 impl Looking for JournalStore {
@@ -81,7 +82,11 @@ impl Journal {
     /// One event, with all that is known of its deliveries.
     pub fn event(&self, id: EventId) -> Result<EventView, ReadError> {
         let sequence = id.sequence();
-        let event = self.event_by_number(sequence)?;
+        let (event, is_erased) = match self.event_by_number(sequence) {
+            Ok(event) => (event, false),
+            Err(ReadError::Erased(left)) => (Arc::new(left.without_body()), true),
+            Err(error) => return Err(error),
+        };
         if event.id != id {
             return Err(ReadError::Missing);
         }
@@ -94,6 +99,7 @@ impl Journal {
             Ok(DeliveryView { planned, state, attempts })
         };
         let deliveries = states.into_iter().flatten().map(view).collect::<Result<_, ReadError>>()?;
+        let event = if is_erased { Kept::Erased(ErasedEvent::from(&*event)) } else { Kept::Event(event) };
         Ok(EventView { event, deliveries })
     }
 

@@ -18,6 +18,7 @@ use super::segment_name::file_name;
 use super::words::{Place, ReadError};
 use crate::store::StoredEvent;
 
+use self::group::erased;
 pub use self::group::{FoundGroup, events_in, stored};
 pub use self::info::SegmentInfo;
 use self::scan::group_at;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::bitmap::Bitmap;
 use super::disk::{Disk, RealDisk};
+use super::format::erased_body;
 use super::index::{Database, META_GROUP, META_JOURNAL, META_LANES, META_SEGMENT};
 use super::queue::Queue;
 use super::recover::{OpenError, Recovered, by_index, recover};
@@ -26,6 +27,8 @@ pub struct Verified {
     pub events: u64,
     /// Events that were relocated from segments that are gone, right as well.
     pub relocated: u64,
+    /// Events whose bodies were erased, relocated ones among them, of which nothing is left.
+    pub erased: u64,
     /// Bytes read.
     pub bytes: u64,
     /// Bytes of a group that was being written when the process ended. Nobody was told that it was there.
@@ -104,6 +107,19 @@ fn check_bodies(segments: &Segments, verified: &mut Verified, progress: &mut dyn
         let heads: Vec<_> = events_in(window.heads(&group.file, group.offset, &group.head)?).collect();
         for (head, body_offset, is_relocated) in heads {
             let id = head.id;
+            if head.is_erased {
+                match window.read_bytes(&group, &head, body_offset) {
+                    Ok(bytes) if bytes == erased_body(bytes.len()) => verified.erased += 1,
+                    Ok(_) => {
+                        let problem =
+                            format!("event {id} in segment {}: it was erased, and its body is there", group.segment);
+                        verified.problems.push(problem);
+                    }
+                    Err(ReadError::Io(error)) => return Err(error.into()),
+                    Err(error) => verified.problems.push(format!("event {id} in segment {}: {error}", group.segment)),
+                }
+                continue;
+            }
             match window.read_body(&group, head, body_offset) {
                 Ok(_) if is_relocated => verified.relocated += 1,
                 Ok(_) => verified.events += 1,

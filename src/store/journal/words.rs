@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::bitmap::Bitmap;
 use super::format::{BulkAct, DeliveryKey, DigestAct, DigestRecord, OutcomeRecord, OutcomeState, Record};
-use crate::store::{DeliveryState, NameId, StoreError, StoredEvent};
+use crate::store::{DeliveryState, ErasedEvent, NameId, StoreError, StoredEvent};
 
 /// A range of a segment that was synced once and does not hold together now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +133,9 @@ pub enum ReadError {
     /// It is not there.
     #[error("no such event in the store")]
     Missing,
+    /// Its body was erased.
+    #[error("this event was erased")]
+    Erased(Box<ErasedEvent>),
     /// It is there and its bytes are not what was written.
     #[error("the event's bytes on the disk are damaged ({0})")]
     Damaged(String),
@@ -145,6 +148,7 @@ impl From<ReadError> for StoreError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Missing => Self::Missing,
+            ReadError::Erased(_) => Self::Erased,
             ReadError::Damaged(why) => Self::Damaged(why),
             ReadError::Io(source) => Self::Unavailable(format!("reading the store failed: {source}")),
         }

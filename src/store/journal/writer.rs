@@ -302,6 +302,7 @@ impl Writer {
             source: event.source,
             rules: std::mem::take(&mut event.rules),
             deliveries: std::mem::take(&mut event.deliveries),
+            is_erased: false,
         }
     }
 

@@ -106,7 +106,10 @@ fn dead_letters_of_several_destinations_are_one_list_and_a_cursor_is_of_its_own_
         let of_events = wait(async || store.events(&EventQuery::all(Order::NewestFirst), Some(&next), 1).await);
         assert!(matches!(of_events, Err(StoreError::Conflict(_))), "{of_events:?}");
         let view = wait(async || store.event(ids[0]).await).expect("found");
-        let states = wait(async || store.states(vec![view.event], SearchLimit::whole()).await).expect("known").0;
+        let states =
+            wait(async || store.states(vec![view.event.event().expect("not erased")], SearchLimit::whole()).await)
+                .expect("known")
+                .0;
         let is_dead = |(_, state): &(_, DeliveryState)| matches!(state, DeliveryState::Dead { .. });
         assert!(states[0].len() == 2 && states[0].iter().all(is_dead), "{states:?}");
     });
@@ -132,7 +135,8 @@ fn every_way_in_which_a_delivery_ends_is_told_of_its_event_also_after_a_restart(
         assert_eq!(ask(&*store, 2, "a", What::Move { which: of(ids[3]), to: b }), done(1));
         store.close_now();
         let store = backend.open();
-        let event = |id: EventId| wait(async || store.event(id).await).expect("found").event;
+        let event =
+            |id: EventId| wait(async || store.event(id).await).expect("found").event.event().expect("not erased");
         let events = ids.map(event).to_vec();
         let known = wait(async || store.states(events, SearchLimit::whole()).await);
         let (states, limit) = known.expect("known");

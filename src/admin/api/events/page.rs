@@ -10,7 +10,7 @@ use super::super::{Outcome, Refusal, blocking, refused};
 use super::filter::{Filter, shown};
 use crate::event::EventId;
 use crate::relay::Relay;
-use crate::store::{Cursor, EventQuery, EventView, Order, SearchLimit, StoreError};
+use crate::store::{Cursor, EventQuery, EventView, Kept, Order, SearchLimit, StoreError};
 
 /// Events that are read, and whose outcomes are looked for in one walk through the journal behind them.
 const AT_ONCE: usize = 4096;
@@ -100,9 +100,9 @@ pub(super) async fn among(
         if has_gone.is_cancelled() {
             return Err(Refusal::has_gone());
         }
-        let EventView { event, deliveries } = match relay.store.event(id).await {
-            Ok(view) => view,
-            Err(StoreError::Missing) => continue,
+        let (event, deliveries) = match relay.store.event(id).await {
+            Ok(EventView { event: Kept::Event(event), deliveries }) => (event, deliveries),
+            Ok(EventView { event: Kept::Erased(_), .. }) | Err(StoreError::Missing) => continue,
             Err(error) => return Err(refused(error)),
         };
         let states = deliveries.into_iter().map(|delivery| (delivery.planned, delivery.state)).collect();

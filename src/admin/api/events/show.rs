@@ -10,12 +10,12 @@ use super::super::{Outcome, Query, Refusal, blocking, name, refused, shown_state
 use super::filter::shown_with;
 use crate::event::EventId;
 use crate::relay::Relay;
-use crate::store::{AttemptNote, Counts, DeliveryState, DeliveryView, EventView, HeldBy, StoreError};
+use crate::store::{AttemptNote, Counts, DeliveryState, DeliveryView, EventView, HeldBy, Kept, StoreError};
 use crate::time::rfc3339;
 
 /// The bytes of an event.
 pub(super) async fn body(relay: &Relay, id: &str) -> Result<Bytes, Refusal> {
-    Ok(view(relay, id).await?.event.body.clone())
+    Ok(view(relay, id).await?.event.event().map_err(refused)?.body.clone())
 }
 
 async fn view(relay: &Relay, id: &str) -> Result<EventView, Refusal> {
@@ -31,7 +31,7 @@ async fn view(relay: &Relay, id: &str) -> Result<EventView, Refusal> {
 /// Why an event goes where it goes.
 pub(super) async fn explain(relay: &Arc<Relay>, id: &str, query: &Query) -> Outcome {
     let by = if query.flag("on_disk")? { lying_on_disk(relay).await? } else { running(relay) };
-    let event = view(relay, id).await?.event;
+    let event = view(relay, id).await?.event.event().map_err(refused)?;
     blocking(relay, move |relay| super::super::explain::of_kept(relay, &by, &event)).await
 }
 
@@ -47,9 +47,22 @@ pub(super) async fn show(relay: &Relay, id: &str) -> Outcome {
         shown["waits_for"] = json!(waits_for(relay, &counts.of(planned.destination), &state));
         shown
     };
-    let mut told = shown_with(relay, &event, deliveries.into_iter().map(shown));
-    told["body"] = json!(String::from_utf8_lossy(&event.body));
-    Ok(told)
+    let deliveries = deliveries.into_iter().map(shown);
+    Ok(match event {
+        Kept::Event(event) => {
+            let mut told = shown_with(relay, &event, deliveries);
+            told["body"] = json!(String::from_utf8_lossy(&event.body));
+            told
+        }
+        Kept::Erased(event) => json!({
+            "id": event.id.to_string(),
+            "received_at": rfc3339(event.received_ms),
+            "source": name(relay, event.source),
+            "rules": event.rules.iter().map(|rule| name(relay, *rule)).collect::<Vec<_>>(),
+            "deliveries": deliveries.collect::<Vec<_>>(),
+            "erased": true,
+        }),
+    })
 }
 
 /// What a delivery waits for, if it waits.

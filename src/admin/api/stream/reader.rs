@@ -18,7 +18,7 @@ use crate::admin::addresses::without_addresses;
 use crate::event::EventId;
 use crate::relay::Relay;
 use crate::secret::Secret;
-use crate::store::{DeliveryState, EventView, NameId, Others, SearchLimit, States, StoreError, StoredEvent};
+use crate::store::{DeliveryState, EventView, Kept, NameId, Others, SearchLimit, States, StoreError, StoredEvent};
 use crate::time::{Instant, rfc3339, wall_ms};
 
 /// Something is said at least this often, so that both sides see a connection that is lost.
@@ -351,9 +351,9 @@ impl Reader {
             return left_out;
         }
         *looks += 1;
-        let EventView { event, deliveries } = match self.relay.store.event(id).await {
-            Ok(view) => view,
-            Err(StoreError::Missing) => return Change::Nothing,
+        let (event, deliveries) = match self.relay.store.event(id).await {
+            Ok(EventView { event: Kept::Event(event), deliveries }) => (event, deliveries),
+            Ok(EventView { event: Kept::Erased(_), .. }) | Err(StoreError::Missing) => return Change::Nothing,
             Err(_) => return left_out,
         };
         let states: States = deliveries.into_iter().map(|delivery| (delivery.planned, delivery.state)).collect();

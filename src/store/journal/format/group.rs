@@ -141,7 +141,8 @@ impl GroupBuilder {
 
     fn event_as(&mut self, kind: u8, head: &EventHead, body: Bytes) {
         debug_assert_eq!(head.body_bytes as usize, body.len());
-        self.record(kind, |out| {
+        let flags = if head.is_erased { FLAG_ERASED } else { 0 };
+        self.record_with(kind, flags, |out| {
             put_u32(out, head.body_bytes);
             put_u32(out, head.body_crc);
             out.extend_from_slice(&head.id.to_bytes());
@@ -232,8 +233,12 @@ impl GroupBuilder {
     }
 
     fn record(&mut self, kind: u8, fill: impl FnOnce(&mut Vec<u8>)) {
+        self.record_with(kind, 0, fill);
+    }
+
+    fn record_with(&mut self, kind: u8, flags: u8, fill: impl FnOnce(&mut Vec<u8>)) {
         let start = self.heads.len();
-        self.heads.extend_from_slice(&[kind, 0, 0, 0, 0, 0, 0, 0]);
+        self.heads.extend_from_slice(&[kind, flags, 0, 0, 0, 0, 0, 0]);
         fill(&mut self.heads);
         let length = count(self.heads.len() - start);
         self.heads[start + 4..start + 8].copy_from_slice(&length.to_le_bytes());

@@ -1,5 +1,7 @@
 //! A record: what one of them says, and how it is read.
 
+use std::ops::Range;
+
 use super::acts::decode_replay;
 use super::codec::{Take, kind_from_u8};
 use super::{Control, DigestRecord, ReplayRecord, SelectionRecord, WindowsRecord};
@@ -41,6 +43,8 @@ pub struct EventHead {
     /// The rules that matched.
     pub rules: Vec<NameId>,
     pub deliveries: Vec<PlannedDelivery>,
+    /// Its body was erased: [`erased_body`](super::erased_body) lies in its place.
+    pub is_erased: bool,
 }
 
 /// Names one delivery by its event's number and its destination.
@@ -96,6 +100,8 @@ pub(super) const KIND_SELECTION: u8 = 6;
 pub(super) const KIND_REPLAY: u8 = 7;
 pub(super) const KIND_WINDOWS: u8 = 8;
 pub(super) const KIND_DIGEST: u8 = 9;
+/// Of an event, that its body was erased. Releases that do not know it write 0 and do not look.
+pub(super) const FLAG_ERASED: u8 = 1;
 pub(super) const STATE_DELIVERED: u8 = 1;
 pub(super) const STATE_SCHEDULED: u8 = 2;
 pub(super) const STATE_DEAD: u8 = 3;
@@ -106,23 +112,31 @@ pub(super) const END_MOVED: u8 = 3;
 
 /// Reads the record heads of a sound group, in order. Stops at the first that does not hold together.
 pub fn records(heads: &[u8]) -> impl Iterator<Item = Record> + '_ {
-    let mut rest = heads;
+    records_in(heads).map(|(_, record)| record)
+}
+
+/// The same, each with where it lies among the heads.
+pub fn records_in(heads: &[u8]) -> impl Iterator<Item = (Range<usize>, Record)> + '_ {
+    let mut at = 0;
     std::iter::from_fn(move || {
+        let rest = heads.get(at..)?;
         let mut take = Take(rest);
         let kind = take.u8()?;
-        take.bytes(3)?;
+        let flags = take.u8()?;
+        take.bytes(2)?;
         let length = take.u32()? as usize;
-        let record = rest.get(8..length)?;
-        rest = rest.get(length..)?;
-        decode_record(kind, record)
+        let record = decode_record(kind, flags, rest.get(8..length)?)?;
+        let place = at..at + length;
+        at = place.end;
+        Some((place, record))
     })
 }
 
-fn decode_record(kind: u8, content: &[u8]) -> Option<Record> {
+fn decode_record(kind: u8, flags: u8, content: &[u8]) -> Option<Record> {
     let mut take = Take(content);
     match kind {
-        KIND_EVENT => decode_event(&mut take).map(Record::Event),
-        KIND_RELOCATED => decode_event(&mut take).map(Record::Relocated),
+        KIND_EVENT => decode_event(&mut take, flags).map(Record::Event),
+        KIND_RELOCATED => decode_event(&mut take, flags).map(Record::Relocated),
         KIND_OUTCOMES => {
             let mut outcomes = Vec::new();
             for _ in 0..take.u32()? {
@@ -140,7 +154,7 @@ fn decode_record(kind: u8, content: &[u8]) -> Option<Record> {
     }
 }
 
-fn decode_event(take: &mut Take<'_>) -> Option<EventHead> {
+fn decode_event(take: &mut Take<'_>, flags: u8) -> Option<EventHead> {
     let body_bytes = take.u32()?;
     let body_crc = take.u32()?;
     let id = EventId::from_bytes(take.bytes(16)?.try_into().ok()?);
@@ -148,7 +162,8 @@ fn decode_event(take: &mut Take<'_>) -> Option<EventHead> {
     take.bytes(4)?;
     let rules = take.u32()?;
     let deliveries = take.u32()?;
-    let mut head = EventHead { id, body_bytes, body_crc, source, rules: Vec::new(), deliveries: Vec::new() };
+    let is_erased = flags & FLAG_ERASED != 0;
+    let mut head = EventHead { id, body_bytes, body_crc, source, rules: Vec::new(), deliveries: Vec::new(), is_erased };
     for _ in 0..rules {
         head.rules.push(NameId(take.u32()?));
     }

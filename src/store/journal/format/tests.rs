@@ -48,6 +48,7 @@ proptest! {
                 source: NameId(3),
                 rules: vec![NameId(9)],
                 deliveries: vec![PlannedDelivery { destination: NameId(1), rule: NameId(9) }],
+                is_erased: false,
             };
             builder.event(&head, Bytes::copy_from_slice(body));
             expected.push(Record::Event(head));
@@ -104,6 +105,7 @@ proptest! {
         let head = EventHead {
             id: EventId::mint(7, 1, 77), body_bytes: 2, body_crc: 0, source: NameId(3),
             rules: Vec::new(), deliveries: Vec::new(),
+                is_erased: false,
         };
         builder.relocated(&head, Bytes::from_static(b"{}"));
         expected.push(Record::Relocated(head));

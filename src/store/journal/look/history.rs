@@ -33,7 +33,7 @@ impl Journal {
     }
 
     /// Some events by their ids, and how many of the ids were looked at.
-    pub(super) fn events_of(&self, ids: &[EventId]) -> Result<(Vec<Arc<StoredEvent>>, usize), StoreError> {
+    pub fn events_of(&self, ids: &[EventId]) -> Result<(Vec<Arc<StoredEvent>>, usize), StoreError> {
         let mut room = PageRoom::new(ids.len());
         for (nth, id) in ids.iter().enumerate() {
             if room.is_full() {
@@ -42,7 +42,7 @@ impl Journal {
             match self.event_by_number(id.sequence()) {
                 Ok(event) if event.id == *id => room.put(event),
                 // The number is another event's: of this journal, and the id of another's.
-                Ok(_) | Err(ReadError::Missing) => {}
+                Ok(_) | Err(ReadError::Missing | ReadError::Erased(_)) => {}
                 Err(ReadError::Damaged(why)) => {
                     tracing::warn!(event = %id, why, "an event that was asked for is passed over");
                 }
@@ -182,6 +182,8 @@ impl Journal {
                             return Ok(());
                         }
                     }
+                    // It is of the history no more, as is what was let go.
+                    Err(ReadError::Erased(_)) => {}
                     // It was told when the journal was opened, or is by who needs it.
                     Err(ReadError::Damaged(why)) => {
                         tracing::warn!(sequence, why, "an event of the history is passed over")

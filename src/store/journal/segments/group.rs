@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::DiskFile;
-use crate::store::StoredEvent;
 use crate::store::journal::format::{EventHead, GroupHead, Record, records};
+use crate::store::{ErasedEvent, StoredEvent};
 
 /// A group that was found.
 pub struct FoundGroup {
@@ -27,6 +27,17 @@ pub fn events_in(heads: &[u8]) -> impl Iterator<Item = (EventHead, u64, bool)> +
         body_offset += u64::from(head.body_bytes);
         Some((head, at, is_relocated))
     })
+}
+
+/// What is left of an event whose body was erased.
+pub fn erased(head: EventHead) -> ErasedEvent {
+    ErasedEvent {
+        id: head.id,
+        received_ms: head.id.received_ms(),
+        source: head.source,
+        rules: head.rules,
+        deliveries: head.deliveries,
+    }
 }
 
 /// An event's head and body, put together.

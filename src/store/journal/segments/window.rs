@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use super::{DiskFile, FoundGroup, ReadError, StoredEvent, events_in, stored};
+use super::{DiskFile, FoundGroup, ReadError, StoredEvent, erased, events_in, stored};
 use crate::store::journal::format::{ALIGN, EventHead, GROUP_HEAD, GroupHead};
 use crate::store::journal::words::Place;
 
@@ -53,8 +53,17 @@ impl Window {
         Some(self.read_body(group, event.clone(), *body_offset))
     }
 
-    /// Reads and checks the body of an event of a group.
+    /// Reads and checks the body of an event of a group. Of one that was erased no byte is read.
     pub fn read_body(&self, group: &FoundGroup, event: EventHead, body_offset: u64) -> Result<StoredEvent, ReadError> {
+        if event.is_erased {
+            return Err(ReadError::Erased(Box::new(erased(event))));
+        }
+        let body = self.read_bytes(group, &event, body_offset)?;
+        Ok(stored(event, body.into()))
+    }
+
+    /// Reads and checks what lies in the place of an event's body, also where that was erased.
+    pub fn read_bytes(&self, group: &FoundGroup, event: &EventHead, body_offset: u64) -> Result<Vec<u8>, ReadError> {
         let mut body = vec![0; event.body_bytes as usize];
         let at = group.offset + group.head.heads_end() as u64 + body_offset;
         match self.peek(&group.file, at, body.len()) {
@@ -65,7 +74,7 @@ impl Window {
         if crc32c::crc32c(&body) != event.body_crc {
             return Err(ReadError::Damaged("its body is not what was written".to_owned()));
         }
-        Ok(stored(event, body.into()))
+        Ok(body)
     }
 
     pub(super) fn peek(&self, file: &Arc<dyn DiskFile>, offset: u64, length: usize) -> Option<&[u8]> {

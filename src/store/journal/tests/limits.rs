@@ -41,7 +41,7 @@ proptest! {
         prop_assert_eq!(opened.damage, []);
         prop_assert_eq!(opened.backlog, sizes.len() as u64);
         for (id, size) in ids.into_iter().zip(sizes) {
-            let read = store.event(id).expect("it is there").event;
+            let read = store.event(id).expect("it is there").event.event().expect("not erased");
             prop_assert_eq!(event_head_bytes(read.rules.len(), read.deliveries.len()), size);
         }
     }
@@ -65,6 +65,7 @@ proptest! {
             let head = EventHead {
                 id: EventId::mint(1, 1, at as u64), body_bytes: 1, body_crc: 0, source: NameId(0),
                 rules: vec![NameId(7); *rules], deliveries: Vec::new(),
+                is_erased: false,
             };
             if !builder.add_within(heads_max, |builder| builder.event(&head, Bytes::from_static(b"x"))) {
                 finish(&mut builder);

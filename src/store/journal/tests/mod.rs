@@ -4,6 +4,7 @@
 //!
 //! * `model_test`: random work, restarts and power cuts against a model in a map.
 //! * `index`: lost, damaged, strange, old; checkpoints; copies. `clock`: processes whose clocks do not agree.
+//! * `erased`: what is left of an event whose body was erased.
 //! * `ends`: how deliveries ended, and for how long that is known. `retention`: what goes, what stays, what is relocated.
 //! * `names`: how many, and when they go. `limits`: at each and just beyond it.
 //! * `age`: since when what waits has waited. `hold`: a source that is held. `lanes`: windows and digests. `lease`: who has lost one.
@@ -11,6 +12,7 @@
 mod age;
 mod clock;
 mod ends;
+mod erased;
 mod hold;
 mod index;
 mod lanes;
@@ -129,6 +131,7 @@ fn a_journal_of_format_version_1_is_read_from_its_first_group_on() {
             source: NameId(2),
             rules: Vec::new(),
             deliveries: vec![PlannedDelivery { destination: NameId(1), rule: NameId(3) }],
+            is_erased: false,
         };
         builder.event(&head, Bytes::from_static(b"one"));
         let place = GroupPlace { segment: 1, offset: length, group: 0, durable_up_to: length, first_sequence: 0 };
@@ -263,7 +266,7 @@ fn events_cross_segments_and_every_one_is_found_by_its_id() {
     for store in [store, open_with(&disk.after_power_cut(|_| 0), 2 << 20).0] {
         for (id, body) in ids.iter().zip(&bodies) {
             let view = store.event(*id).expect("found");
-            assert_eq!(view.event.body, body.as_bytes());
+            assert_eq!(view.event.event().expect("not erased").body, body.as_bytes());
             assert_eq!(view.deliveries[0].state, DeliveryState::Waiting);
         }
         assert_eq!(waiting(&store, CRM), bodies);

@@ -161,6 +161,7 @@ fn a_queue_whose_number_has_no_name_is_told_and_kept_under_one_that_says_so() {
         source: NameId(2),
         rules: Vec::new(),
         deliveries: vec![PlannedDelivery { destination: NameId(7), rule: NameId(3) }],
+        is_erased: false,
     };
     let mut builder = GroupBuilder::default();
     let mut group = Vec::new();

@@ -60,6 +60,7 @@ impl Writer {
                 source: event.source,
                 rules: event.rules.clone(),
                 deliveries: event.deliveries.clone(),
+                is_erased: false,
             };
             if self.builder.bodies_bytes() + event.body.len() > GROUP_BYTES_MAX && !self.builder.is_empty() {
                 self.place_relocated(&mut relocated)?;
