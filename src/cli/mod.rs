@@ -108,6 +108,8 @@ verbs! {
     WhatIf => what_if,
     /// Print the JSON Schema of the config, for completion in an editor
     Schema => schema,
+    /// List the presets, or show one whole
+    Presets => presets,
     /// Verify or copy the store, or say how much it has
     Store => store,
     /// Say by the exit code whether a running relay accepts events; for containers

@@ -7,6 +7,7 @@ use super::kinds::{self, RENAMED_FROM};
 use super::named::{NamedFiles, Noted};
 use super::names::Names;
 use super::policy::{self, ANSWERS, COMMON};
+use super::presets::{FIELDS, PRESET};
 use super::{DestinationConfig, advice, in_turn, is_name, outline, sorting};
 use crate::destination::{Client, Context, Destination, KINDS, Kind};
 use crate::yaml::load::{NODES_MAX, TEXT_BYTES_MAX};
@@ -176,11 +177,20 @@ fn read_one(
     let reader = parts.reader;
     let what = format!("the destination `{name}`");
     let mut entries = reader.map(node, &what)?;
+    let preset = entries.node(&PRESET.info);
+    if let (Some(fields), None) = (entries.node(&FIELDS.info), preset) {
+        let help = format!("write preset: {}, or take `fields` out", PRESET.info.example);
+        reader.error_with(fields.id, "`fields` belongs to `preset`, and there is none", help);
+    }
     let mut kinds = KINDS.iter().filter_map(|kind| Some((*kind, entries.node(&kind.key())?)));
     let first = kinds.next();
     let second = kinds.next();
     drop(kinds);
     let Some((kind, section)) = first else {
+        if preset.is_some() {
+            // What is wrong with it was told when it was to be written out.
+            return None;
+        }
         let names = KINDS.map(|kind| kind.name);
         let rest = entries.rest();
         let near = rest.iter().find_map(|(key, _)| did_you_mean(&key.text, names));

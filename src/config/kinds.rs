@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use serde_json::{Value, json};
 
 use super::policy::{ANSWERS, COMMON};
+use super::presets::{FIELDS, PRESET};
 use super::sorting::{self, DIGEST, ORDER_BY, QUIET, URGENT};
 use crate::destination::{KINDS, Kind};
 use crate::yaml::keys::{Absent, Info, Key, Of, Section, Words, key, text};
@@ -20,7 +21,9 @@ pub(super) const RENAMED_FROM: Key<String> = key("renamed_from", text())
 pub(super) fn destination_keys() -> Section {
     let kinds: Vec<_> = KINDS.iter().map(|kind| kind.key()).collect();
     let names = KINDS.map(|kind| kind.name);
-    let section = Section::of(&kinds).and(&COMMON).and(&[RENAMED_FROM.info]).one_of(&names);
+    let own = [PRESET.info, FIELDS.info];
+    let section = Section::of(&kinds).and(&own).and(&COMMON).and(&[RENAMED_FROM.info]).besides(one_kind(&names));
+    let section = section.besides(json!({ "dependentRequired": { FIELDS.info.name: [PRESET.info.name] } }));
     let without_answers = KINDS.iter().filter(|kind| !kind.has_answers);
     let section = without_answers.fold(section, |section, kind| section.never(ANSWERS.info.name, kind.name));
     let single = KINDS.iter().filter(|kind| kind.digest.is_none());
@@ -31,6 +34,14 @@ pub(super) fn destination_keys() -> Section {
     let unordered = KINDS.iter().filter(|kind| kind.unordered.is_some()).map(|kind| kind.name);
     let others = unordered.chain([DIGEST, URGENT, QUIET].map(|key| key.info.name));
     others.fold(section, |section, other| section.never(ORDER_BY.info.name, other))
+}
+
+/// A destination has a kind, or a preset and perhaps a kind.
+fn one_kind(names: &[&str]) -> Value {
+    let choices: Vec<_> = names.iter().map(|name| json!({ "required": [name] })).collect();
+    let none = json!({ "not": { "anyOf": choices } });
+    let with_preset: Vec<_> = choices.iter().cloned().chain([none]).collect();
+    json!({ "if": { "required": [PRESET.info.name] }, "then": { "oneOf": with_preset }, "else": { "oneOf": choices } })
 }
 
 /// What may stand in the defaults of each kind, in the order of [`KINDS`].
@@ -89,6 +100,8 @@ pub(super) fn without_defaults() -> Vec<Value> {
             "if": { "required": [kind] },
             "then": not_nothing(),
         });
+        // A preset has what is needed.
+        let destination = json!({ "if": { "required": [PRESET.info.name] }, "else": destination });
         json!({
             "if": { "not": { "required": ["defaults"], "properties": { "defaults": { "required": [kind] } } } },
             "then": { "properties": { "destinations": { "additionalProperties": destination } } },

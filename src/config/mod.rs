@@ -5,6 +5,7 @@
 //! * `root`: the whole file. `listen`, `admin`, `tls` (`certificate`: when one ends), `sources`, `rules`, `destinations`, `notify`, `limits`, `keeping` (the key `store`), `expectations` (the key `tests`): its
 //!   sections, each with its keys. `policy`: what every destination may set; `kinds`: that and the kinds' own keys, put together.
 //! * `sorting`: what goes out together, what is urgent, and when it is quiet. `in_turn`: what goes out one after the other.
+//! * `presets`: sections that are written already, put in the place of their names.
 //! * `advice`: the warnings.
 //! * `slip`, `signs`: what a slip in the YAML was meant to be.
 //! * `unknown`, `meant`, `combinator`, `expression`: what is told of a key or a form that is not ours.
@@ -35,6 +36,7 @@ mod names;
 mod notify;
 mod outline;
 mod policy;
+pub mod presets;
 mod root;
 mod rules;
 pub mod schema;
@@ -324,7 +326,8 @@ impl Config {
         let noted = Noted::new(surroundings);
         reader.interpolate(&mut root, &noted);
         refuse_merge_keys(&reader, &root, 0);
-        let config = root::read(&reader, &root, &directory, &client, &noted);
+        let expanded = presets::expand(&reader, &root);
+        let config = root::read(&reader, expanded.as_ref().unwrap_or(&root), &directory, &client, &noted);
         let files = noted.into_files();
         slip::advise(&reader, &text);
         let has_errors = reader.errors() > 0;
@@ -334,7 +337,11 @@ impl Config {
         let places = Places::find(&text, &root, found.nodes().chain(said));
         let said = Said::of(path, &root, &places, overridden(surroundings).is_some());
         let kept = Secret::from(text.clone());
-        let config = config.map(|config| Config { path: path.to_owned(), digest, files, said, text: kept, ..config });
+        // What a variable overrides decides nothing, so a change of it is none.
+        let outline = Outline::of(&root, if overridden(surroundings).is_some() { &["listen"] } else { &[] });
+        let path_of = path.to_owned();
+        let proved = |config| Config { path: path_of, digest, outline, files, said, text: kept, ..config };
+        let config = config.map(proved);
         let report = Report::new(path.to_owned(), text, &root, found, &places);
         match config {
             Some(config) if !has_errors => Ok((Config { warnings: report.lines().collect(), ..config }, report)),

@@ -8,8 +8,8 @@ use super::keeping::REMOVED_GRACE;
 use super::listen::{ADDRESS_FORM, ADDRESS_HELP, address, read_address};
 use super::names::Names;
 use super::{
-    Config, Limits, Outline, Said, admin, advice, destinations, expectations, keeping, kinds, limits, notify, rules,
-    sorting, sources, tls,
+    Config, Limits, Outline, Said, admin, advice, destinations, expectations, keeping, kinds, limits, notify, presets,
+    rules, sorting, sources, tls,
 };
 use crate::destination::Client;
 use crate::destination::client::{Masks, URL_FORM};
@@ -85,6 +85,7 @@ pub(super) fn keys() -> Section {
         SOURCES.info,
         RULES.info,
         DESTINATIONS.info,
+        presets::PRESETS.info,
         DEFAULTS.info,
         NOTIFY.info,
         LIMITS.info,
@@ -136,6 +137,8 @@ pub(super) fn read(
     let is_public = listen.is_some_and(|listen| !listen.ip().is_loopback());
     let sources_node = entries.node(&SOURCES.info).or_else(|| entries.meant(&SOURCES.info));
     let sources = reader.hiding_values(|| sources_node.and_then(|node| sources::read(reader, node, is_public)));
+    // They were read when the destinations were written out.
+    entries.node(&presets::PRESETS.info);
     let defaults = entries.node(&DEFAULTS.info);
     check_defaults(reader, defaults);
     let destination_nodes = entries.node(&DESTINATIONS.info).or_else(|| entries.meant(&DESTINATIONS.info));
@@ -184,8 +187,6 @@ pub(super) fn read(
         entries.ignore(&key.text);
     }
     entries.finish();
-    // What a variable overrides decides nothing, so a change of it is none.
-    let outline = Outline::of(root, if overridden.is_some() { &["listen"] } else { &[] });
     let listen = listen?;
     let admin = admin?;
     refuse_one_port(reader, root, [listen, admin.listen]);
@@ -207,7 +208,7 @@ pub(super) fn read(
         text: String::new().into(),
         shown: OnceLock::new(),
         warnings: Vec::new(),
-        outline,
+        outline: Outline::default(),
         files: Default::default(),
         watch,
         client: client.clone(),

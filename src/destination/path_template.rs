@@ -32,7 +32,8 @@ pub enum Part {
     Source,
 }
 
-const PLACES: [(&str, Part); 4] =
+/// What an event says in a path, by name: `{date}`.
+pub const PLACES: [(&str, Part); 4] =
     [("date", Part::Date), ("hour", Part::Hour), ("type", Part::Type), ("source", Part::Source)];
 
 /// What is wrong with a path.

@@ -10,7 +10,7 @@ use crate::fault::Fault;
 pub(super) const GLOB_BYTES_MAX: usize = 4 << 10;
 
 /// Translates a glob, or says what is wrong with it.
-pub(super) fn to_regex(glob: &str) -> Result<String, Fault> {
+pub(crate) fn to_regex(glob: &str) -> Result<String, Fault> {
     if glob.len() > GLOB_BYTES_MAX {
         let help = "write a list of globs: { glob: [\"Spring*\", \"Cart*\"] }".to_owned();
         return Err(Fault::with_help(

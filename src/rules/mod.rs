@@ -23,7 +23,7 @@
 mod condition;
 mod explain;
 mod foresee;
-mod glob;
+pub(crate) mod glob;
 mod index;
 mod nearest;
 mod once;

@@ -53,7 +53,8 @@ impl Mixed {
     pub fn in_general(&self) -> String {
         let names: Vec<_> = self.raw.split("${").skip(1).filter_map(|rest| rest.split(['}', ':']).next()).collect();
         let names: Vec<_> = names.iter().map(|name| format!("${{{name}}}")).collect();
-        format!("this is wrong, and what is wrong is not shown: it would show a part of {}", names.join(" and "))
+        let of = if names.is_empty() { "a secret".to_owned() } else { names.join(" and ") };
+        format!("this is wrong, and what is wrong is not shown: it would show a part of {of}")
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::forms;
 use super::hints::Hints;
-use super::load::Place;
+use super::load::{NODES_MAX, Place};
 use super::masked::{Everywhere, Mixed};
 use super::problem::{Found, Problem, Severity};
 use super::raw::{Node, NodeId, Scalar, Style, Value};
@@ -43,6 +43,10 @@ pub struct Reader {
     keys: RefCell<HashSet<String>>,
     /// The file was brought by somebody who may not know what came from outside.
     is_strangers: Cell<bool>,
+    /// The texts that were put together from others, each with where it stands.
+    made: RefCell<HashMap<NodeId, NodeId>>,
+    /// Secrets that stand in the file as they are and are put where nothing tells that they are ones.
+    concealed: RefCell<Vec<String>>,
     /// What stands in the file and must not be shown with its line.
     unshown: RefCell<HashSet<String>>,
     /// Secrets that stand in the file as they are, and how many characters each has.
@@ -82,6 +86,8 @@ impl Reader {
             everywhere: OnceCell::new(),
             keys: RefCell::default(),
             is_strangers: Cell::new(false),
+            made: RefCell::default(),
+            concealed: RefCell::default(),
             unshown: RefCell::default(),
             plain: RefCell::default(),
             looks: Cell::new([LOOKS_MAX; 2]),
@@ -274,7 +280,9 @@ impl Reader {
         };
         let message = shortened(message);
         let help = help.map(shortened);
-        let at = Some(at);
+        let made_at = self.made.borrow().get(&at).copied();
+        let within = within.filter(|_| made_at.is_none());
+        let at = Some(made_at.unwrap_or(at));
         let problem = Problem { at, place: None, severity, message, help, within, is_secret, is_first: false };
         self.problems.borrow_mut().push(problem);
     }
@@ -386,9 +394,41 @@ impl Reader {
         self.is_strangers.get()
     }
 
-    /// What was put in from variables, files and credentials: wherever it goes, it is not shown.
+    /// What was put in from variables, files and credentials, and what is concealed: wherever it goes, it is not shown.
     pub fn taken(&self) -> Vec<String> {
-        self.resolved.borrow().values().collect()
+        self.resolved.borrow().values().chain(self.concealed.borrow().iter().cloned()).collect()
+    }
+
+    /// Has a secret that stands in the file treated as one that came from outside: no message holds it, wherever it is put.
+    pub fn conceal(&self, node: &Node) {
+        let Some(scalar) = node.scalar().filter(|scalar| !scalar.is_interpolated) else { return };
+        let text = scalar.text.clone();
+        let mixed = Mixed { values: vec![text.clone()], whole: text.clone(), raw: String::new() };
+        self.mixed.borrow_mut().insert(node.id, mixed);
+        self.concealed.borrow_mut().push(text);
+    }
+
+    /// A text that is put together from parts, each with the node that it is from. What is wrong with it stands at `at`, and no message
+    /// holds what must not be shown of a part.
+    pub fn put_together(&self, at: NodeId, parts: &[(NodeId, String)]) -> Node {
+        let id = NodeId(NODES_MAX + 1 + self.made.borrow().len() as u32);
+        // Of several that are given the first is meant most likely.
+        let origin = parts.iter().map(|(part, _)| *part).find(|part| *part != at).unwrap_or(at);
+        self.made.borrow_mut().insert(id, origin);
+        let text: String = parts.iter().map(|(_, text)| text.as_str()).collect();
+        let mut mixed = self.mixed.borrow_mut();
+        let values: Vec<String> =
+            parts.iter().filter_map(|(part, _)| mixed.get(part)).flat_map(|one| one.values.clone()).collect();
+        let is_mixed = !values.is_empty();
+        if is_mixed {
+            let raw = parts.iter().map(|(part, text)| mixed.get(part).map_or(text, |one| &one.raw).as_str()).collect();
+            mixed.insert(id, Mixed { values, whole: text.clone(), raw });
+        }
+        let mut placeholders = self.placeholders.borrow_mut();
+        let placeholder = parts.iter().find_map(|(part, _)| placeholders.get(part).cloned());
+        let is_interpolated = is_mixed || placeholder.is_some();
+        placeholders.extend(placeholder.map(|reference| (id, reference)));
+        Node { id, value: Value::Scalar(Scalar { text, style: Style::String, is_interpolated }) }
     }
 
     /// The same by what asked for it, and where.

@@ -67,7 +67,7 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 246] = [
+const UNSEEN: [&str; 260] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
@@ -76,6 +76,7 @@ const UNSEEN: [&str; 246] = [
     "a_bad_regex_with_ignore_case",
     "a_ca_that_is_no_certificate",
     "a_channel_that_is_a_template",
+    "a_choice_that_a_preset_does_not_have",
     "a_credential_that_cannot_be_read",
     "a_date_format_that_there_is_not",
     "a_destination_that_is_the_relay_by_another_spelling",
@@ -90,11 +91,14 @@ const UNSEEN: [&str; 246] = [
     "a_digest_of_a_value_that_one_event_has",
     "a_digest_of_events_as_they_came",
     "a_digest_of_two_days",
+    "a_digest_of_which_a_preset_says_nothing",
     "a_digest_that_is_json_and_a_text",
     "a_digest_with_a_template_that_does_not_compile",
     "a_digest_with_blocks_for_http",
     "a_digest_without_a_breakdown_by_a_word",
     "a_drop_that_is_no_path",
+    "a_field_that_a_preset_does_not_have",
+    "a_field_that_a_preset_needs",
     "a_field_twice_in_a_match",
     "a_file_in_the_relays_own_directory",
     "a_file_that_a_type_can_make_the_relays_own",
@@ -120,6 +124,11 @@ const UNSEEN: [&str; 246] = [
     "a_path_without_a_file",
     "a_pick_of_nothing",
     "a_pick_of_the_relays_own",
+    "a_preset_by_the_name_of_one_that_is_there",
+    "a_preset_that_there_is_not",
+    "a_preset_with_a_place_that_no_field_fills",
+    "a_preset_with_anything_within_a_text",
+    "a_preset_without_fields",
     "a_proxy_that_is_none",
     "a_rule_in_a_time_zone_that_there_is_not",
     "a_secret_file_that_cannot_be_read",
@@ -129,6 +138,7 @@ const UNSEEN: [&str; 246] = [
     "a_signing_secret_that_is_too_short",
     "a_table_with_an_envelope",
     "a_table_without_columns",
+    "a_template_for_a_preset_that_does_not_compile",
     "a_template_in_a_header",
     "a_template_in_a_slack_url",
     "a_template_in_the_host_of_a_url",
@@ -139,6 +149,7 @@ const UNSEEN: [&str; 246] = [
     "a_template_that_does_not_compile_in_a_url",
     "a_template_that_does_not_compile_in_json",
     "a_template_that_is_never_closed",
+    "a_template_where_a_preset_wants_a_text",
     "a_test_expects_a_destination_that_there_is_not",
     "a_test_expects_a_digest_by_night_alone",
     "a_test_expects_a_digest_where_it_does_not_go",
@@ -158,6 +169,7 @@ const UNSEEN: [&str; 246] = [
     "a_test_with_a_bad_regex",
     "a_test_with_nothing_behind_what_it_expects",
     "a_time_zone_that_there_is_not",
+    "a_url_for_a_preset_that_is_none",
     "a_url_with_a_password",
     "a_variable_that_is_empty",
     "a_variable_that_is_not_set",
@@ -186,6 +198,7 @@ const UNSEEN: [&str; 246] = [
     "an_order_by_nine_fields",
     "an_order_by_nothing",
     "an_order_that_is_true",
+    "another_kind_beside_a_preset",
     "before_a_time_that_clocks_show_twice",
     "columns_of_lines_of_json",
     "columns_that_are_templates_or_no_paths",
@@ -255,6 +268,7 @@ const UNSEEN: [&str; 246] = [
     "quiet_hours_for_ever",
     "quiet_hours_from_the_end_of_a_day",
     "quiet_hours_in_an_abbreviation",
+    "quiet_hours_of_a_preset_without_a_digest",
     "quiet_hours_of_events_as_they_came",
     "quiet_hours_that_end_as_they_begin",
     "renamed_from_its_own_name",
@@ -480,7 +494,8 @@ fn defaults_have_the_keys_of_their_kind_and_those_of_every_destination() {
         let name = kind.name;
         let mut expected = keys(&format!("{destination}/{name}/properties"));
         expected.extend(keys(destination));
-        expected.retain(|key| key != "renamed_from" && KINDS.iter().all(|kind| kind.name != key));
+        let of_one = ["renamed_from", "preset", "fields"];
+        expected.retain(|key| !of_one.contains(&key.as_str()) && KINDS.iter().all(|kind| kind.name != key));
         if !kind.has_answers {
             expected.remove("answers");
         }

@@ -23,7 +23,7 @@ pub(in crate::config) fn homes(key: &str) -> Vec<Home> {
         let own = section.keys.iter().find(|known| letters(known.name) == wanted);
         found.extend(own.map(|known| Home { above: above.to_vec(), key: known.name, example: known.example }));
     });
-    found.retain(|home| home.above.first() != Some(&"defaults"));
+    found.retain(|home| !repeats_others(&home.above));
     found.sort_by_key(|home| home.above.len());
     found
 }
@@ -33,7 +33,7 @@ pub(in crate::config) fn place_of(names: &[&str]) -> Option<Vec<&'static str>> {
     let mut found = None;
     walk(&root::keys(), &mut Vec::new(), &mut |section, above| {
         let is_it = section.keys.len() == names.len() && section.keys.iter().all(|key| names.contains(&key.name));
-        if is_it && found.is_none() && above.first() != Some(&"defaults") {
+        if is_it && found.is_none() && !repeats_others(above) {
             found = Some(above.to_vec());
         }
     });
@@ -44,7 +44,7 @@ pub(in crate::config) fn place_of(names: &[&str]) -> Option<Vec<&'static str>> {
 pub(in crate::config) fn told_without(above: &[&str], key: &str) -> Option<String> {
     let mut found = None;
     walk(&root::keys(), &mut Vec::new(), &mut |section, place| {
-        let is_it = place.ends_with(above) && place.first() != Some(&"defaults");
+        let is_it = place.ends_with(above) && !repeats_others(place);
         let own = section.keys.iter().find(|known| known.name == key && is_it);
         if let Some(Info { absent: Absent::Told(words), .. }) = own {
             found = Some(words.text());
@@ -57,6 +57,11 @@ pub(in crate::config) fn told_without(above: &[&str], key: &str) -> Option<Strin
 pub(in crate::config) fn example(above: &[&str]) -> Option<&'static str> {
     let (key, above) = above.split_last()?;
     homes(key).into_iter().find(|home| home.above.ends_with(above)).map(|home| home.example)
+}
+
+/// Whether the keys that stand there are those of other sections.
+fn repeats_others(above: &[&str]) -> bool {
+    matches!(above, ["defaults" | "presets", ..])
 }
 
 fn walk(section: &Section, above: &mut Vec<&'static str>, see: &mut dyn FnMut(&Section, &[&'static str])) {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::destination::template::library::{Entry, FILTERS, FUNCTIONS, TESTS};
 
+use super::super::presets::built_in;
 use super::super::root;
 use crate::destination::KINDS;
 use crate::rules::operators::OPERATORS;
@@ -17,6 +18,8 @@ const BY_HAND: &str = include_str!("reference.md");
 const ROOT: &str = "the config";
 /// Stands for a row for each operator.
 const OPERATOR_ROWS: &str = "<!-- operators -->";
+/// Stands for a row for each preset.
+const PRESET_ROWS: &str = "<!-- presets -->";
 /// Stands, also within a line, for the names of all kinds.
 const KIND_NAMES: &str = "<!-- kinds -->";
 /// Its sections repeat those of the kinds, where they are told.
@@ -32,6 +35,10 @@ pub fn reference() -> String {
     for line in BY_HAND.lines() {
         if let Some(entries) = table(line) {
             entries_of(entries, &mut out);
+            continue;
+        }
+        if line == PRESET_ROWS {
+            presets(&mut out);
             continue;
         }
         if line == OPERATOR_ROWS {
@@ -81,6 +88,17 @@ fn operators(out: &mut String) {
     for operator in OPERATORS {
         let [example, about] = [operator.example, operator.about].map(|text| text.replace('|', "\\|"));
         out.push_str(&format!("| `{}` | {about}<br>`{example}` |\n", operator.name));
+    }
+}
+
+fn presets(out: &mut String) {
+    for preset in built_in() {
+        let mark = |(name, is_required): (String, bool)| format!("`{name}`{}", if is_required { "\\*" } else { "" });
+        let fields: Vec<_> = preset.fields().into_iter().map(mark).collect();
+        let pages: Vec<_> = preset.documentation().iter().map(|address| format!("<{address}>")).collect();
+        let cells =
+            [format!("`{}`", preset.name), preset.about(), fields.join(", "), pages.join("<br>"), preset.checked()];
+        out.push_str(&format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | ")));
     }
 }
 

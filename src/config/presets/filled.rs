@@ -1,0 +1,135 @@
+//! A section with what is given in its places. Pure, but for the masks that go where a secret goes.
+
+use std::collections::HashMap;
+
+use crate::destination::path_template::PLACES;
+use crate::yaml::raw::{Node, Value};
+use crate::yaml::reader::Reader;
+
+/// What is given for each field, where something is.
+pub(super) type Given<'n> = HashMap<&'n str, Filling>;
+
+/// What goes into the places of a field.
+pub(super) struct Filling {
+    pub node: Node,
+    /// A template that becomes a text, whatever its one value is.
+    pub becomes_text: bool,
+}
+
+/// What makes a text of a template that is but one value: alone, that would keep its type.
+const AS_TEXT: &str = "{{ \"\" }}";
+
+/// A part of a text.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece<'t> {
+    Text(&'t str),
+    /// The place of a field, by its name.
+    Place(&'t str),
+}
+
+/// Whether a sign may stand in the name of a field.
+pub(super) fn is_of_name(c: char) -> bool {
+    c.is_ascii_lowercase() || c == '_'
+}
+
+/// The parts of a text: `{name}` is a place, unless it stands beside another brace or is one of the path of a file.
+pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let mut begin = 0;
+    for (at, _) in text.match_indices('{') {
+        let inner = text[at + 1..].find('}').map(|end| &text[at + 1..at + 1 + end]);
+        let Some(name) = inner.filter(|name| !name.is_empty() && name.chars().all(is_of_name)) else { continue };
+        let end = at + name.len() + 2;
+        let is_beside = text[..at].ends_with('{') || text[end..].starts_with('}');
+        if is_beside || at < begin || PLACES.iter().any(|(place, _)| *place == name) {
+            continue;
+        }
+        if begin < at {
+            pieces.push(Piece::Text(&text[begin..at]));
+        }
+        pieces.push(Piece::Place(name));
+        begin = end;
+    }
+    if begin < text.len() || pieces.is_empty() {
+        pieces.push(Piece::Text(&text[begin..]));
+    }
+    pieces
+}
+
+/// Fills the places below a node; `None` where nothing is left of it.
+pub(super) fn fill(reader: &Reader, node: &Node, given: &Given<'_>) -> Option<Node> {
+    let value = match &node.value {
+        Value::List(items) => {
+            let filled: Vec<_> = items.iter().filter_map(|item| fill(reader, item, given)).collect();
+            if filled.is_empty() && !items.is_empty() {
+                return None;
+            }
+            Value::List(filled)
+        }
+        Value::Map(entries) => {
+            let one = |(key, node): &(_, Node)| Some((Clone::clone(key), fill(reader, node, given)?));
+            let filled: Vec<_> = entries.iter().filter_map(one).collect();
+            if filled.is_empty() && !entries.is_empty() {
+                return None;
+            }
+            Value::Map(filled)
+        }
+        Value::Scalar(scalar) => {
+            let pieces = pieces(&scalar.text);
+            match pieces.as_slice() {
+                [Piece::Place(name)] => return given.get(name).map(Filling::alone),
+                [Piece::Text(_)] => return Some(node.clone()),
+                pieces => return put_together(reader, node, pieces, given),
+            }
+        }
+    };
+    Some(Node { id: node.id, value })
+}
+
+impl Filling {
+    /// In a place that nothing stands beside.
+    fn alone(&self) -> Node {
+        let mut node = self.node.clone();
+        if let (Value::Scalar(scalar), true) = (&mut node.value, self.becomes_text) {
+            scalar.text.push_str(AS_TEXT);
+        }
+        node
+    }
+}
+
+/// A text of several pieces, each as it is.
+fn put_together(reader: &Reader, node: &Node, pieces: &[Piece<'_>], given: &Given<'_>) -> Option<Node> {
+    let part = |piece: &Piece<'_>| match piece {
+        Piece::Text(text) => Some((node.id, (*text).to_owned())),
+        Piece::Place(name) => {
+            let Filling { node, .. } = given.get(name)?;
+            Some((node.id, node.scalar()?.text.clone()))
+        }
+    };
+    let parts: Vec<_> = pieces.iter().map(part).collect::<Option<_>>()?;
+    Some(reader.put_together(node.id, &parts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_name_in_single_braces() {
+        use Piece::{Place, Text};
+        for (text, expected) in [
+            ("", vec![Text("")]),
+            ("plain", vec![Text("plain")]),
+            ("{url}", vec![Place("url")]),
+            ("{api}/bot{api_key}/x", vec![Place("api"), Text("/bot"), Place("api_key"), Text("/x")]),
+            ("{{ type }}", vec![Text("{{ type }}")]),
+            ("{{type}}", vec![Text("{{type}}")]),
+            ("{% if x %}{a}{% endif %}", vec![Text("{% if x %}"), Place("a"), Text("{% endif %}")]),
+            ("{a}}", vec![Text("{a}}")]),
+            ("{A}{1}{}{ a }{a", vec![Text("{A}{1}{}{ a }{a")]),
+            ("x/{date}/{type}.ndjson", vec![Text("x/{date}/{type}.ndjson")]),
+        ] {
+            assert_eq!(pieces(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::config::Config;
+use crate::config::schema::value_of;
+use crate::config::unknown::Known;
+use crate::destination::client::Answer;
+use crate::destination::sample::{Nothing, sample};
+use crate::destination::{Client, Delivery};
+
+/// What a config comes to.
+#[track_caller]
+fn expanded(text: &str) -> Node {
+    let root = load::parse(text).unwrap_or_else(|error| panic!("{text}: {}", error.message));
+    let reader = Reader::new(".".into(), &Known);
+    let expanded = expand(&reader, &root).unwrap_or(root);
+    let told: Vec<_> = reader.into_found().problems.into_iter().map(|problem| problem.message).collect();
+    assert!(told.is_empty(), "{told:?}");
+    expanded
+}
+
+/// That a destination `d` by the preset `mine` of the config comes to this, beside `preset` and `fields`.
+#[track_caller]
+fn check(preset: &str, destination: &str, expected: &str) {
+    let text = format!("presets: {{ mine: {preset} }}\ndestinations: {{ d: {{ preset: mine, {destination} }} }}\n");
+    let mut node = expanded(&text).get("destinations").and_then(|node| node.get("d")).expect("there").clone();
+    if let Value::Map(entries) = &mut node.value {
+        entries.retain(|(key, _)| !matches!(key.text.as_str(), "preset" | "fields"));
+    }
+    let expected = load::parse(expected).expect("YAML");
+    assert_eq!(value_of(&node), value_of(&expected), "{preset} {destination}");
+}
+
+#[test]
+fn places_are_filled_with_what_is_given_or_a_default_and_left_out_without_either() {
+    let preset = "{ fields: { a: { default: 1 }, b: {}, c: { form: any }, t: { form: template }, r: { form: choice, values: { us: \"https://us\" }, default: us } }, http: { url: \"{r}/{a}\", json: { a: \"{a}\", b: \"{b}\", c: \"{c}\", t: \"{t}\", s: \"x{b}\", l: [\"{b}\"], m: { n: \"{b}\" }, k: [1, \"{b}\"], e: [], v: \"{{ type }}\" } } }";
+    check(
+        preset,
+        "fields: {}",
+        "{ http: { url: \"https://us/1\", json: { a: \"1\", k: [1], e: [], v: \"{{ type }}\" } } }",
+    );
+    check(
+        preset,
+        "fields: { a: 2, b: x, c: [1, { d: \"{{ user.id }}\" }], t: \"{{ user.id }}\" }",
+        "{ http: { url: \"https://us/2\", json: { a: \"2\", b: x, c: [1, { d: \"{{ user.id }}\" }], t: \"{{ user.id }}{{ \\\"\\\" }}\", s: xx, l: [x], m: { n: x }, k: [1, x], e: [], v: \"{{ type }}\" } } }",
+    );
+    check(
+        preset,
+        "fields: { a: ~, t: \"u{{ user.id }}\" }",
+        "{ http: { url: \"https://us/1\", json: { a: \"1\", t: \"u{{ user.id }}\", k: [1], e: [], v: \"{{ type }}\" } } }",
+    );
+}
+
+#[test]
+fn a_template_is_as_it_is_in_a_longer_text_and_always_a_text_alone() {
+    let preset = "{ fields: { e: { form: template, default: \"{{ user.email }}\" } }, http: { url: \"https://x/{e}?a\", json: { e: \"{e}\" } } }";
+    check(
+        preset,
+        "fields: {}",
+        "{ http: { url: \"https://x/{{ user.email }}?a\", json: { e: \"{{ user.email }}{{ \\\"\\\" }}\" } } }",
+    );
+}
+
+#[test]
+fn what_a_destination_says_wins_over_its_preset_key_by_key() {
+    let preset = "{ http: { url: \"https://x\", headers: { a: b, c: d } }, rate: 1/s, answers: { 404: reject } }";
+    check(
+        preset,
+        "fields: {}",
+        "{ http: { url: \"https://x\", headers: { a: b, c: d } }, rate: 1/s, answers: { 404: reject } }",
+    );
+    check(
+        preset,
+        "http: { headers: { e: f }, proxy: none }, rate: 2/s, timeout: 3s",
+        "{ http: { headers: { e: f }, proxy: none, url: \"https://x\" }, rate: 2/s, timeout: 3s, answers: { 404: reject } }",
+    );
+}
+
+#[test]
+fn a_digest_looks_as_the_preset_says_unless_the_destination_says_it_and_there_is_none_unasked() {
+    let preset =
+        "{ fields: { a: { default: x } }, http: { url: \"https://x\", json: {} }, digest: { json: { n: \"{a}\" } } }";
+    check(preset, "fields: {}", "{ http: { url: \"https://x\", json: {} } }");
+    check(
+        preset,
+        "digest: { every: 1h }",
+        "{ http: { url: \"https://x\", json: {} }, digest: { every: 1h, json: { n: x } } }",
+    );
+    check(preset, "digest: { json: {} }", "{ digest: { json: {} }, http: { url: \"https://x\", json: {} } }");
+    let text = format!(
+        "presets: {{ mine: {preset} }}\ndefaults: {{ http: {{ digest: {{ every: 1h }} }} }}\ndestinations: {{ d: {{ preset: mine }} }}\n"
+    );
+    let node = expanded(&text);
+    let digest = node.get("destinations").and_then(|node| node.get("d")?.get("digest")).map(value_of);
+    assert_eq!(digest, Some(serde_json::json!({ "every": "1h", "json": { "n": "x" } })));
+}
+
+#[test]
+fn a_config_without_presets_is_left_alone() {
+    let root = load::parse("destinations: { a: { file: { path: x } } }").expect("YAML");
+    assert_eq!(expand(&Reader::new(".".into(), &Known), &root), None);
+}
+
+/// What no output may hold.
+const CANARY: &str = "canary-of-a-secret-";
+
+/// A value for a field that is right, secret where it is one.
+fn right_value(name: &str, field: &Node) -> String {
+    let said = |key: &str| field.get(key).and_then(Node::scalar).map(|scalar| scalar.text.clone());
+    let is_secret = said("secret").as_deref() == Some("true");
+    match said("form").as_deref() {
+        Some("url") if is_secret => format!("\"https://hooks.example.com/hooks/{CANARY}{name}\""),
+        _ if is_secret => format!("\"{CANARY}{name}\""),
+        Some("url") => "\"https://example.com/x\"".to_owned(),
+        Some("template") => "\"{{ type }}\"".to_owned(),
+        Some("any") => match field.get("example").or(field.get("default")) {
+            Some(node) => value_of(node).to_string(),
+            None => "{}".to_owned(),
+        },
+        Some("choice") => {
+            field.get("values").and_then(|node| Some(node.entries().last()?.0.text.clone())).expect("one")
+        }
+        _ => {
+            said("example").or(said("default")).map_or("x".to_owned(), |text| serde_json::Value::from(text).to_string())
+        }
+    }
+}
+
+/// A config that uses a preset with all of its fields, or with those that it must have.
+fn config_with(preset: &BuiltIn, all: bool) -> String {
+    let node = load::parse(preset.text).expect("YAML");
+    let fields = node.get("fields").map(Node::entries).unwrap_or_default();
+    let is_given = |field: &Node| all || field.get("required").is_some();
+    let fields = fields.iter().filter(|(_, field)| is_given(field));
+    let fields: Vec<_> =
+        fields.map(|(key, field)| format!("{}: {}", key.text, right_value(&key.text, field))).collect();
+    format!(
+        "sources: {{ vero: {{ token: a-token-of-twenty-signs }} }}\nrules: [{{ to: [d] }}]\ndestinations:\n  d:\n    preset: {}\n    fields: {{ {} }}\n",
+        preset.name,
+        fields.join(", ")
+    )
+}
+
+#[test]
+fn each_preset_is_good_with_all_of_its_fields_and_with_those_that_it_needs() {
+    for preset in built_in() {
+        for all in [false, true] {
+            let text = config_with(&preset, all);
+            let config = Config::parse(Path::new("relay.yaml"), text, &Nothing);
+            let (config, _) = config.unwrap_or_else(|error| panic!("{}: {error}", preset.name));
+            for (_, body) in crate::event::vero::SAMPLES {
+                let delivery = sample(body, 0);
+                if let Err(unsent) = config.destinations[0].destination.content(&delivery) {
+                    assert!(unsent.to_string().contains("user.email"), "{}: {unsent}: {body}", preset.name);
+                }
+            }
+        }
+        assert!(!preset.about().is_empty() && !preset.documentation().is_empty(), "{}", preset.name);
+        assert!(preset.documentation().iter().all(|address| address.starts_with("https://")), "{}", preset.name);
+        assert_eq!(preset.checked().len(), "2026-11-28".len(), "{}", preset.name);
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_is_told_of_a_preset_holds_a_secret() {
+    let count = Arc::new(AtomicUsize::new(0));
+    for preset in built_in() {
+        let counts = count.clone();
+        // A server that repeats all that it was sent, and refuses it.
+        let client = Client::scripted(move |call| {
+            counts.fetch_add(1, Ordering::Relaxed);
+            let body = format!("{} {:?} {}", call.url, call.headers, String::from_utf8_lossy(&call.body));
+            Some(Answer { status: 422, headers: http::HeaderMap::new(), body: body.into() })
+        });
+        let text = config_with(&preset, true);
+        let path = Path::new("relay.yaml");
+        let proved = Config::prove_again(path, text.clone(), &Nothing, client.clone());
+        let (config, report) = proved.unwrap_or_else(|error| panic!("{error}"));
+        let destination = &config.destinations[0];
+        let mut told = vec![report.render(false), report.lines().collect(), config.shown().text.clone()];
+        told.push(format!("{:?} {:?}", config.outline, config.resolved));
+        let (_, bounced) =
+            crate::event::vero::SAMPLES.iter().find(|(name, _)| *name == "bounced").expect("it is there");
+        let delivery: Delivery = sample(*bounced, 0);
+        let preview = destination.destination.preview(&delivery).expect("it renders");
+        told.extend([
+            preview.title.clone(),
+            preview.shown_content(),
+            format!("{:?} {:?}", preview.facts, preview.headers),
+        ]);
+        told.extend(destination.destination.url().map(|_| destination.destination.address()));
+        if destination.destination.url().is_some() {
+            let outcomes = destination.destination.attempt(std::slice::from_ref(&delivery)).await;
+            told.push(format!("{outcomes:?}"));
+        }
+        let wrong = text.replace("rules: [{ to: [d] }]", "rules: [{ to: [e] }]") + "    http: { method: GET }\n";
+        let wrong = Config::prove_again(path, wrong, &Nothing, client).err().expect("it is wrong");
+        told.push(wrong.to_string());
+        let holds = told.iter().find(|told| told.contains(CANARY));
+        assert_eq!(holds, None, "{}", preset.name);
+    }
+    assert!(count.load(Ordering::Relaxed) >= TEXTS.len() - 1, "requests were made");
+}
+
+#[test]
+fn a_secret_given_as_it_is_stands_in_no_content_that_is_shown_elsewhere() {
+    let preset = built_in().find(|preset| preset.name == "pagerduty").expect("it is there");
+    let (config, _) = Config::parse(Path::new("relay.yaml"), config_with(&preset, true), &Nothing).expect("it is good");
+    assert!(!config.destinations[0].shows_content);
+}
