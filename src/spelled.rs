@@ -1,12 +1,20 @@
 //! Finds secrets in a text, however the text spells them: as they are, percent-encoded (also twice), as a form has them (`+` for a
 //! blank), escaped in a JSON string (also in a string within a string), or with the entities of HTML.
 //!
-//! What echoes a request spells it in its own way: PHP writes `\/`, Go `\u003c`, a web framework `&quot;`.
+//! What echoes a request spells it in its own way: PHP writes `\/`, Go `\u003c`, a web framework `&quot;`. [`Finder`] finds any other text in
+//! the same spellings, and [`is_part`] tells an address from one that ends or begins with it.
+
+use std::ops::Range;
 
 /// What stands for something that is not shown.
 pub(crate) const MASK: &str = "…";
 /// More signs of one escape than strings lie in one another.
 const BACKSLASHES_MAX: usize = 16;
+
+/// Signs that escapes begin with.
+const ESCAPES: &[u8] = b"%\\&+";
+/// Bytes of the longest escape that is looked for in front of a text: `\u003c` in a string within strings.
+const ESCAPE_BYTES_MAX: usize = 24;
 
 /// In which letters a secret is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +46,84 @@ pub(crate) fn without<S: AsRef<str>>(secrets: &[S], text: &[u8], bytes_max: usiz
     kept
 }
 
+/// Finds texts in others, ready for many of those.
+pub(crate) struct Finder {
+    texts: Vec<String>,
+    letters: Letters,
+    begins: [bool; 256],
+}
+
+impl Finder {
+    pub(crate) fn new(texts: Vec<String>, letters: Letters) -> Self {
+        Self { begins: begins(&texts), texts, letters }
+    }
+
+    /// Where one of the texts stands, in order; what overlaps is one place.
+    pub(crate) fn find(&self, text: &[u8]) -> Vec<Range<usize>> {
+        let mut found: Vec<Range<usize>> = Vec::new();
+        for (at, first) in text.iter().enumerate() {
+            if !self.begins[usize::from(*first)] {
+                continue;
+            }
+            let rest = &text[at..];
+            let lengths = self.texts.iter().filter(|text| may_go_on(text, rest, self.letters));
+            let Some(length) = lengths.filter_map(|text| length_of(text, rest, self.letters)).max() else { continue };
+            match found.last_mut().filter(|last| at < last.end) {
+                Some(last) => last.end = last.end.max(at + length),
+                None => found.push(at..at + length),
+            }
+        }
+        found
+    }
+}
+
+/// Whether the second byte of a text allows that another stands here: what begins with no sign of an escape is read as it is, and most of
+/// what begins alike ends here, before anything is allocated for it.
+fn may_go_on(sought: &str, text: &[u8], letters: Letters) -> bool {
+    let (Some(second), Some(next)) = (sought.as_bytes().get(1), text.get(1)) else { return true };
+    let is_same = match letters {
+        Letters::Same => second == next,
+        Letters::Any => second.eq_ignore_ascii_case(next),
+    };
+    is_same || ESCAPES.contains(next) || ESCAPES.contains(&text[0])
+}
+
+/// Whether what stands in a range of a text is a part of a longer word, as one address may be of another: `ann@example.com` of
+/// `joann@example.com`, and of `ann@example.com.au`. Where an escape may end in front of it, it is none.
+pub(crate) fn is_part(text: &[u8], range: &Range<usize>) -> bool {
+    let (before, behind) = (&text[..range.start], &text[range.end..]);
+    goes_on(before.utf8_chunks().last().map_or("", |chunk| chunk.valid()).chars().rev()) && !may_end_an_escape(before)
+        || goes_on(behind.utf8_chunks().next().map_or("", |chunk| chunk.valid()).chars())
+}
+
+/// Whether a word goes on with these characters: with a letter, or with one behind a sign that joins words.
+fn goes_on(mut characters: impl Iterator<Item = char>) -> bool {
+    match characters.next() {
+        Some('.' | '-' | '_') => characters.next().is_some_and(char::is_alphanumeric),
+        Some(next) => next.is_alphanumeric(),
+        None => false,
+    }
+}
+
+/// Whether the end of a text may be read as an escape of something that is in no word.
+fn may_end_an_escape(before: &[u8]) -> bool {
+    (2..=ESCAPE_BYTES_MAX.min(before.len())).any(|length| {
+        let mut is_one = false;
+        readings(&before[before.len() - length..], &mut |read, taken| {
+            let is_of_word = std::str::from_utf8(read).is_ok_and(|read| goes_on(read.chars()));
+            is_one |= taken == length && !is_of_word;
+        });
+        is_one
+    })
+}
+
 /// By the first byte of a text, whether a secret may stand there.
 fn begins<S: AsRef<str>>(secrets: &[S]) -> [bool; 256] {
     let mut begins = [false; 256];
     if secrets.is_empty() {
         return begins;
     }
-    b"%\\&+".iter().for_each(|sign| begins[usize::from(*sign)] = true);
+    ESCAPES.iter().for_each(|sign| begins[usize::from(*sign)] = true);
     for first in secrets.iter().filter_map(|secret| secret.as_ref().bytes().next()) {
         begins[usize::from(first)] = true;
         begins[usize::from(first.to_ascii_lowercase())] = true;
@@ -278,6 +357,72 @@ mod tests {
         {
             check("secret", text, text);
             check("\u{1}", text, text);
+        }
+    }
+
+    #[test]
+    fn an_address_is_found_where_it_stands_in_any_spelling() {
+        let check = |text: &str, expected: &[&str]| {
+            let finder = Finder::new(vec!["ann@example.com".to_owned()], Letters::Any);
+            let found = finder.find(text.as_bytes());
+            let found: Vec<_> = found.into_iter().map(|range| &text[range]).collect();
+            assert_eq!(found, expected, "{text}");
+        };
+        check("to Ann@Example.COM, ann@example.com", &["Ann@Example.COM", "ann@example.com"]);
+        for spelled in [
+            "ann%40example.com",
+            "ann%2540example.com",
+            r"ann\u0040example.com",
+            r"\u0061nn\\u0040example\u002ecom",
+            "ann&#64;example.com",
+            "ann&amp;#x40;example.com",
+            "%61%6E%6e%40example%2Ecom",
+        ] {
+            check(&format!("x {spelled} y"), &[spelled]);
+        }
+        for other in
+            ["ann@example.co", "an@example.com", "ann example.com", "ann%41example.com", "ann@@example.com", "a", ""]
+        {
+            check(other, &[]);
+        }
+        let both = Finder::new(vec!["abcd".to_owned(), "cdef".to_owned()], Letters::Same);
+        assert_eq!(both.find(b"abcdef cdef"), [0..6, 7..11]);
+    }
+
+    #[test]
+    fn a_part_of_another_address_is_told_from_the_address() {
+        let check = |text: &str, expected: bool| {
+            let finder = Finder::new(vec!["ann@example.com".to_owned()], Letters::Any);
+            let found = finder.find(text.as_bytes());
+            assert_eq!(found.len(), 1, "{text}");
+            assert_eq!(is_part(text.as_bytes(), &found[0]), expected, "{text}");
+        };
+        for whole in [
+            "ann@example.com",
+            "<ann@example.com>",
+            "write to ann@example.com.",
+            "ann@example.com...",
+            "\u{201c}ann@example.com\u{201d}",
+            "email=ann%40example.com&x=1",
+            "%2Cann%40example.com%2C",
+            r"a line\nann@example.com\nanother",
+            r"\u003cann@example.com\u003e",
+            r"\\u003Cann@example.com",
+            "x+ann@example.com",
+            "-ann@example.com",
+        ] {
+            check(whole, false);
+        }
+        for part in [
+            "joann@example.com",
+            "jo.ann@example.com",
+            "mary-ann@example.com",
+            "\u{e9}ann@example.com",
+            "ann@example.community",
+            "ann@example.com.au",
+            "joann%40example.com",
+        ] {
+            check(part, true);
         }
     }
 }

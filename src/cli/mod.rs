@@ -92,6 +92,8 @@ verbs! {
     DeadLetters => dead_letters,
     /// Deliver a range of the history again
     Replay => replay,
+    /// Find what there is of a person in the files of a running relay
+    Forget => forget,
     /// Send events where the rules in force send them, to destinations that lack them
     RouteAgain => route_again,
     /// Make a destination's waiting deliveries due now

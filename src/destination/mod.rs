@@ -74,6 +74,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::answer::Answers;
 pub use self::client::Client;
 pub use self::digest::{Digest, DigestKeys, Group, MISSING, digest_keys, leave_out};
+pub(crate) use self::file::is_own as is_own_file;
 pub use self::memory::{Memo, Memory, Place, place_of, preview};
 pub use self::notice::{Notice, Teller, Told};
 pub use self::preview::Preview;

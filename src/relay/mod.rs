@@ -11,6 +11,7 @@
 //! * `telling`: telling an operator by way of a destination; [`Problems`]: what is wrong now. [`Sections`]: by what the workers go.
 //! * [`unreadable`]: events that were asked for and are damaged, for the log.
 //! * [`piece`]: how much of the history one answer looks at.
+//! * [`forget`]: what there is of a person. [`search`]: every file that may hold it.
 //! * [`replay`]: the history again. `what_if`, [`Comparison`]: what another config would do with it.
 //! * `sources`, [`SourceState`]: whether a source accepts, holds or refuses.
 //! * [`reload`]: another config, as those see it who ask for one. `on_disk`, [`OnDisk`]: what it would be. [`health`]: whether events can be accepted.
@@ -19,6 +20,7 @@
 
 pub mod auth;
 pub mod doubles;
+pub mod forget;
 mod generation;
 mod health;
 mod on_disk;
@@ -27,6 +29,7 @@ pub mod piece;
 pub mod refused;
 mod reload;
 pub mod replay;
+pub mod search;
 mod sources;
 mod telling;
 pub mod unreadable;
@@ -42,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::doubles::Doubles;
+use self::forget::Forgetter;
 pub use self::generation::{Generation, RuleCount};
 pub use self::health::{healthz, readyz};
 pub use self::on_disk::{Candidate, Difference, OnDisk, Other, needs_restart};
@@ -87,6 +91,7 @@ pub struct Relay {
     pub clock: Clock,
     pub started: Instant,
     pub replayer: Replayer,
+    pub forgetter: Forgetter,
     minutes: Recorder,
     /// Tasks that end with the workers.
     pub background: TaskTracker,
@@ -162,6 +167,7 @@ impl Relay {
             minutes,
             bins: Bins::default(),
             replayer: Replayer::new(store.clone(), by_rules_in_force(&store, &generation), stop),
+            forgetter: Forgetter::new(journal.clone(), generation.load().config.data_dir.clone(), stopping.clone()),
             last_reload: Mutex::default(),
             address: Mutex::new(address),
             health: store.health(),

@@ -24,6 +24,7 @@ mod encrypted;
 mod exits;
 mod explain;
 mod faults;
+mod forget;
 mod frames;
 mod fuzz;
 mod harness;

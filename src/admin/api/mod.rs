@@ -187,6 +187,7 @@ resources! {
     sources,
     dead_letters,
     replays,
+    forget,
     config,
     rules,
     reload,

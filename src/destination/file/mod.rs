@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use self::closed::{Names, Rotation};
 use self::open::{Failed, Form, Held, How, MODE};
 use self::own::Hits;
+pub(crate) use self::own::is_own;
 use self::place::Place;
 use self::table::Table;
 use self::upkeep::Keeping;

@@ -27,6 +27,17 @@ impl JournalStore {
         look().and_then(|_| look())
     }
 
+    /// Shows each text and each run of bytes in the rows of its database, with the table's name, as long as it shall go on: what a file
+    /// holds in pieces is found by its rows alone. What has happened is written down first. Reads the disk.
+    pub fn values(&self, goes_on: &mut dyn FnMut(&str, &[u8]) -> bool) -> Result<(), String> {
+        self.journal.index.flush();
+        let shown = match self.journal.index.another_reader() {
+            Some(reader) => reader.and_then(|reader| reader.values(goes_on)),
+            None => self.journal.index.read().values(goes_on),
+        };
+        shown.map_err(|error| format!("the index cannot be read: {error}"))
+    }
+
     /// Refuses everything from now on, for a reason: the process is expected to end.
     pub fn fail(&self, why: &str) {
         self.journal.set_health(Health::Poisoned(why.to_owned()));

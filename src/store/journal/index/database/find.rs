@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::*;
@@ -79,6 +80,26 @@ impl Database {
             }
         }
         Ok(found)
+    }
+
+    /// Shows each text and each run of bytes in its rows, with the table's name, as long as it shall go on.
+    pub fn values(&self, goes_on: &mut dyn FnMut(&str, &[u8]) -> bool) -> Result<()> {
+        let mut statement = self.connection.prepare("SELECT name FROM sqlite_master WHERE type = 'table'")?;
+        let tables = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>>>()?;
+        for table in tables {
+            let mut statement = self.connection.prepare(&format!("SELECT * FROM {table}"))?;
+            let columns = statement.column_count();
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                for at in 0..columns {
+                    let (ValueRef::Text(value) | ValueRef::Blob(value)) = row.get_ref(at)? else { continue };
+                    if !goes_on(&table, value) {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     pub fn late(&self, sequence: u64) -> Result<Vec<(NameId, u16, u64)>> {
