@@ -342,7 +342,9 @@ async fn try_destination(
             // Nobody tries it again: what a relay would do next is not what happens here.
             let became = match &outcome {
                 Outcome::Delivered | Outcome::DeliveredInPart { .. } | Outcome::Skipped { .. } => outcome.name(),
-                Outcome::Retry { .. } | Outcome::Reject { .. } | Outcome::Pause { .. } => "not delivered",
+                Outcome::Retry { .. } | Outcome::Reject { .. } | Outcome::Apart { .. } | Outcome::Pause { .. } => {
+                    "not delivered"
+                }
             };
             say!("{} → {name}: {became}{reason}", plain(&event));
         }

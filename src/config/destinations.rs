@@ -8,7 +8,7 @@ use super::named::{NamedFiles, Noted};
 use super::names::Names;
 use super::policy::{self, ANSWERS, COMMON};
 use super::presets::{FIELDS, PRESET};
-use super::{DestinationConfig, advice, in_turn, is_name, outline, sorting};
+use super::{DestinationConfig, advice, batches, in_turn, is_name, outline, sorting};
 use crate::destination::{Client, Context, Destination, KINDS, Kind};
 use crate::yaml::load::{NODES_MAX, TEXT_BYTES_MAX};
 use crate::yaml::problem::did_you_mean;
@@ -242,6 +242,10 @@ fn read_one(
     advice::columns::advise(reader, kind, [section, defaults]);
     let can_be_one = destination.as_ref().map(|destination| destination.digests());
     let sent = types.map(|types| sorting::SentThere { name, types });
+    let sorting = match &destination {
+        Some(destination) => batches::check(reader, sorting, &**destination),
+        None => sorting,
+    };
     let sorting = sorting::read(reader, sorting, kind, can_be_one, sent).map(Arc::new);
     let plain = reader.take_plain().into_iter().map(|(at, _)| at);
     if destination.as_ref().is_some_and(|destination| !destination.is_loopback()) {

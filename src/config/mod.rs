@@ -4,7 +4,8 @@
 //!
 //! * `root`: the whole file. `listen`, `admin`, `tls` (`certificate`: when one ends), `sources`, `rules`, `destinations`, `notify`, `limits`, `keeping` (the key `store`), `expectations` (the key `tests`): its
 //!   sections, each with its keys. `policy`: what every destination may set; `kinds`: that and the kinds' own keys, put together.
-//! * `sorting`: what goes out together, what is urgent, and when it is quiet. `in_turn`: what goes out one after the other.
+//! * `sorting`: what goes out together, what is urgent, and when it is quiet. `in_turn`: what goes out one after the other. `batches`: what
+//!   does not stand beside requests for several events.
 //! * `presets`: sections that are written already, put in the place of their names.
 //! * `advice`: the warnings.
 //! * `slip`, `signs`: what a slip in the YAML was meant to be.
@@ -20,6 +21,7 @@
 mod addresses;
 mod admin;
 pub(crate) mod advice;
+mod batches;
 mod certificate;
 mod combinator;
 mod destinations;

@@ -57,6 +57,8 @@ pub enum Next {
     RetryIn(Duration),
     /// Give it up, for this reason: the text of a [`Why`].
     DeadLetter(String),
+    /// Hand it back uncounted: it is tried again soon, apart from the others that it went with.
+    Return,
     /// Hold the destination; this delivery is handed back uncounted.
     Pause(String),
 }
@@ -68,6 +70,7 @@ pub fn decide(outcome: &Outcome, attempts: u16, age: Duration, spread: f64, poli
         Outcome::Delivered | Outcome::DeliveredInPart { .. } => Next::Done,
         Outcome::Skipped { reason } => Next::Skip(reason.text.clone()),
         Outcome::Reject { reason } => Next::DeadLetter(reason.why().text()),
+        Outcome::Apart { .. } => Next::Return,
         Outcome::Pause { reason } => Next::Pause(reason.text.clone()),
         Outcome::Retry { reason, .. } if policy.attempts_max.is_some_and(|most| attempts >= most) => {
             Next::DeadLetter(given_up(&numbered(attempts.into(), "attempt"), reason))
@@ -119,6 +122,7 @@ mod tests {
                 }
             ),
             Next::DeadLetter(reason) => format!("dead: {reason}"),
+            Next::Return => "return".to_owned(),
             Next::Pause(reason) => format!("pause: {reason}"),
         };
         assert_eq!(shown, expected);
@@ -137,6 +141,7 @@ mod tests {
         check(Outcome::skipped("empty"), 9, 100 * HOUR, "skip: empty");
         check(Outcome::reject("400"), 1, Duration::ZERO, "dead: 400");
         check(Outcome::Pause { reason: Reason::new("410") }, 1, Duration::ZERO, "pause: 410");
+        check(Outcome::Apart { reason: Reason::new("400"), at_most: 1 }, 9, 100 * HOUR, "return");
         check(Outcome::retry("503"), 1, Duration::ZERO, "retry in seconds");
         check(Outcome::retry("503"), 3, minute, "retry in a while");
         check(Outcome::retry("503"), 8, 71 * HOUR, "retry in a while");

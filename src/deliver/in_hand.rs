@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::event::EventId;
 use crate::store::{
-    AttemptNote, Claim, Claimed, DigestId, NameId, Queue, Settled, Settlement, StoreError, StoredEvent,
+    AttemptNote, Claim, Claimed, DeliveryId, DigestId, NameId, Queue, Settled, Settlement, StoreError, StoredEvent,
 };
 
 /// The event of a claim, or why it cannot be read.
@@ -32,6 +33,16 @@ impl Unattempted {
     /// The bytes of each body.
     pub fn sizes(&self) -> impl Iterator<Item = usize> + '_ {
         self.claimed.as_slice().iter().map(|claimed| claimed.event.as_ref().map_or(0, |event| event.body.len()))
+    }
+
+    /// Whose they are.
+    pub fn events(&self) -> impl Iterator<Item = EventId> + '_ {
+        self.claimed.as_slice().iter().map(|claimed| claimed.claim.delivery.event)
+    }
+
+    /// Puts them into another order; those that are alike there stay in theirs.
+    pub fn sort_by_key<K: Ord>(&mut self, mut key: impl FnMut(EventId) -> K) {
+        self.claimed.as_mut_slice().sort_by_key(|claimed| key(claimed.claim.delivery.event));
     }
 
     /// The digests among them.
@@ -86,6 +97,11 @@ impl InHand {
     /// Whose they are.
     pub fn destination(&self) -> Option<NameId> {
         self.claims.first().map(|claim| claim.delivery.destination)
+    }
+
+    /// The first of them.
+    pub fn first(&self) -> Option<DeliveryId> {
+        self.claims.first().map(|claim| claim.delivery)
     }
 
     /// Of each the digest that it is; `None` where it is a delivery by itself.

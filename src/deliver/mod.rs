@@ -4,6 +4,7 @@
 //!
 //! * [`worker`]: one task a destination. It claims, attempts, decides and settles. A destination that hangs, lags or fails
 //!   holds up nobody else: no worker, no queue and no lock is shared with another, and bodies in memory are shared out.
+//! * [`collecting`]: how long a worker waits for several to go out in one request. [`apart`]: those that were refused together.
 //! * [`mod@decide`]: what follows from an attempt, as a pure function.
 //! * [`backoff`]: how long to wait. Alone names the `backoff` crate.
 //! * [`section`]: what a config says of one destination, proved.
@@ -15,9 +16,11 @@
 //! * [`troubles`]: what the log says of a destination.
 //! * [`limits`]: what waits too long, takes too much room, or waits for a destination that is gone.
 
+mod apart;
 mod backoff;
 mod bodies;
 mod breaker;
+mod collecting;
 mod decide;
 mod in_hand;
 mod limits;

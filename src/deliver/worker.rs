@@ -16,8 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::settle::HOLD_MAX;
 use self::settle::Sparing;
+use super::apart::{Apart, prefix};
 use super::bodies::{Bodies, ONE_BYTES_MAX, Reservation, Share};
 use super::breaker::{Allowed, Breaker};
+use super::collecting::Collecting;
 use super::decide::Policy;
 use super::in_hand::{InHand, Read, Unattempted};
 use super::rate_limit::Turn;
@@ -25,7 +27,7 @@ use super::recalled::{self, Recalled};
 use super::section::Section;
 use super::sorting::Verdict;
 use super::status::Status;
-use crate::destination::{Delivery, Digest, Outcome, Outcomes, Reason};
+use crate::destination::{Batching, Delivery, Digest, Outcome, Outcomes, Reason};
 use crate::event::RelayFields;
 use crate::store::{
     Change, Claimed, DigestId, NameId, Names, Queue, QueueState, QueueWatch, Room, Store, StoreError, StoredEvent,
@@ -63,6 +65,10 @@ pub struct Worker {
     is_ready: bool,
     /// What comes next does not fit beside the bodies in flight.
     lacks_room: bool,
+    /// Where several go out in one request: how long the next is waited for.
+    collecting: Collecting,
+    /// Those that were refused together.
+    apart: Apart,
     rejects_in_a_row: u32,
     /// Of what is skipped.
     skip_notes: Sparing,
@@ -84,6 +90,7 @@ struct Claiming {
 /// How attempts begin.
 #[derive(Clone, Copy)]
 struct Begin {
+    attempts_max: usize,
     is_probe: bool,
     turn: Turn,
 }
@@ -154,6 +161,8 @@ impl Worker {
             claiming: None,
             is_ready: true,
             lacks_room: false,
+            collecting: Collecting::default(),
+            apart: Apart::default(),
             rejects_in_a_row: 0,
             skip_notes: Sparing::default(),
             is_failing,
@@ -234,6 +243,9 @@ impl Worker {
         if self.parts.section.has_changed().unwrap_or(false) {
             self.section = self.parts.section.borrow_and_update().clone();
             self.breaker.set_concurrency(self.section.config.policy.concurrency);
+            // By the new one it may be enough.
+            self.collecting.begin();
+            self.is_ready = true;
             self.show_section();
         }
         if !self.state.is_new() {
@@ -265,11 +277,17 @@ impl Worker {
     where
         F: Future<Output = Attempted>,
     {
+        self.is_ready |= self.collecting.is_over();
         while self.claiming.is_none() && self.is_ready && !self.lacks_room {
-            let Section { config, rate_limit, .. } = &*self.section;
             let now = Instant::now();
             let running = attempts.running.len();
             let allowed = self.breaker.allowed(now);
+            let batching = self.section.config.destination.batching();
+            let batching = batching.filter(|_| matches!(allowed, Allowed::AtOnce(_)));
+            if let Some(until) = batching.as_ref().and_then(|batching| self.collect(batching, now)) {
+                return Some(until);
+            }
+            let Section { config, rate_limit, .. } = &*self.section;
             // Those in flight when it opened end by themselves, and hold no probe up.
             if matches!(allowed, Allowed::AtOnce(most) if running >= most) {
                 return None;
@@ -290,22 +308,42 @@ impl Worker {
                 Allowed::AtOnce(most) => (most - running, config.destination.batch_max(), false),
             };
             // Without room, one of our own attempts will end and bring us back here.
-            let body_bytes = self.share.room()?;
-            let asked = Room { deliveries: attempts_max * batch_max, body_bytes, urgent_only };
+            let mut body_bytes = self.share.room()?;
+            let mut deliveries = attempts_max * batch_max;
+            if let Some(batching) = batching {
+                // One request, after which it is seen whether there is enough for another; or some of those that go apart, which come first.
+                deliveries =
+                    self.apart.soon().map_or(batch_max, |with| with.saturating_mul(attempts_max).min(batch_max));
+                body_bytes = body_bytes.min(batching.bytes_max);
+            }
+            self.collecting.begin();
+            let asked = Room { deliveries, body_bytes, urgent_only };
             let mut claimed = self.parts.queue.claim(asked);
             match (&mut claimed).now_or_never() {
                 Some(claimed) => {
-                    if let Some(later) = self.take((claimed, Begin { is_probe, turn }), attempts) {
+                    if let Some(later) = self.take((claimed, Begin { attempts_max, is_probe, turn }), attempts) {
                         return Some(later);
                     }
                 }
                 None => {
                     let room = self.share.take(body_bytes);
-                    self.claiming = Some(Claiming { claimed, _room: room, begin: Begin { is_probe, turn } });
+                    let begin = Begin { attempts_max, is_probe, turn };
+                    self.claiming = Some(Claiming { claimed, _room: room, begin });
                 }
             }
         }
-        None
+        self.collecting.until().filter(|_| !self.is_ready)
+    }
+
+    /// Until when others are waited for, if what is there is not enough for a request. What was refused together waits for nobody.
+    fn collect(&mut self, batching: &Batching, now: Instant) -> Option<Instant> {
+        if self.apart.soon().is_some() {
+            return None;
+        }
+        let until = self.collecting.waits_until(self.parts.queue.claimable(), batching, now)?;
+        // What comes meanwhile may make it enough.
+        self.is_ready = false;
+        Some(until)
     }
 
     /// What may go out now: in quiet hours only what is urgent.
@@ -321,7 +359,7 @@ impl Worker {
     /// now.
     fn take<F>(
         &mut self,
-        (claimed, Begin { is_probe, turn }): (Vec<Claimed>, Begin),
+        (claimed, Begin { attempts_max, is_probe, turn }): (Vec<Claimed>, Begin),
         attempts: &mut Attempts<F>,
     ) -> Option<Instant>
     where
@@ -336,15 +374,28 @@ impl Worker {
         if rest.is_empty() {
             return None;
         }
-        let batch_max = if is_probe { 1 } else { self.section.config.destination.batch_max() };
+        let destination = &self.section.config.destination;
+        let batch_max = if is_probe { 1 } else { destination.batch_max() };
+        let batching = destination.batching();
+        let bytes_max = batching.map_or(ONE_BYTES_MAX, |batching| batching.bytes_max);
+        if batching.is_some() {
+            self.apart.claimed(rest.events());
+            // Those that go with the fewest are first, so that they are not behind others for ever.
+            rest.sort_by_key(|event| self.apart.most_with(event));
+        }
         let mut is_first = true;
-        while !rest.is_empty() {
-            let (count, bytes) = prefix(rest.sizes().take(batch_max), ONE_BYTES_MAX);
+        for _ in 0..attempts_max {
+            if rest.is_empty() {
+                break;
+            }
+            let most_with = rest.events().map(|event| self.apart.most_with(event));
+            let (count, bytes) = prefix(rest.sizes().zip(most_with).take(batch_max), bytes_max);
             let Some(reservation) = self.share.reserve(bytes) else { break };
             // No turn is taken for what finds no room. Somebody who shares the rate limit may have been faster.
             if std::mem::take(&mut is_first)
                 && let Err(later) = self.section.rate_limit.take(Instant::now(), turn)
             {
+                self.apart.returned(rest.events());
                 return Some(later);
             }
             let claims = rest.split(count);
@@ -358,6 +409,7 @@ impl Worker {
                 is_probe,
             });
         }
+        self.apart.returned(rest.events());
         if is_first {
             self.lacks_room = true;
         } else if is_probe {
@@ -424,6 +476,11 @@ async fn attempted(attempt: Attempt) -> Attempted {
     .catch_unwind();
     let made = match tokio::time::timeout(timeout, attempt).await {
         Ok(Ok(outcomes)) => outcomes,
+        // Any one of them may be to blame.
+        Ok(Err(_)) if destination.batching().is_some() && deliveries.len() > 1 => {
+            let reason = Reason::local("a bug: the attempt at several panicked; see the log");
+            Outcomes::from_elem(Outcome::Apart { reason, at_most: 1 }, deliveries.len())
+        }
         Ok(Err(_)) => Outcomes::from_elem(Outcome::local("a bug: the attempt panicked; see the log"), deliveries.len()),
         Err(_) => Outcomes::from_elem(Outcome::retry(format!("no answer within {timeout:?}")), deliveries.len()),
     };
@@ -480,20 +537,6 @@ async fn claimed(claiming: &mut Option<Claiming>) -> (Vec<Claimed>, Begin) {
     let claimed = (claimed.await, *begin);
     *claiming = None;
     claimed
-}
-
-/// How many of some sizes, at least one, come to no more than a limit; and to how much.
-fn prefix(sizes: impl Iterator<Item = usize>, limit: usize) -> (usize, usize) {
-    let mut count = 0;
-    let mut total = 0;
-    for size in sizes {
-        if count > 0 && total + size > limit {
-            break;
-        }
-        count += 1;
-        total += size;
-    }
-    (count, total)
 }
 
 /// An event as its destination gets it.

@@ -94,6 +94,23 @@ impl Hops {
         drop(known);
         way.map_or_else(|| self.alone.clone(), |way| value(&way))
     }
+
+    /// The same for events that go on together: each relay that one of them came by, once.
+    pub fn via_together<'e>(&self, mut events: impl Iterator<Item = (u64, &'e [u8])>) -> HeaderValue {
+        if !self.is_any_known.load(Ordering::Acquire) {
+            return self.alone.clone();
+        }
+        let keys: Vec<Key> = events.by_ref().map(|(received_ms, body)| key(received_ms, body)).collect();
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut relays: Vec<&str> = Vec::new();
+        for relay in keys.iter().filter_map(|key| known.ways.get(key)).flat_map(|way| way.split(", ")) {
+            if !relays.contains(&relay) {
+                relays.push(relay);
+            }
+        }
+        relays.push(&self.own);
+        value(&relays.join(", "))
+    }
 }
 
 impl Default for Hops {
@@ -147,6 +164,20 @@ mod tests {
         let as_bytes = |bytes: Vec<u8>| HeaderValue::from_bytes(&bytes).expect("a value");
         assert!(is_loop(&one, &as_bytes(sent.as_bytes().to_ascii_uppercase())));
         assert!(is_loop(&one, &as_bytes([b"\xff\xfe, ", sent.as_bytes()].concat())), "among what is no name");
+    }
+
+    #[test]
+    fn events_that_go_on_together_came_by_all_relays_that_one_of_them_came_by() {
+        let [one, other, third] = [(); 3].map(|()| Hops::new());
+        remember(&third, &one.via(1, b"1"), 1, b"1");
+        remember(&third, &one.via(2, b"2"), 2, b"2");
+        remember(&third, &other.via(3, b"3"), 3, b"3");
+        let via = |events: &[(u64, &'static [u8])]| third.via_together(events.iter().copied());
+        let all = via(&[(1, b"1"), (2, b"2"), (3, b"3"), (4, b"4")]);
+        assert!(is_loop(&one, &all) && is_loop(&other, &all) && is_loop(&third, &all));
+        assert_eq!(all.to_str().expect("a text").split(", ").count(), 3, "each once");
+        assert!(!is_loop(&other, &via(&[(1, b"1"), (4, b"4")])));
+        assert_eq!(one.via_together([(1, &b"1"[..])].into_iter()), one.via(1, b"1"), "where none is known");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `http:` posts the event, as it came or reshaped, to a URL. [`own`]: the headers that each request makes anew. [`notice`]: what an operator
-//! is told. [`sign`](mod@self::sign): a signature in the receiver's own form.
+//! is told. [`sign`](mod@self::sign): a signature in the receiver's own form. [`batch`]: one request for several events.
 
+mod batch;
 mod notice;
 mod own;
 mod sign;
@@ -9,11 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method};
 use serde_json::json;
 
+use self::batch::Batch;
 use super::client::{self, ANSWER_BYTES_MAX, Call, Client, Masks, Url, is_loopback};
 use super::digest::{DigestKeys, own_node, template};
 use super::signature::{SigningKey, sign};
@@ -22,8 +25,8 @@ use super::template::{Escape, Subject, Template, is_template};
 use super::unsent::says_nothing;
 use super::view::View;
 use super::{
-    Answers, Context, Defaults, Delivery, Destination, Digest, Kind, Language, Outcome, Outcomes, Preview, Teller,
-    TemplateKey, Unsent, exposure, one_by_one, shaping, url_template, way,
+    Answers, Batching, Context, Defaults, Delivery, Destination, Digest, Kind, Language, Outcome, Outcomes, Preview,
+    Teller, TemplateKey, Unsent, exposure, one_by_one, shaping, url_template, way,
 };
 use crate::event::{Json, Shaping};
 use crate::fault::Fault;
@@ -150,6 +153,7 @@ fn keys() -> Section {
         JSON.info,
         OMIT_MISSING.info,
         TEXT.info,
+        batch::BATCH.info,
     ];
     let section = Section::of(&own).and(&way::KEYS);
     let beside = shaping::LISTS.into_iter().flat_map(|list| [JSON.info.name, TEXT.info.name].map(|body| (list, body)));
@@ -192,6 +196,7 @@ struct Http {
     content_masks: Masks,
     body: Body,
     digest: DigestBody,
+    batch: Option<Batch>,
     signing_keys: Vec<SigningKey>,
     sign: Option<sign::Sign>,
     answers: Answers,
@@ -245,6 +250,11 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
     headers.insert(USER_AGENT, HeaderValue::from_static(client::USER_AGENT));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let body = body(reader, &mut entries, &mut headers);
+    let batch_node = entries.node(&batch::BATCH.info);
+    let batch = batch_node.map(|node| batch::read(reader, node, target.as_ref(), body.as_ref()));
+    if let Some(Some(content_type)) = batch.as_ref().map(|batch| batch.as_ref().and_then(Batch::content_type)) {
+        headers.insert(CONTENT_TYPE, content_type);
+    }
     let given = entries.node(&HEADERS.info);
     let is_content_type = |(key, _): &(crate::yaml::raw::Key, Node)| key.text.eq_ignore_ascii_case("content-type");
     let says_content_type = given.is_some_and(|node| node.entries().iter().any(is_content_type));
@@ -267,7 +277,11 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
     }
     let sign = entries.node(&sign::SIGN.info).map(|node| sign::read(reader, node, &mut headers));
     let answers = Answers::read(reader, context.answers);
-    let digest = digest_body(context, &body, says_content_type);
+    let digest = match batch_node {
+        // What goes out together as it is has no other form for several.
+        Some(_) => Some(DigestBody { own: None, is_usual: false, content_type: None }),
+        None => digest_body(context, &body, says_content_type),
+    };
     let client = way::read(context, &mut entries);
     entries.finish();
     let target = target?;
@@ -280,6 +294,10 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
         Some(sign) => Some(sign?),
         None => None,
     };
+    let batch = match batch {
+        Some(batch) => Some(batch?),
+        None => None,
+    };
     Some(Http {
         client: client?,
         method: method?,
@@ -289,6 +307,7 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
         content_masks,
         body: body?,
         digest: digest?,
+        batch,
         signing_keys,
         sign,
         answers,
@@ -562,25 +581,85 @@ impl Http {
     }
 
     fn made_call(&self, delivery: &Delivery) -> Result<Call, Unsent> {
+        if let Some(batch) = &self.batch {
+            let member = self.member(batch, delivery)?;
+            return Ok(self.call_together(batch, &self.url_of(delivery)?, &[delivery], &[member]));
+        }
         let (url, body) = match &delivery.digest {
             Some(digest) => (self.url_of(delivery)?, self.digest.body(delivery, digest)?),
             None => self.url_and_body(delivery)?,
         };
+        let content_type = self.digest.content_type.as_ref().filter(|_| delivery.digest.is_some());
+        let via = self.client.hops().via(delivery.event.received_ms, &delivery.event.body);
+        Ok(self.request(
+            url,
+            body,
+            About { id: &delivery.id(), received_ms: delivery.received_ms(), via, content_type },
+        ))
+    }
+
+    /// A request with this body.
+    fn request(&self, url: Url, body: Bytes, about: About<'_>) -> Call {
+        let About { id, received_ms, via, content_type } = about;
         let mut headers = self.headers.clone();
-        if let Some(content_type) = self.digest.content_type.as_ref().filter(|_| delivery.digest.is_some()) {
+        if let Some(content_type) = content_type {
             headers.insert(CONTENT_TYPE, content_type.clone());
         }
         let timestamp_s = crate::time::wall_ms() / 1000;
         let is_signed = !self.signing_keys.is_empty();
-        let signature = is_signed.then(|| sign(&self.signing_keys, &delivery.id().to_string(), timestamp_s, &body));
+        let signature = is_signed.then(|| sign(&self.signing_keys, &id.to_string(), timestamp_s, &body));
         if let Some(sign) = &self.sign {
-            let (id, method) = (&delivery.id().to_string(), &self.method);
+            let (id, method) = (&id.to_string(), &self.method);
             sign.insert(&mut headers, sign::Signed { body: &body, timestamp_s, id, method, url: &url });
         }
-        let via = self.client.hops().via(delivery.event.received_ms, &delivery.event.body);
-        let (id, received_ms) = (delivery.id(), delivery.received_ms());
-        own::insert(&mut headers, own::Own { id: &id, received_ms, body: &body, via, timestamp_s, signature });
-        Ok(Call { method: self.method.clone(), url, headers, body, answer_bytes_max: ANSWER_BYTES_MAX })
+        own::insert(&mut headers, own::Own { id, received_ms, body: &body, via, timestamp_s, signature });
+        Call { method: self.method.clone(), url, headers, body, answer_bytes_max: ANSWER_BYTES_MAX }
+    }
+}
+
+/// What a request says of what it carries.
+struct About<'a> {
+    id: &'a dyn std::fmt::Display,
+    received_ms: u64,
+    /// The relays that it came by.
+    via: HeaderValue,
+    /// What it is, where that is not what it always is.
+    content_type: Option<&'a HeaderValue>,
+}
+
+impl Http {
+    /// An event as it stands among others.
+    fn member(&self, batch: &Batch, delivery: &Delivery) -> Result<Bytes, Unsent> {
+        let view = self.body.is_rendered().then(|| View::of_event(delivery));
+        let member = self.body_of(delivery, view.as_ref()).and_then(|body| batch.member(delivery, body));
+        member.map_err(|unsent| unsent.masked(&self.content_masks))
+    }
+
+    /// The request for some deliveries, of which these members were made.
+    fn call_together(&self, batch: &Batch, url: &Url, deliveries: &[&Delivery], members: &[Bytes]) -> Call {
+        let events = || deliveries.iter().map(|delivery| &delivery.event);
+        let received_ms = events().map(|event| event.received_ms).max().unwrap_or_default();
+        let via = self.client.hops().via_together(events().map(|event| (event.received_ms, &event.body[..])));
+        let id = batch::id(events().map(|event| event.id));
+        self.request(url.clone(), batch.body(members), About { id: &id, received_ms, via, content_type: None })
+    }
+
+    /// One request for all that can be made of these, and what it comes to for each of them.
+    async fn attempt_together(&self, batch: &Batch, deliveries: &[Delivery]) -> Outcomes {
+        let mut outcomes = Outcomes::from_elem(Outcome::Delivered, deliveries.len());
+        let made = deliveries.iter().map(|delivery| self.member(batch, delivery));
+        let (places, members) = batch.together(made, &mut outcomes);
+        let together: Vec<&Delivery> = places.iter().map(|place| &deliveries[*place]).collect();
+        let Some(first) = together.first() else { return outcomes };
+        let outcome = match self.url_of(first) {
+            Ok(url) => self.sent(self.call_together(batch, &url, &together, &members)).await,
+            Err(unsent) => unsent.into(),
+        };
+        let outcome = batch::of_each(outcome, places.len());
+        for place in places {
+            outcomes[place] = outcome.clone();
+        }
+        outcomes
     }
 }
 
@@ -589,6 +668,10 @@ fn written(json: &Json) -> Result<Bytes, String> {
 }
 
 impl Body {
+    fn is_rendered(&self) -> bool {
+        matches!(self, Body::Json(_) | Body::Text(_))
+    }
+
     fn render(&self, view: &View) -> Result<Option<Bytes>, String> {
         Ok(match self {
             Body::Json(structure) => Some(written(&structure.render(view, &mut |text, _| text.render(view, None))?)?),
@@ -616,19 +699,23 @@ impl Http {
 
     /// Where a single event goes, and what of it.
     fn url_and_body(&self, delivery: &Delivery) -> Result<(Url, Bytes), Unsent> {
-        let is_rendered = matches!(self.body, Body::Json(_) | Body::Text(_));
-        let needs_view = matches!(self.target, Target::Templated(_)) || is_rendered;
+        let needs_view = matches!(self.target, Target::Templated(_)) || self.body.is_rendered();
         let view = needs_view.then(|| View::of_event(delivery));
         let url = match (&self.target, &view) {
             (Target::Fixed(url), _) => url.clone(),
             (Target::Templated(templated), Some(view)) => templated.url(view)?,
             (Target::Templated(_), None) => unreachable!("a template has a view"),
         };
+        Ok((url, self.body_of(delivery, view.as_ref())?))
+    }
+
+    /// What of a single event goes.
+    fn body_of(&self, delivery: &Delivery, view: Option<&View>) -> Result<Bytes, Unsent> {
         let body = match &self.body {
             Body::Shaped(shaping) => Some(shaping.apply(&delivery.event.body).map(Bytes::from)?),
-            body => view.as_ref().map(|view| body.render(view)).transpose()?.flatten(),
+            body => view.map(|view| body.render(view)).transpose()?.flatten(),
         };
-        Ok((url, body.unwrap_or_else(|| delivery.event.body.clone())))
+        Ok(body.unwrap_or_else(|| delivery.event.body.clone()))
     }
 
     /// A call's URL, fit to be shown.
@@ -646,7 +733,10 @@ impl Http {
 
 impl Destination for Http {
     fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Outcomes> {
-        one_by_one(deliveries, |delivery| self.attempt_one(delivery))
+        match &self.batch {
+            Some(batch) => self.attempt_together(batch, deliveries).boxed(),
+            None => one_by_one(deliveries, |delivery| self.attempt_one(delivery)),
+        }
     }
 
     fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent> {
@@ -679,6 +769,14 @@ impl Destination for Http {
             Target::Fixed(_) => Ok(self),
             Target::Templated(_) => Err("its URL is made of an event"),
         }
+    }
+
+    fn batch_max(&self) -> usize {
+        self.batch.as_ref().map_or(1, |batch| batch.batching.max)
+    }
+
+    fn batching(&self) -> Option<Batching> {
+        self.batch.as_ref().map(|batch| batch.batching)
     }
 
     fn digests(&self) -> bool {

@@ -10,7 +10,7 @@
 //! * [`template`], [`view`], [`structure`], [`url_template`], [`path_template`]: what `text:`, `json:`, `blocks:`, URLs with `{{ … }}` and
 //!   paths of files are made of. [`number`] and [`timezone`]: numbers and zones in them; [`bounds`]: how long and deep they may be; [`cut`]: texts
 //!   that came out too long; [`dialect`]: habits of other languages.
-//! * [`shaping`]: fields of an event that alone go out, or do not, or that nobody can read then.
+//! * `envelope`: an event beside what it is known by. [`shaping`]: fields of an event that alone go out, or do not, or that nobody can read then.
 //! * [`client`], [`way`]: requests, and by which proxy and whose certificates they go. [`hops`]: events that come back to where they were.
 //!   [`signature`]: of a request; [`exposure`]: who could read it on its way.
 //! * [`memory`], [`Memory`]: what an attempt leaves behind for those that follow.
@@ -25,6 +25,7 @@ pub mod client;
 mod cut;
 pub(crate) mod dialect;
 pub mod digest;
+mod envelope;
 mod exposure;
 pub mod hops;
 pub mod memory;
@@ -287,6 +288,13 @@ pub enum Outcome {
     },
     /// Trying again cannot help this event.
     Reject { reason: Reason },
+    /// It was to go out together with others, and what came of them says nothing of it by itself: it is to be tried again soon, and no attempt
+    /// is counted.
+    Apart {
+        reason: Reason,
+        /// With no more than so many in one request, itself included, until it is settled.
+        at_most: usize,
+    },
     /// There was nothing to send: neither delivered nor failed.
     Skipped { reason: Reason },
     /// Nothing can be delivered here until somebody acts: hold the queue, tell the operator.
@@ -322,7 +330,8 @@ impl Outcome {
         match self {
             Outcome::Delivered | Outcome::DeliveredInPart { .. } => "delivered",
             Outcome::Retry { .. } => "retry",
-            Outcome::Reject { .. } => "reject",
+            // All together were rejected.
+            Outcome::Reject { .. } | Outcome::Apart { .. } => "reject",
             Outcome::Pause { .. } => "pause",
             Outcome::Skipped { .. } => "skipped",
         }
@@ -334,6 +343,7 @@ impl Outcome {
             Outcome::Delivered => None,
             Outcome::Retry { reason, .. }
             | Outcome::Reject { reason }
+            | Outcome::Apart { reason, .. }
             | Outcome::Pause { reason }
             | Outcome::DeliveredInPart { reason }
             | Outcome::Skipped { reason } => Some(reason),
@@ -436,6 +446,17 @@ where
     .boxed()
 }
 
+/// How deliveries go out together where one request takes several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batching {
+    /// So many at most.
+    pub max: usize,
+    /// For so long the first waits for others.
+    pub every: Duration,
+    /// So many bytes of bodies at most; a body that is larger goes alone.
+    pub bytes_max: usize,
+}
+
 /// Work that a destination has beside its attempts, to be done on a thread that may block. It ends soon once it is told to stop; the error says
 /// what could not be done, and is tried again the next time.
 pub type Upkeep = Box<dyn FnOnce(&CancellationToken) -> Result<(), String> + Send>;
@@ -469,6 +490,11 @@ pub trait Destination: Send + Sync {
     /// How many deliveries one attempt takes.
     fn batch_max(&self) -> usize {
         1
+    }
+
+    /// How deliveries wait for each other, where an attempt is one request with several: [`batch_max`](Self::batch_max) of them then.
+    fn batching(&self) -> Option<Batching> {
+        None
     }
 
     /// How far apart its attempts are at least, whatever the config says.

@@ -148,9 +148,10 @@ impl Relay {
                 }
                 Heard::NotNow(reason.brief)
             }
-            Outcome::Reject { reason } | Outcome::Skipped { reason } | Outcome::Pause { reason } => {
-                Heard::Never(reason.brief)
-            }
+            Outcome::Reject { reason }
+            | Outcome::Apart { reason, .. }
+            | Outcome::Skipped { reason }
+            | Outcome::Pause { reason } => Heard::Never(reason.brief),
         }
     }
 }

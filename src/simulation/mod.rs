@@ -43,9 +43,9 @@ fn whatever_happens_nothing_acknowledged_is_lost_and_every_promise_is_kept() {
     let dead = sum(|told| told.dead);
     let [digests, gathered, by_night] =
         [sum(|told| told.digests), sum(|told| told.gathered), sum(|told| told.by_night)];
-    let in_order = sum(|told| told.in_order);
+    let [in_order, together, apart] = [sum(|told| told.in_order), sum(|told| told.together), sum(|told| told.apart)];
     println!(
-        "{runs} runs: {acknowledged} acknowledged, {twice} came twice, {dead} dead, {} crashes; {digests} digests of {gathered}, {by_night} urgent by night, {in_order} in order before others",
+        "{runs} runs: {acknowledged} acknowledged, {twice} came twice, {dead} dead, {} crashes; {digests} digests of {gathered}, {by_night} urgent by night, {in_order} in order before others, {together} requests of several, {apart} refused together",
         sum(|told| told.crashes)
     );
     // That the runs go where they should.
@@ -58,7 +58,9 @@ fn whatever_happens_nothing_acknowledged_is_lost_and_every_promise_is_kept() {
                 && digests > runs / 2
                 && gathered > digests * 3
                 && by_night > runs / 20
-                && in_order > runs)
+                && in_order > runs
+                && together > runs
+                && apart > runs / 5)
     );
 }
 

@@ -8,6 +8,7 @@ use super::dice::Dice;
 use crate::config::Config;
 use crate::deliver::Policy;
 use crate::deliver::sorting::Sorting;
+use crate::destination::Batching;
 use crate::time::MINUTE_MS;
 use crate::yaml::values::Surroundings;
 
@@ -15,11 +16,14 @@ use crate::yaml::values::Surroundings;
 pub(super) const TURN_OF_LONG_WAITS: Duration = Duration::from_millis(250);
 
 /// How many destinations there are.
-pub(super) const DESTINATIONS: usize = 6;
+pub(super) const DESTINATIONS: usize = 7;
 /// The one of them that goes in order.
 pub(super) const IN_ORDER: usize = 5;
+/// The one of them whose attempts take several at once, and how; small, so that a run meets many that are full and many that are not.
+pub(super) const TOGETHER: usize = 6;
+pub(super) const BATCHING: Batching = Batching { max: 8, every: Duration::from_secs(3), bytes_max: 1500 };
 
-/// The destinations: how they are tried. Two put together what they can, and the last goes in order.
+/// The destinations: how they are tried. Two put together what they can, one goes in order, and the last takes several at once.
 pub(super) fn policies() -> [Policy; DESTINATIONS] {
     let quick = Policy {
         initial: Duration::from_millis(500),
@@ -35,6 +39,7 @@ pub(super) fn policies() -> [Policy; DESTINATIONS] {
         quick,
         Policy { interval: Some(Duration::from_millis(500)), concurrency: 1, ..quick },
         quick,
+        Policy { interval: Some(Duration::from_millis(100)), concurrency: 2, ..quick },
     ]
 }
 
@@ -59,7 +64,7 @@ pub(super) fn sortings() -> [Option<Arc<Sorting>>; DESTINATIONS] {
     "#;
     let (config, _) = Config::parse(Path::new("model.yaml"), text.to_owned(), &Nothing).expect("a config");
     let sorting = |at: usize| config.destinations[at].sorting.clone();
-    [None, None, None, sorting(0), sorting(1), sorting(2)]
+    [None, None, None, sorting(0), sorting(1), sorting(2), None]
 }
 
 /// What one run began at: shortly before the quiet hours of a day, so that a run sees them begin and end.

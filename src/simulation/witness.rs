@@ -10,10 +10,10 @@ use futures_util::future::BoxFuture;
 
 use super::dice::Dice;
 use super::in_order::{Came, Order, came_in_order};
-use super::terms::{DESTINATIONS, IN_ORDER, TURN_OF_LONG_WAITS};
+use super::terms::{BATCHING, DESTINATIONS, IN_ORDER, TOGETHER, TURN_OF_LONG_WAITS};
 use crate::deliver::sorting::Sorting;
 use crate::deliver::{Policy, RETRIES_IN_A_ROW};
-use crate::destination::{Delivery, Destination, Outcome, Outcomes, Preview, Reason, Unsent};
+use crate::destination::{Batching, Delivery, Destination, Outcome, Outcomes, Preview, Reason, Unsent};
 use crate::secret::Secret;
 use crate::store::journal::{JournalStore, OUTCOMES_SYNCED_WITHIN, OUTCOMES_WRITTEN_WITHIN};
 use crate::store::{NameId, StoredEvent};
@@ -107,6 +107,11 @@ struct State {
     digests: BTreeMap<(usize, String), BTreeSet<u64>>,
     /// The digest that each event was last attempted with.
     digest_of: BTreeMap<(usize, u64), String>,
+    /// Attempts that took several at once; and events that were refused with others.
+    together: usize,
+    refused_together: usize,
+    /// With how many each of these may go, as far as who delivers now was told so.
+    apart: BTreeMap<u64, usize>,
     /// When the clock on the wall was set last.
     wall_set_ms: u64,
     /// Attempts at what is urgent in quiet hours.
@@ -159,6 +164,9 @@ impl Witness {
             again: BTreeMap::new(),
             digests: BTreeMap::new(),
             digest_of: BTreeMap::new(),
+            together: 0,
+            refused_together: 0,
+            apart: BTreeMap::new(),
             wall_set_ms: 0,
             by_night: 0,
             ends: Vec::new(),
@@ -228,6 +236,12 @@ impl Witness {
         (state.digests.len(), state.digests.values().map(BTreeSet::len).sum())
     }
 
+    /// Attempts that took several at once; and events that were refused with others.
+    pub(super) fn together(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.together, state.refused_together)
+    }
+
     pub(super) fn by_night(&self) -> usize {
         self.state().by_night
     }
@@ -240,6 +254,7 @@ impl Witness {
         let now_ms = self.clock.now_ms();
         let mut state = self.state();
         state.ends.push((now_ms, is_crash));
+        state.apart.clear();
         state.views = Default::default();
     }
 
@@ -253,6 +268,9 @@ impl Witness {
     pub(super) fn lose_lease(&self, at: usize) {
         let mut state = self.state();
         state.leases_lost[at] += 1;
+        if at == TOGETHER {
+            state.apart.clear();
+        }
         state.views[at] = View::default();
     }
 
@@ -323,22 +341,24 @@ impl Witness {
         Ok(twice)
     }
 
-    /// An attempt begins. Returns how it will end, and after how long.
-    fn begin(&self, at: usize, delivery: &Delivery, is_paused: bool, waiting: Option<&BTreeSet<u64>>) -> Begun {
+    /// An attempt begins: at one, or at several together. Returns how it will end, and after how long.
+    fn begin(&self, at: usize, deliveries: &[Delivery], is_paused: bool, waiting: Option<&BTreeSet<u64>>) -> Begun {
         let now_ms = self.clock.now_ms();
+        let delivery = &deliveries[0];
         let sequence = delivery.event.id.sequence();
         let mut state = self.state();
         // Before it is in flight itself.
         let disorder = waiting.and_then(|waiting| state.check_order(at, sequence, waiting));
-        let violation = state.check(at, &self.policies[at], delivery, now_ms, is_paused);
+        let violation = state.check(at, &self.policies[at], deliveries, now_ms, is_paused);
         let violation = violation.or(disorder);
+        let violation = violation.or_else(|| state.check_together(at, deliveries));
         let violation = violation.or_else(|| state.check_digest(at, delivery));
         let violation = violation.or_else(|| self.check_quiet(&mut state, at, delivery, now_ms));
         if let (Some(violation), None) = (violation, &state.violation) {
             state.violation = Some(format!("at {at}, event {sequence}: {violation}"));
         }
         let mut attempts = 0;
-        for member in members(delivery) {
+        for member in deliveries.iter().flat_map(members) {
             let made = state.attempts.entry((at, member.id.sequence())).or_default();
             *made += 1;
             attempts = attempts.max(*made);
@@ -415,6 +435,22 @@ fn members(delivery: &Delivery) -> Vec<&Arc<StoredEvent>> {
 }
 
 impl State {
+    /// Several go together where that is the way, as many as may, and no more than each of them was told.
+    fn check_together(&mut self, at: usize, deliveries: &[Delivery]) -> Option<String> {
+        let count = deliveries.len();
+        if count == 1 {
+            return None;
+        }
+        self.together += 1;
+        let bytes: usize = deliveries.iter().map(|delivery| delivery.event.body.len()).sum();
+        if at != TOGETHER || count > BATCHING.max || bytes > BATCHING.bytes_max {
+            return Some(format!("{count} at once, of {bytes} bytes"));
+        }
+        let most = |delivery: &Delivery| self.apart.get(&delivery.event.id.sequence()).copied();
+        let most = deliveries.iter().filter_map(most).min()?;
+        (count > most).then(|| format!("{count} at once, and one of them was to go with {most} at most"))
+    }
+
     /// A digest has all its members, the same on every attempt, and each of them in no other; what is urgent is in none.
     fn check_digest(&mut self, at: usize, delivery: &Delivery) -> Option<String> {
         let digest = delivery.digest.as_ref()?;
@@ -452,15 +488,16 @@ impl State {
         &mut self,
         at: usize,
         policy: &Policy,
-        delivery: &Delivery,
+        deliveries: &[Delivery],
         now_ms: u64,
         is_paused: bool,
     ) -> Option<String> {
-        let sequence = delivery.event.id.sequence();
+        let sequence = deliveries[0].event.id.sequence();
         let view = &mut self.views[at];
         let is_asked_for = std::mem::take(&mut view.is_asked_for);
         let last_ms = view.last_begun_ms.replace(now_ms);
-        let begun: BTreeSet<u64> = members(delivery).iter().map(|event| event.id.sequence()).collect();
+        let events = || deliveries.iter().flat_map(members);
+        let begun: BTreeSet<u64> = events().map(|event| event.id.sequence()).collect();
         let is_in_flight = view.in_flight.values().any(|others| !others.is_disjoint(&begun));
         view.in_flight.insert(sequence, begun);
         if is_in_flight {
@@ -488,7 +525,7 @@ impl State {
         if view.worked.is_some_and(|worked| view.in_flight.len() > worked + 1) {
             return Some(format!("{} at once when it had just come back", view.in_flight.len()));
         }
-        members(delivery).into_iter().find_map(|event| self.check_event(at, event))
+        events().find_map(|event| self.check_event(at, event))
     }
 
     fn check_event(&self, at: usize, event: &StoredEvent) -> Option<String> {
@@ -531,18 +568,21 @@ pub(super) struct Model {
     witness: Arc<Witness>,
     store: Arc<JournalStore>,
     id: NameId,
+    /// Its attempts take several at once.
+    pub(super) batches: bool,
 }
 
 impl Model {
     pub(super) fn new(at: usize, witness: Arc<Witness>, store: Arc<JournalStore>, id: NameId) -> Self {
-        Self { at, witness, store, id }
+        Self { at, witness, store, id, batches: at == TOGETHER }
     }
 
-    async fn attempt_one(&self, delivery: &Delivery) -> Outcome {
+    /// One attempt, at one delivery or several.
+    async fn attempt(&self, deliveries: &[Delivery]) -> Outcome {
         let is_paused = self.store.state(self.id).paused.is_some();
-        let sequence = delivery.event.id.sequence();
+        let sequence = deliveries[0].event.id.sequence();
         let waiting = (self.at == IN_ORDER).then(|| self.store.waiting(self.id).iter_from(0).collect());
-        let begun = self.witness.begin(self.at, delivery, is_paused, waiting.as_ref());
+        let begun = self.witness.begin(self.at, deliveries, is_paused, waiting.as_ref());
         let Begun { mode, took, dice, leases_lost } = begun;
         // Whatever becomes of it, also when nobody waits any more.
         let mut ending = Ending { model: self, sequence, leases_lost, works: Some(false) };
@@ -551,6 +591,10 @@ impl Model {
             Mode::Healthy => Outcome::Delivered,
             Mode::Flaky if dice < 2 => Outcome::Delivered,
             Mode::Rejecting if dice < 3 => Outcome::Delivered,
+            Mode::Rejecting if deliveries.len() > 1 => {
+                let at_most = if dice == 5 { deliveries.len().div_ceil(2) } else { 1 };
+                Outcome::Apart { reason: Reason::new("one of them is no such thing"), at_most }
+            }
             Mode::Rejecting => Outcome::reject("no such thing"),
             Mode::Pausing => Outcome::Pause { reason: Reason::new("gone") },
             Mode::Hanging => std::future::pending().await,
@@ -562,20 +606,31 @@ impl Model {
             Mode::Down | Mode::Flaky => Outcome::retry("503"),
         };
         ending.works = match outcome {
-            Outcome::Delivered | Outcome::DeliveredInPart { .. } | Outcome::Reject { .. } => Some(true),
+            Outcome::Delivered | Outcome::DeliveredInPart { .. } | Outcome::Reject { .. } | Outcome::Apart { .. } => {
+                Some(true)
+            }
             Outcome::Retry { .. } => Some(false),
             Outcome::Pause { .. } | Outcome::Skipped { .. } => None,
         };
+        let mut state = self.witness.state();
+        let is_lost = state.leases_lost[self.at] > leases_lost;
+        if let (Outcome::Apart { at_most, .. }, false) = (&outcome, is_lost) {
+            state.refused_together += deliveries.len();
+            state.apart.extend(deliveries.iter().map(|delivery| (delivery.event.id.sequence(), *at_most)));
+        } else if outcome.is_delivered() || matches!(outcome, Outcome::Reject { .. }) {
+            for delivery in deliveries {
+                state.apart.remove(&delivery.event.id.sequence());
+            }
+        }
         if outcome == Outcome::Delivered {
-            let mut state = self.witness.state();
             let at_ms = self.witness.clock.now_ms();
             let process = state.ends.len();
-            let is_lost = state.leases_lost[self.at] > leases_lost;
-            for member in members(delivery) {
+            for member in deliveries.iter().flat_map(members) {
                 let key = (self.at, member.id.sequence());
                 state.arrivals.entry(key).or_default().push(Arrival { at_ms, process, is_lost });
             }
         }
+        drop(state);
         outcome
     }
 }
@@ -601,9 +656,12 @@ impl Drop for Ending<'_> {
 impl Destination for Model {
     fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Outcomes> {
         async move {
+            if self.batches {
+                return Outcomes::from_elem(self.attempt(deliveries).await, deliveries.len());
+            }
             let mut outcomes = Outcomes::new();
             for delivery in deliveries {
-                outcomes.push(self.attempt_one(delivery).await);
+                outcomes.push(self.attempt(std::slice::from_ref(delivery)).await);
             }
             outcomes
         }
@@ -624,6 +682,14 @@ impl Destination for Model {
 
     fn digests(&self) -> bool {
         true
+    }
+
+    fn batch_max(&self) -> usize {
+        self.batching().map_or(1, |batching| batching.max)
+    }
+
+    fn batching(&self) -> Option<Batching> {
+        self.batches.then_some(BATCHING)
     }
 
     fn is_loopback(&self) -> bool {

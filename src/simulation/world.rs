@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::dice::Dice;
-use super::terms::{DESTINATIONS, IN_ORDER, TURN_OF_LONG_WAITS, policies, sortings, start_ms};
+use super::terms::{DESTINATIONS, IN_ORDER, TOGETHER, TURN_OF_LONG_WAITS, policies, sortings, start_ms};
 use super::witness::{Kind, Mode, Model, Witness};
 use crate::deliver::sorting::Sorting;
 use crate::deliver::{
@@ -113,6 +113,9 @@ pub(super) struct Told {
     pub(super) by_night: usize,
     /// Attempts in order that were made while others of their key waited.
     pub(super) in_order: usize,
+    /// Attempts that took several at once, and events that were refused with others.
+    pub(super) together: usize,
+    pub(super) apart: usize,
 }
 
 impl World {
@@ -222,14 +225,14 @@ impl World {
         };
         let answer = process.store.append(event);
         self.sent.push((number, answer));
-        self.tell(format_args!("sent {number}, {kind:?}, to {planned:06b}"));
+        self.tell(format_args!("sent {number}, {kind:?}, to {planned:07b}"));
     }
 
     /// Many of one group, as when a newsletter goes out.
     fn flood(&mut self) {
         let kind = Kind::Group(self.dice.below(3));
         for _ in 0..10 + self.dice.below(30) {
-            self.send_one(0b11_1000, kind);
+            self.send_one(0b111_1000, kind);
         }
     }
 
@@ -347,16 +350,18 @@ impl World {
         drop(process.store.select(Selection { destination: process.ids[at], act, reason, sequences }));
     }
 
-    /// The config is read again, and says the same of what goes in order in another form.
+    /// The config is read again: it says the same of what goes in order in another form, and takes batches away or gives them.
     fn reload(&mut self) {
-        self.tell("reloaded");
-        let next = self.next;
-        self.process().sections[IN_ORDER].send_modify(|section| {
-            let Section { config, rate_limit, metrics, page } = &**section;
-            let config = DestinationConfig { said: format!("anew, at {next}"), ..config.clone() };
-            let (rate_limit, metrics, page) = (rate_limit.clone(), metrics.clone(), page.clone());
-            *section = Arc::new(Section { config, rate_limit, metrics, page });
-        });
+        let batches = self.dice.one_in(2);
+        self.tell(format_args!("reloaded, with batches: {batches}"));
+        let said = format!("anew, at {}", self.next);
+        let witness = self.witness.clone();
+        let process = self.process();
+        let mut model = Model::new(TOGETHER, witness, process.store.clone(), process.ids[TOGETHER]);
+        model.batches = batches;
+        let model = Arc::new(model);
+        reload(&process.sections[IN_ORDER], |config| DestinationConfig { said, ..config });
+        reload(&process.sections[TOGETHER], |config| DestinationConfig { destination: model, ..config });
     }
 
     /// Somebody gives up some of what waits where it goes in order.
@@ -505,8 +510,19 @@ impl World {
         let (digests, gathered) = self.witness.digests();
         let (crashes, by_night) = (self.witness.crashes(), self.witness.by_night());
         let in_order = self.witness.went_in_order(&process.store, &process.ids)?;
-        Ok(Told { acknowledged: self.acknowledged.len(), twice, dead, crashes, digests, gathered, by_night, in_order })
+        let acknowledged = self.acknowledged.len();
+        let (together, apart) = self.witness.together();
+        let told = Told { acknowledged, twice, dead, crashes, digests, gathered, by_night, in_order, together, apart };
+        Ok(told)
     }
+}
+
+fn reload(section: &watch::Sender<Arc<Section>>, change: impl FnOnce(DestinationConfig) -> DestinationConfig) {
+    section.send_modify(|section| {
+        let Section { config, rate_limit, metrics, page } = &**section;
+        let (rate_limit, metrics, page) = (rate_limit.clone(), metrics.clone(), page.clone());
+        *section = Arc::new(Section { config: change(config.clone()), rate_limit, metrics, page });
+    });
 }
 
 fn config(at: usize, policy: Policy, sorting: Option<Arc<Sorting>>, destination: Arc<Model>) -> DestinationConfig {

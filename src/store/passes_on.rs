@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use super::{
-    Answer, Change, Claimed, DeliveryId, Digest, DigestId, GroupKey, Lane, Lanes, OpenWindows, Queue, QueueWatch, Room,
-    Settled, StoredEvent, Unplaced, WindowHead,
+    Answer, Change, Claimable, Claimed, DeliveryId, Digest, DigestId, GroupKey, Lane, Lanes, OpenWindows, Queue,
+    QueueWatch, Room, Settled, StoredEvent, Unplaced, WindowHead,
 };
 use crate::event::EventId;
 
@@ -38,6 +38,10 @@ impl<T: PassesOn> Queue for T {
 
     fn ready(&self) -> BoxFuture<'static, ()> {
         self.queue().ready()
+    }
+
+    fn claimable(&self) -> Claimable {
+        self.queue().claimable()
     }
 
     fn settle(&self, settled: Vec<Settled>) {

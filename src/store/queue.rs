@@ -20,6 +20,9 @@ pub trait Queue: Lanes {
     /// claim that was handed back. After a claim of what is urgent alone, such a claim is meant, until [`Lanes::wake`].
     fn ready(&self) -> BoxFuture<'static, ()>;
 
+    /// How much such a claim would give now, roughly: for who waits until it is worth one. Hands out nothing.
+    fn claimable(&self) -> Claimable;
+
     /// Says what became of claims. Takes effect at once, is written within 100 ms and durable within a second. Changes nothing once the
     /// lease is lost.
     fn settle(&self, settled: Vec<Settled>);
@@ -41,6 +44,14 @@ pub trait Queue: Lanes {
     /// [`REMEMBERED_MAX`]: super::REMEMBERED_MAX
     /// [`REMEMBERED_BYTES_MAX`]: super::REMEMBERED_BYTES_MAX
     fn remember(&self, key: &str, text: Option<String>) -> Answer<'static, ()>;
+}
+
+/// How much a claim would give. It may be too much where another claims as well, and of what goes in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Claimable {
+    pub deliveries: u64,
+    /// Some of them have waited already: for the time of a retry, or in somebody's hands.
+    pub have_waited: bool,
 }
 
 /// A delivery that was claimed.

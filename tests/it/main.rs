@@ -4,6 +4,7 @@ mod acts;
 mod admin_listener;
 mod answers;
 mod api;
+mod batches;
 mod bins;
 mod bodies;
 mod browser;

@@ -67,13 +67,22 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 260] = [
+const UNSEEN: [&str; 269] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
     "a_bad_regex_from_the_environment",
     "a_bad_regex_in_a_plain_scalar",
     "a_bad_regex_with_ignore_case",
+    "a_batch_beside_a_digest",
+    "a_batch_beside_quiet_hours",
+    "a_batch_beside_what_is_urgent",
+    "a_batch_in_envelopes_of_json",
+    "a_batch_of_lines_in_an_object",
+    "a_batch_of_texts_in_an_array",
+    "a_batch_that_waits_for_longer_than_a_minute",
+    "a_batch_to_a_url_of_an_event",
+    "a_batch_under_an_empty_key",
     "a_ca_that_is_no_certificate",
     "a_channel_that_is_a_template",
     "a_choice_that_a_preset_does_not_have",

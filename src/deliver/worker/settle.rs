@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::stream::StreamExt;
+use smallvec::SmallVec;
 
 use super::{Attempted, Attempts, Worker};
 use crate::deliver::backoff::spread;
@@ -13,7 +14,7 @@ use crate::deliver::breaker::{Change as BreakerChange, Sign};
 use crate::deliver::decide::{Next, decide};
 use crate::deliver::in_hand::Decided;
 use crate::destination::{Outcome, Reason};
-use crate::store::{AttemptNote, Change, Claim, Settlement};
+use crate::store::{AttemptNote, Change, Claim, DeliveryId, Settlement};
 use crate::time::Instant;
 
 /// The longest that `Retry-After` can hold a whole destination.
@@ -67,20 +68,42 @@ impl Worker {
         // What became of an attempt by an older section says nothing of what this one says: another URL, another token.
         let is_of_now = Arc::ptr_eq(&attempted.section.config.destination, &self.section.config.destination);
         self.watch(&attempted, is_of_now, now_ms);
-        let Attempted { claims, outcomes, started_ms, took, .. } = attempted;
+        let Attempted { section, claims, outcomes, started_ms, took, .. } = attempted;
+        let is_one_request = section.config.destination.batching().is_some();
+        let mut counted = Counted { is_one_request, names: SmallVec::new() };
+        let together = claims.first().filter(|_| is_one_request);
         claims.settle(outcomes, decided, |claim, outcome| {
-            self.section.metrics.attempt(&outcome, took);
+            if counted.counts(&outcome) {
+                self.section.metrics.attempt(&outcome, took);
+            }
             if is_of_now {
                 self.observe(&outcome);
             }
-            let is_worth_it = match outcome {
+            let is_worth_it = match &outcome {
+                Outcome::Apart { reason, .. } => !reason.is_local,
                 Outcome::Delivered => claim.attempts > 0,
                 Outcome::Skipped { .. } => claim.attempts > 0 || self.skip_notes.has_one_more(Instant::now()),
                 _ => true,
             };
             let attempt = is_worth_it.then(|| note(&outcome, started_ms, took));
-            (self.decide(claim, &outcome, Moments { is_of_now, started_ms, now_ms }), attempt)
+            let first = together.unwrap_or(claim.delivery);
+            let settlement = self.decide(claim, &outcome, Moments { is_of_now, started_ms, now_ms, first });
+            self.tell_apart(claim, &outcome, &settlement);
+            (settlement, attempt)
         });
+    }
+
+    /// Remembers who goes out apart from the others, until it is settled for good.
+    fn tell_apart(&mut self, claim: &Claim, outcome: &Outcome, settlement: &Settlement) {
+        let event = claim.delivery.event;
+        match (outcome, settlement) {
+            (Outcome::Apart { at_most, .. }, _) => {
+                self.apart.insert(event, *at_most);
+                self.is_ready = true;
+            }
+            (_, Settlement::Scheduled { .. } | Settlement::Returned) => {}
+            _ => self.apart.settled(event),
+        }
     }
 
     /// What follows from an outcome for its delivery.
@@ -88,7 +111,7 @@ impl Worker {
         &self,
         claim: &Claim,
         outcome: &Outcome,
-        Moments { is_of_now, started_ms, now_ms }: Moments,
+        Moments { is_of_now, started_ms, now_ms, first }: Moments,
     ) -> Settlement {
         let attempts = claim.attempts.saturating_add(1);
         let first_attempt_ms = claim.first_attempt_ms.unwrap_or(started_ms);
@@ -98,7 +121,7 @@ impl Worker {
             age_ms = age_ms.saturating_sub(self.quiet_ms(first_attempt_ms..counted_until_ms));
         }
         let age = Duration::from_millis(age_ms);
-        match decide(outcome, attempts, age, spread(claim.delivery, attempts), &self.section.config.policy) {
+        match decide(outcome, attempts, age, spread(first, attempts), &self.section.config.policy) {
             Next::Done => {
                 self.section.metrics.delivered(self.members(claim), now_ms);
                 claim.digest.inspect(|id| self.parts.status.sorted().delivered(*id));
@@ -122,6 +145,7 @@ impl Worker {
                 self.parts.status.troubles().died(&self.section.config.name, outcome.reason());
                 Settlement::Dead { attempts, reason }
             }
+            Next::Return => Settlement::Returned,
             Next::Pause(reason) => {
                 let brief = outcome.reason().map_or("", |reason| reason.brief.as_str());
                 if is_of_now {
@@ -156,7 +180,9 @@ impl Worker {
         let is_of_all = |reason: &Reason| !reason.is_local && !reason.is_of_one;
         let is_theirs = |outcome: &&Outcome| is_of_now && outcome.reason().is_none_or(is_of_all);
         let made = || attempted.outcomes.iter().filter(is_theirs);
-        let sign = if made().any(|outcome| outcome.is_delivered() || matches!(outcome, Outcome::Reject { .. })) {
+        let sign = if made()
+            .any(|outcome| outcome.is_delivered() || matches!(outcome, Outcome::Reject { .. } | Outcome::Apart { .. }))
+        {
             Sign::Works
         } else if made().any(|outcome| matches!(outcome, Outcome::Retry { .. })) {
             Sign::Fails
@@ -227,7 +253,8 @@ impl Worker {
                     self.pause(&why, &why);
                 }
             }
-            Outcome::Pause { .. } | Outcome::Skipped { .. } => {}
+            // Which of them was meant by that is not known yet.
+            Outcome::Apart { .. } | Outcome::Pause { .. } | Outcome::Skipped { .. } => {}
         }
     }
 
@@ -257,6 +284,28 @@ struct Moments {
     is_of_now: bool,
     started_ms: u64,
     now_ms: u64,
+    /// By which the wait is spread: of one request the first delivery, so that those that were tried as often are due together again.
+    first: DeliveryId,
+}
+
+/// Which outcomes are counted as attempts: of one request with several deliveries each name once.
+struct Counted {
+    is_one_request: bool,
+    names: SmallVec<[&'static str; 2]>,
+}
+
+impl Counted {
+    fn counts(&mut self, outcome: &Outcome) -> bool {
+        // The request had no room for it.
+        let was_left_out = matches!(outcome, Outcome::Apart { reason, .. } if reason.is_local);
+        if was_left_out || (self.is_one_request && self.names.contains(&outcome.name())) {
+            return false;
+        }
+        if self.is_one_request {
+            self.names.push(outcome.name());
+        }
+        true
+    }
 }
 
 /// What is kept of an attempt for who wants to know.

@@ -35,6 +35,7 @@ use self::place::Place;
 use self::table::Table;
 use self::upkeep::Keeping;
 use super::client::Masks;
+use super::envelope::enveloped;
 use super::path_template::PathTemplate;
 use super::{
     Context, Defaults, Delivery, Destination, Kind, Language, Outcome, Outcomes, Preview, TemplateKey, Unsent, Upkeep,
@@ -320,18 +321,7 @@ impl Lines {
             return Ok(table.record(delivery, body));
         }
         let event = minify(body);
-        let mut line = Vec::with_capacity(event.len() + 128);
-        if self.has_envelope {
-            let source = serde_json::Value::from(delivery.source.as_ref());
-            let received_at = crate::time::rfc3339(delivery.event.received_ms);
-            let head =
-                format!(r#"{{"id":"{}","received_at":"{received_at}","source":{source},"event":"#, delivery.event.id);
-            line.extend_from_slice(head.as_bytes());
-        }
-        line.extend_from_slice(&event);
-        if self.has_envelope {
-            line.push(b'}');
-        }
+        let mut line = if self.has_envelope { enveloped(delivery, &event) } else { event };
         line.push(b'\n');
         Ok(line)
     }

@@ -16,8 +16,8 @@ use super::{Journal, lock, reading};
 use crate::event::EventId;
 use crate::store::changes::told_of;
 use crate::store::{
-    Answer, AttemptNote, Change, Claimed, DeliveryState, NameId, Queue, QueueWatch, REMEMBERED_BYTES_MAX, Room,
-    Settled, Settlement, StoreError,
+    Answer, AttemptNote, Change, Claimable, Claimed, DeliveryState, NameId, Queue, QueueWatch, REMEMBERED_BYTES_MAX,
+    Room, Settled, Settlement, StoreError,
 };
 use crate::time::{Instant, sleep_until};
 
@@ -144,6 +144,13 @@ impl Queue for JournalQueue {
                 }
             }
         })
+    }
+
+    fn claimable(&self) -> Claimable {
+        if self.lost.is_cancelled() {
+            return Claimable::default();
+        }
+        lock(&self.destination.queue).claimable(self.journal.clock.now_ms())
     }
 
     fn settle(&self, settled: Vec<Settled>) {

@@ -1,6 +1,7 @@
 //! Handing out what is due, and taking back what is handed back.
 
 use super::*;
+use crate::store::Claimable;
 
 /// What a claim takes turns over.
 const TURNS: usize = 3;
@@ -31,6 +32,26 @@ impl Queue {
             claims.push(claim);
         }
         claims
+    }
+
+    /// How much a claim would give, if not of what is urgent alone.
+    pub fn claimable(&self, now_ms: u64) -> Claimable {
+        if self.state.paused.is_some() {
+            return Claimable::default();
+        }
+        let due = self.scheduled.range(..=(now_ms, u64::MAX)).count();
+        let have_waited = due > 0 || !self.returned.is_empty();
+        if self.sorts() {
+            return Claimable { deliveries: self.others(now_ms), have_waited };
+        }
+        let fresh = match self.scheduled.len() {
+            ..SCHEDULED_MAX => self.unsettled.len() + self.redeliveries.len(),
+            _ => 0,
+        };
+        let in_hand = self.claimed.len() - self.retries_claimed();
+        let in_digests = self.lanes.as_ref().map_or(0, |lanes| lanes.closed().len());
+        let fresh = fresh.saturating_sub(in_hand as u64 + in_digests);
+        Claimable { deliveries: fresh + (due + self.returned.len()) as u64, have_waited }
     }
 
     pub(super) fn take_returned(&mut self) -> Option<Claim> {

@@ -238,7 +238,7 @@ impl Queue {
     }
 
     /// What could be attempted now, without any window being ended.
-    fn others(&self, now_ms: u64) -> u64 {
+    pub(in super::super) fn others(&self, now_ms: u64) -> u64 {
         let Some(lanes) = &self.lanes else { return 0 };
         let is_due = |digest: &&Closed| digest.is_to_be_claimed() && digest.due_ms <= now_ms;
         let digests = lanes.digests.values().filter(is_due).count();

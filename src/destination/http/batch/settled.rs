@@ -1,0 +1,67 @@
+//! What the answer to a request with several events means for each of them. Pure.
+
+use crate::destination::{Outcome, Reason};
+
+/// Too much at once: <https://www.rfc-editor.org/rfc/rfc9110#status.413>.
+const TOO_LARGE: u16 = 413;
+
+/// What became of each of so many events, by what the answer says of the request. Where several were refused for good, any one of them may be
+/// meant: each is tried alone; and where they were too much at once, half of them.
+pub fn of_each(outcome: Outcome, count: usize) -> Outcome {
+    match outcome {
+        Outcome::Reject { reason } if count > 1 => {
+            let at_most = if reason.status == Some(TOO_LARGE) { count.div_ceil(2) } else { 1 };
+            Outcome::Apart { reason: together(reason, count, at_most), at_most }
+        }
+        outcome => outcome,
+    }
+}
+
+fn together(reason: Reason, count: usize, at_most: usize) -> Reason {
+    let next = match at_most {
+        1 => "each is tried alone".to_owned(),
+        _ => format!("they are tried again, {at_most} at once"),
+    };
+    let brief = format!("{} for {count} events together, and {next}", reason.brief);
+    let said = reason.text.strip_prefix(&reason.brief).unwrap_or_default();
+    Reason { text: Reason::new(format!("{brief}{said}")).text, brief, ..reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::destination::Answers;
+
+    #[track_caller]
+    fn check(status: u16, count: usize, expected: &str) {
+        let outcome = Answers::default().outcome(status, || ("it says why".to_owned(), None));
+        let outcome = of_each(outcome, count);
+        let reason = outcome.reason().map(|reason| format!(": {}", reason.text)).unwrap_or_default();
+        let at_most =
+            if let Outcome::Apart { at_most, .. } = outcome { format!(" by {at_most}") } else { String::new() };
+        assert_eq!(format!("{}{at_most}{reason}", outcome.name()), expected);
+    }
+
+    #[test]
+    fn several_that_are_refused_are_tried_alone_and_what_is_too_much_by_halves() {
+        let alone = "for 3 events together, and each is tried alone: it says why";
+        check(200, 3, "delivered");
+        check(400, 3, &format!("reject by 1: 400 Bad Request {alone}"));
+        check(400, 1, "reject: 400 Bad Request: it says why");
+        check(413, 1, "reject: 413 Payload Too Large: it says why");
+        check(413, 2, "reject by 1: 413 Payload Too Large for 2 events together, and each is tried alone: it says why");
+        let halves = "for 101 events together, and they are tried again, 51 at once: it says why";
+        check(413, 101, &format!("reject by 51: 413 Payload Too Large {halves}"));
+        check(503, 3, "retry: 503 Service Unavailable: it says why");
+        check(410, 3, "pause: 410 Gone: it says why");
+    }
+
+    #[test]
+    fn what_the_other_side_said_stays_apart_from_what_we_say() {
+        let outcome = Answers::default().outcome(422, || ("bob@example.com".to_owned(), None));
+        let outcome = of_each(outcome, 2);
+        let reason = outcome.reason().expect("a reason");
+        assert!(!reason.brief.contains("bob") && reason.answer == "bob@example.com" && reason.status == Some(422));
+        assert_eq!(reason.why().answer, "bob@example.com");
+    }
+}
