@@ -156,6 +156,9 @@ impl Disk for Unsynced {
     fn create(&self, name: &str, bytes: u64) -> std::io::Result<Arc<dyn DiskFile>> {
         Ok(Arc::new(UnsyncedFile(self.0.create(name, bytes)?)))
     }
+    fn create_aside(&self, name: &str, bytes: u64) -> std::io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(UnsyncedFile(self.0.create_aside(name, bytes)?)))
+    }
     fn open(&self, name: &str) -> std::io::Result<Arc<dyn DiskFile>> {
         Ok(Arc::new(UnsyncedFile(self.0.open(name)?)))
     }

@@ -1,6 +1,9 @@
-//! Erasing what is kept of a person: the words of it.
+//! Erasing what is kept of a person: a walk over all of it, and what is left of an event.
 
-use super::{NameId, PlannedDelivery, StoredEvent};
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::{Answer, NameId, PlannedDelivery, StoredEvent};
 use crate::event::EventId;
 
 /// What is left of an event whose body was erased: when it came, by which way, and where it was to go.
@@ -29,4 +32,91 @@ impl From<&StoredEvent> for ErasedEvent {
         let StoredEvent { id, received_ms, source, rules, deliveries, body: _ } = event.clone();
         Self { id, received_ms, source, rules, deliveries }
     }
+}
+
+/// Whom an erasing is about. Both are asked from any thread, and nothing of what they know is ever written down.
+#[derive(Clone)]
+pub struct Whom {
+    /// Whether an event is meant.
+    pub meant: Arc<dyn Fn(&StoredEvent) -> Meant + Send + Sync>,
+    /// Where in some bytes stands what is to be found nowhere afterwards, in order.
+    pub found: Arc<Finds>,
+}
+
+/// Where something stands in some bytes, in order.
+pub type Finds = dyn Fn(&[u8]) -> Vec<Range<usize>> + Send + Sync;
+
+/// Whether an event is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meant {
+    No,
+    /// It is about somebody else and names who is meant. It is told, and stays.
+    Mentions,
+    Yes,
+}
+
+/// What a walk does with what it finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Tells of it, and changes nothing.
+    Look,
+    /// Ends its deliveries and erases it.
+    Erase {
+        /// The events that a look has found: what is said of their deliveries goes wherever it stands.
+        known: Vec<EventId>,
+    },
+}
+
+/// One walk over all that is kept, oldest first, also over copies that no list shows.
+///
+/// It takes a step at a time, so that who walks can stop, and others have their turn. When it is dropped it ends between two steps; what a step
+/// did stays done. A walk that was not finished is made again from the beginning: to erase twice is to erase once. What arrives while it goes on may
+/// be found by the next one only.
+pub trait Erasing: Send {
+    /// Goes on. An error leaves everything as it was before the step, or as it is after it: the next step tries the same again.
+    fn step(&mut self) -> Answer<'_, ErasingStep>;
+}
+
+/// What one step did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ErasingStep {
+    /// Bytes that are still to be walked over.
+    pub left: u64,
+    /// The events that are meant: found in this step, and erased in it unless it only looks. One that has copies may come again.
+    pub about: Vec<EventId>,
+    /// Events that name who is meant.
+    pub mentions: Vec<EventId>,
+    /// Where the deliveries of those that are meant stood.
+    pub standing: Standing,
+    /// Deliveries that were ended.
+    pub ended: u64,
+    /// Bodies that were erased.
+    pub erased: u64,
+    /// Events that had been erased before.
+    pub already: u64,
+    /// Texts in which something was masked, or would be: reasons, and what replays were asked for.
+    pub texts: u64,
+    /// Damaged ranges that say what is meant, which nobody can read as events. They are zeros now, unless it only looks.
+    pub damaged: u64,
+    /// What could not be reached, in sentences.
+    pub left_behind: Vec<String>,
+    /// Nothing was done yet, for this reason: it is to be asked again in a while.
+    pub waits_for: Option<String>,
+    /// In the last step: attempts at what was erased that are in flight. Once they have ended a further walk ends what they leave.
+    pub in_flight: u64,
+    /// It was the last step.
+    pub is_done: bool,
+}
+
+/// Where deliveries stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub waiting: u64,
+    pub scheduled: u64,
+    pub in_flight: u64,
+    pub dead: u64,
+    /// Their sources are held.
+    pub held: u64,
+    /// They lie in open windows.
+    pub gathered: u64,
 }

@@ -120,6 +120,10 @@ pub trait Store: Intake + Looking + 'static {
     /// written now that is an error, and it is written later. It may be lost with what is kept beside the journal, and not by making that anew.
     fn keep_memo(&self, key: &str, text: String) -> Answer<'_, ()>;
 
+    /// A walk over all that is kept of somebody, that only looks or erases it. Afterwards an erased event is known by its id, is on no list, goes out
+    /// to nobody, also by no replay, and its deliveries are dropped, but for attempts that are in flight; all others are as they were.
+    fn erase(&self, whom: Whom, depth: Depth) -> Box<dyn Erasing>;
+
     /// Says what is kept from now on.
     fn retain(&self, retention: Retention);
 

@@ -18,6 +18,8 @@ use crate::store::lock::is_gone;
 pub trait Disk: Send + Sync + 'static {
     /// Makes a new empty file, with room for `bytes` set aside if the file system can.
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn DiskFile>>;
+    /// The same for a file that takes the place of another: it is not the one that is written to.
+    fn create_aside(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn DiskFile>>;
     /// Opens a file for reading and writing.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     /// Names of all files. What is no regular file is not one of ours.
@@ -121,6 +123,26 @@ impl RealDisk {
         Ok(matches!(File::open(self.path(&name))?.try_lock(), Err(TryLockError::WouldBlock)))
     }
 
+    /// Makes a new file, with room set aside.
+    fn make_file(&self, name: &str, bytes: u64) -> io::Result<File> {
+        let path = self.path(name);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        let set_aside = if bytes == 0 {
+            Ok(())
+        } else {
+            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)
+        };
+        match set_aside {
+            // Some file systems cannot set room aside; writing then finds out when it is full.
+            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(file),
+            Err(error) => {
+                drop(file);
+                std::fs::remove_file(&path)?;
+                Err(error.into())
+            }
+        }
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
@@ -175,31 +197,19 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
-        let path = self.path(name);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        let set_aside = if bytes == 0 {
-            Ok(())
-        } else {
-            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)
-        };
-        match set_aside {
-            // Some file systems cannot set room aside; writing then finds out when it is full.
-            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                // Held until it is closed. It was made a moment ago: only a file system without locks refuses.
-                if let Err(error) = file.try_lock() {
-                    tracing::debug!(name, %error, "a segment cannot be locked");
-                }
-                let identity = Identity::of(&file.metadata()?);
-                let last = Last::default();
-                *self.newest() = Some(Newest { name: name.to_owned(), identity, last: last.clone() });
-                Ok(Arc::new(RealFile { file, last }))
-            }
-            Err(error) => {
-                drop(file);
-                std::fs::remove_file(&path)?;
-                Err(error.into())
-            }
+        let file = self.make_file(name, bytes)?;
+        // Held until it is closed. It was made a moment ago: only a file system without locks refuses.
+        if let Err(error) = file.try_lock() {
+            tracing::debug!(name, %error, "a segment cannot be locked");
         }
+        let identity = Identity::of(&file.metadata()?);
+        let last = Last::default();
+        *self.newest() = Some(Newest { name: name.to_owned(), identity, last: last.clone() });
+        Ok(Arc::new(RealFile { file, last }))
+    }
+
+    fn create_aside(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(RealFile { file: self.make_file(name, bytes)?, last: Last::default() }))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {

@@ -4,6 +4,7 @@
 //! patient wakes nobody: a writer that has something to do soon looks by itself, and one that has nothing is woken once.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -35,6 +36,8 @@ pub enum Message {
     Relocate(Relocating),
     /// Lets the oldest segment go, if nothing needs it any more.
     Retire(Retiring),
+    /// Seals the segment that is written to, and says which is the next.
+    Seal(SyncSender<io::Result<u64>>),
     /// Says when everything before it is written and synced, which may take until there is room.
     Durable(Done),
     /// Says when everything before it is synced.

@@ -37,6 +37,7 @@
 //!   lies in one of its windows.
 //! * [`recent`]: the newest events in memory, so that a destination that keeps up never reads the disk. [`ends`]: how deliveries ended.
 //!   [`remembered`]: what an attempt leaves behind for those that follow.
+//! * [`erase`]: erasing what is kept of a person, segment after segment.
 //! * [`commands`]: what is done to many deliveries at once. [`known`]: that it is done once. [`cursor`]: where a list goes on.
 //! * [`names`]: the numbers of names. [`intern`]: a config's. [`rename`]: a queue under another name.
 //! * [`index`]: SQLite, on a thread of its own.
@@ -69,6 +70,7 @@ mod cursor;
 mod destination;
 pub mod disk;
 mod ends;
+mod erase;
 mod files;
 pub mod format;
 mod inbox;

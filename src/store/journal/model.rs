@@ -27,8 +27,12 @@ pub enum Call {
     Write,
     /// A file is synced.
     Sync,
+    /// A file gets another name.
+    Rename,
     /// A file is removed.
     Remove,
+    /// The names are synced.
+    SyncNames,
     /// The file system says how much room it has.
     Space,
 }
@@ -58,9 +62,23 @@ struct Content {
     unsynced: Vec<(u64, Vec<u8>)>,
     /// It was changed otherwise than by writes since the last sync.
     is_reshaped: bool,
+    /// How many have it open.
+    handles: usize,
+    /// It has no name, nor would it have one after a power cut.
+    is_gone: bool,
 }
 
 impl Content {
+    /// Gives back what nobody can read any more.
+    fn go(&mut self) {
+        if self.is_gone {
+            (self.synced, self.unsynced) = (Vec::new(), Vec::new());
+            if self.handles == 0 {
+                self.bytes = Vec::new();
+            }
+        }
+    }
+
     fn sync(&mut self) {
         if std::mem::take(&mut self.is_reshaped) {
             self.synced.clone_from(&self.bytes);
@@ -81,6 +99,7 @@ pub struct Faults {
     pub sync_lies: bool,
     /// Every write fails as if the device were broken.
     pub write_breaks: bool,
+    pub rename_fails: bool,
     /// No more than this many bytes in all files together; a write beyond it fails after as much as fits.
     pub capacity: Option<u64>,
     /// What the file system says of its room.
@@ -113,7 +132,30 @@ impl ModelDisk {
     }
 
     /// What a power cut leaves: everything synced, and of each later write as many bytes as `keep(length)` says.
-    pub fn after_power_cut(&self, mut keep: impl FnMut(usize) -> usize) -> ModelDisk {
+    pub fn after_power_cut(&self, keep: impl FnMut(usize) -> usize) -> ModelDisk {
+        let names = self.lock().synced_names.clone();
+        self.cut(names, keep)
+    }
+
+    /// The same where all names happen to be on the disk already.
+    pub fn after_power_cut_with_names(&self, keep: impl FnMut(usize) -> usize) -> ModelDisk {
+        let names = self.lock().names.clone();
+        self.cut(names, keep)
+    }
+
+    /// All bytes that would be there after a power cut, whatever it kept.
+    pub fn durable(&self) -> Vec<Vec<u8>> {
+        let state = self.lock();
+        let of = |file: &Content| {
+            std::iter::once(file.synced.clone())
+                .chain(file.unsynced.iter().map(|(_, write)| write.clone()))
+                .collect::<Vec<_>>()
+        };
+        let named = state.synced_names.values().chain(state.names.values());
+        named.flat_map(|file| of(&state.files[*file])).collect()
+    }
+
+    fn cut(&self, names: BTreeMap<String, usize>, mut keep: impl FnMut(usize) -> usize) -> ModelDisk {
         let state = self.lock();
         let files = state.files.iter().map(|file| {
             let mut bytes = file.synced.clone();
@@ -123,7 +165,6 @@ impl ModelDisk {
             }
             Content { synced: bytes.clone(), bytes, ..Content::default() }
         });
-        let names = state.synced_names.clone();
         let files = files.collect();
         let state = State { synced_names: names.clone(), names, files, faults: Faults::default() };
         ModelDisk { state: Arc::new(Mutex::new(state)), hook: Arc::default() }
@@ -167,13 +208,20 @@ impl Disk for ModelDisk {
         // Two of them, of which the system gives no page before it is written to; a copy has all of them.
         let synced = vec![0; bytes as usize];
         let bytes = vec![0; bytes as usize];
-        state.files.push(Content { synced, bytes, ..Content::default() });
+        state.files.push(Content { synced, bytes, handles: 1, ..Content::default() });
         state.names.insert(name.to_owned(), file);
         Ok(Arc::new(ModelFile { disk: self.clone(), file }))
     }
 
+    fn create_aside(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {
+        self.create(name, bytes)
+    }
+
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let file = *self.lock().names.get(name).ok_or_else(not_found)?;
+        let mut state = self.lock();
+        let file = *state.names.get(name).ok_or_else(not_found)?;
+        state.files[file].handles += 1;
+        drop(state);
         Ok(Arc::new(ModelFile { disk: self.clone(), file }))
     }
 
@@ -186,7 +234,11 @@ impl Disk for ModelDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.called(Call::Rename);
         let mut state = self.lock();
+        if state.faults.rename_fails {
+            return Err(io::Error::other("the model disk fails every rename"));
+        }
         let file = state.names.remove(from).ok_or_else(not_found)?;
         state.names.insert(to.to_owned(), file);
         Ok(())
@@ -202,7 +254,7 @@ impl Disk for ModelDisk {
     fn copy(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.lock();
         let file = *state.names.get(from).ok_or_else(not_found)?;
-        let copy = state.files[file].clone();
+        let copy = Content { handles: 0, ..state.files[file].clone() };
         let at = state.files.len();
         state.files.push(copy);
         state.names.insert(to.to_owned(), at);
@@ -210,13 +262,16 @@ impl Disk for ModelDisk {
     }
 
     fn sync_names(&self) -> io::Result<()> {
+        self.called(Call::SyncNames);
         let mut state = self.lock();
         if state.faults.sync_fails {
             return Err(io::Error::other("the model disk fails every sync"));
         }
         let State { names, synced_names, files, .. } = &mut *state;
         let gone = synced_names.values().filter(|file| !names.values().any(|kept| kept == *file));
-        gone.for_each(|file| files[*file] = Content::default());
+        // Who has it open reads on.
+        gone.for_each(|file| files[*file].is_gone = true);
+        files.iter_mut().for_each(Content::go);
         state.synced_names = state.names.clone();
         Ok(())
     }
@@ -230,6 +285,14 @@ impl Disk for ModelDisk {
 struct ModelFile {
     disk: ModelDisk,
     file: usize,
+}
+
+impl Drop for ModelFile {
+    fn drop(&mut self) {
+        let file = &mut self.disk.lock().files[self.file];
+        file.handles -= 1;
+        file.go();
+    }
 }
 
 impl DiskFile for ModelFile {

@@ -1,7 +1,7 @@
 //! What waits for one destination: pure bookkeeping, no disk and no clock of its own.
 //!
 //! [`claim`]: handing out. [`held`]: what waits for its source. [`lanes`]: in which order it goes out, where that is sorted. [`time`]: when
-//! retries are due, and what time counts. [`ask`]: questions.
+//! retries are due, and what time counts. [`ask`]: questions. [`erase`]: what becomes of an event that is erased.
 //!
 //! A delivery is in exactly one place: in `held` (its source is held), in `unsettled` (no attempt settled yet), in `redeliveries` (somebody asked for them), in
 //! `scheduled`, in `dead`, or nowhere, when it has arrived. A claim enters `claimed` on top. What lies in a set costs a bit, so
@@ -14,6 +14,7 @@
 
 mod ask;
 mod claim;
+mod erase;
 mod held;
 mod lanes;
 mod time;

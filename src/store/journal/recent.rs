@@ -19,31 +19,46 @@ const OUTCOMES_MAX: usize = 8 << 10;
 /// The newest events, without a gap.
 #[derive(Debug, Default)]
 pub struct RecentEvents {
-    events: VecDeque<Arc<StoredEvent>>,
+    /// Nothing in the place of one that was erased.
+    events: VecDeque<Option<Arc<StoredEvent>>>,
+    /// The number of the first.
+    first: u64,
     bytes: usize,
 }
 
 impl RecentEvents {
     /// Adds the event that follows the last one.
     pub fn push(&mut self, event: Arc<StoredEvent>) {
-        let follows = self.events.back().is_none_or(|last| last.id.sequence() + 1 == event.id.sequence());
-        if !follows {
+        let sequence = event.id.sequence();
+        if self.first + self.events.len() as u64 != sequence {
             self.events.clear();
             self.bytes = 0;
         }
+        if self.events.is_empty() {
+            self.first = sequence;
+        }
         self.bytes += bytes_of(&event);
-        self.events.push_back(event);
+        self.events.push_back(Some(event));
         while self.bytes > BODIES_MAX || self.events.len() > EVENTS_MAX {
             let Some(oldest) = self.events.pop_front() else { break };
-            self.bytes -= bytes_of(&oldest);
+            self.first += 1;
+            self.bytes -= oldest.map_or(0, |oldest| bytes_of(&oldest));
         }
     }
 
     /// Finds an event by its number.
     pub fn get(&self, sequence: u64) -> Option<Arc<StoredEvent>> {
-        let first = self.events.front()?.id.sequence();
-        let at = usize::try_from(sequence.checked_sub(first)?).ok()?;
-        self.events.get(at).cloned()
+        let at = usize::try_from(sequence.checked_sub(self.first)?).ok()?;
+        self.events.get(at).cloned().flatten()
+    }
+
+    /// Lets go of events that are erased.
+    pub fn forget(&mut self, sequences: &Bitmap) {
+        for (sequence, event) in (self.first..).zip(&mut self.events) {
+            if sequences.contains(sequence) {
+                self.bytes -= event.take().map_or(0, |event| bytes_of(&event));
+            }
+        }
     }
 }
 
@@ -113,6 +128,18 @@ mod tests {
         assert!(recent.get(99).is_some() && recent.get(90).is_some());
         assert!(recent.get(89).is_none() && recent.get(100).is_none());
         assert!(recent.bytes <= BODIES_MAX);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_there_and_the_others_are_found_by_their_numbers() {
+        let mut recent = RecentEvents::default();
+        (5..9).for_each(|sequence| recent.push(event(sequence, 10)));
+        recent.forget(&[1, 6, 7, 100].into_iter().collect());
+        let there: Vec<u64> = (0..20).filter(|sequence| recent.get(*sequence).is_some()).collect();
+        assert_eq!(there, [5, 8]);
+        recent.push(event(9, 10));
+        assert!(recent.get(9).is_some());
+        assert_eq!(recent.bytes, 30);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! The segments on disk and how to read them: from an event's number to its bytes, and group after group.
 //!
 //! [`info`]: one of them, in memory. [`group`]: what is in one of its groups. [`scan`]: a walk over groups. [`window`]: what of a file is at hand.
+//! [`open_files`]: which are open. [`rewrite`]: writing one again, with some of it erased.
 
 mod group;
 mod info;
+mod open_files;
+mod rewrite;
 mod scan;
 mod window;
 
-use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -21,23 +23,24 @@ use crate::store::StoredEvent;
 use self::group::erased;
 pub use self::group::{FoundGroup, events_in, stored};
 pub use self::info::SegmentInfo;
+use self::open_files::OpenFiles;
+#[cfg(test)]
+pub use self::rewrite::Rewritten;
+pub use self::rewrite::{Edits, RewriteError};
 use self::scan::group_at;
 pub use self::scan::{Scan, next_group};
 pub use self::window::Window;
-
-/// Segments kept open for reading. There may be hundreds, and file descriptors are few.
-const OPEN_MAX: usize = 8;
 
 /// All segments, oldest first.
 pub struct Segments {
     disk: Arc<dyn Disk>,
     list: RwLock<Vec<SegmentInfo>>,
-    open: Mutex<VecDeque<(u64, Arc<dyn DiskFile>)>>,
+    open: Mutex<OpenFiles>,
 }
 
 impl Segments {
     pub fn new(disk: Arc<dyn Disk>, list: Vec<SegmentInfo>) -> Self {
-        Self { disk, list: RwLock::new(list), open: Mutex::new(VecDeque::new()) }
+        Self { disk, list: RwLock::new(list), open: Mutex::default() }
     }
 
     /// Adds a segment behind the others.
@@ -117,26 +120,22 @@ impl Segments {
     /// Forgets the oldest segment; its file is the caller's to remove.
     pub fn forget(&self, segment: u64) {
         self.list.write().unwrap_or_else(PoisonError::into_inner).retain(|info| info.segment != segment);
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| *known != segment);
+        self.let_go_of(segment);
+    }
+
+    /// Whoever reads the segment from now on opens its file anew.
+    fn let_go_of(&self, segment: u64) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).forget(segment);
     }
 
     fn with<T>(&self, look: impl FnOnce(&[SegmentInfo]) -> T) -> T {
         look(&self.list.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn file(&self, segment: u64) -> io::Result<Arc<dyn DiskFile>> {
+    /// The file of a segment, the same for all who read it.
+    pub fn file(&self, segment: u64) -> io::Result<Arc<dyn DiskFile>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = open.iter().position(|(known, _)| *known == segment) {
-            let entry = open.remove(at).expect("the position was just found");
-            open.push_back(entry.clone());
-            return Ok(entry.1);
-        }
-        let file = self.disk.open(&file_name(segment))?;
-        open.push_back((segment, file.clone()));
-        if open.len() > OPEN_MAX {
-            open.pop_front();
-        }
-        Ok(file)
+        open.get(segment, || self.disk.open(&file_name(segment)))
     }
 
     /// Reads one event by its number. Who lags reads one after the other, so the group of the last one is at hand.

@@ -11,8 +11,8 @@ use super::inbox::Message;
 use super::index::Update;
 use super::{Journal, lock, reading};
 use crate::store::{
-    Answer, AppendError, Command, Done, Duty, Health, Interned, Lease, MEMO_BYTES_MAX, MEMOS_MAX, NameId, Named, Queue,
-    ReplayProgress, Retention, Store, StoreError,
+    Answer, AppendError, Command, Depth, Done, Duty, Erasing, Health, Interned, Lease, MEMO_BYTES_MAX, MEMOS_MAX,
+    NameId, Named, Queue, ReplayProgress, Retention, Store, StoreError, Whom,
 };
 
 /// The embedded store.
@@ -114,6 +114,10 @@ impl Store for JournalStore {
             let is_written = self.aside(|journal| Ok(journal.index.flush())).await?;
             if is_written { Ok(()) } else { Err(StoreError::written_later()) }
         })
+    }
+
+    fn erase(&self, whom: Whom, depth: Depth) -> Box<dyn Erasing> {
+        self.erasing(whom, depth)
     }
 
     fn retain(&self, retention: Retention) {

@@ -58,6 +58,7 @@ impl Worker {
                     self.checkpoint();
                     let _ = done.send(());
                 }
+                Ok(Message::Work(work)) => work(),
                 Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }

@@ -11,8 +11,12 @@ pub enum Message {
     /// Trims what may go.
     Trim(SyncSender<()>),
     Checkpoint(SyncSender<()>),
+    /// Does something that nothing else of the upkeep may come into.
+    Work(Work),
     Close,
 }
+
+pub type Work = Box<dyn FnOnce() + Send>;
 
 /// The handle. Until it is started nothing is done, whoever asks for it.
 #[derive(Default)]
@@ -37,6 +41,13 @@ impl Upkeep {
     /// Writes a checkpoint. Waits until that is done, or cannot be.
     pub fn checkpoint(&self) {
         self.ask(Message::Checkpoint);
+    }
+
+    /// Has something done beside nothing else. Where nobody does it, it is dropped.
+    pub fn work(&self, work: Work) {
+        if let Some(started) = self.0.get() {
+            let _ = started.sender.send(Message::Work(work));
+        }
     }
 
     fn ask(&self, message: impl FnOnce(SyncSender<()>) -> Message) {

@@ -252,6 +252,9 @@ impl Writer {
         if let Some(retiring) = self.batch.retiring.take() {
             self.retire(retiring);
         }
+        if let Some(reply) = self.batch.sealing.take() {
+            self.seal(&reply)?;
+        }
         Ok(())
     }
 

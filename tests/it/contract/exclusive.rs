@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, oneshot};
 use vero_relay::store::{
-    AllCounts, Answer, DeadLetter, EventView, Intake, Interned, Looking, Names, PassesOn, Sources, States, StoredEvent,
-    Watch,
+    AllCounts, Answer, DeadLetter, Depth, Erasing, EventView, Intake, Interned, Looking, Names, PassesOn, Sources,
+    States, StoredEvent, Watch, Whom,
 };
 
 use super::*;
@@ -153,6 +153,10 @@ impl Looking for Handle {
 impl Store for Handle {
     fn names(&self) -> Arc<Names> {
         self.store.names()
+    }
+
+    fn erase(&self, whom: Whom, depth: Depth) -> Box<dyn Erasing> {
+        self.store.erase(whom, depth)
     }
 
     fn intern(&self, named: Vec<Named>) -> Answer<'_, Interned> {

@@ -3,6 +3,7 @@
 //! might count by.
 
 mod commands;
+mod erasing;
 mod exclusive;
 mod in_order;
 mod intake;

@@ -36,6 +36,12 @@ impl Window {
         Self { file: None, start: 0, bytes: Vec::new(), read_bytes, group: None }
     }
 
+    /// Lets go of what was read.
+    pub fn clear(&mut self) {
+        (self.file, self.group) = (None, None);
+        self.bytes.clear();
+    }
+
     /// Reads the heads of a group, to read events of it from there on.
     pub(super) fn take_group(&mut self, group: FoundGroup) -> Result<(), ReadError> {
         let mut events = HashMap::new();

@@ -4,7 +4,7 @@
 //!
 //! * `model_test`: random work, restarts and power cuts against a model in a map.
 //! * `index`: lost, damaged, strange, old; checkpoints; copies. `clock`: processes whose clocks do not agree.
-//! * `erased`: what is left of an event whose body was erased.
+//! * `erased`: what is left of an event whose body was erased. `rewrite`: a segment that is written again.
 //! * `ends`: how deliveries ended, and for how long that is known. `retention`: what goes, what stays, what is relocated.
 //! * `names`: how many, and when they go. `limits`: at each and just beyond it.
 //! * `age`: since when what waits has waited. `hold`: a source that is held. `lanes`: windows and digests. `lease`: who has lost one.
@@ -21,6 +21,7 @@ mod limits;
 mod model_test;
 mod names;
 mod retention;
+mod rewrite;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! What is asked of the writer, and what of it has been taken and not yet written.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
@@ -67,6 +68,7 @@ pub(super) struct Batch {
     pub(super) barriers: Vec<SyncSender<()>>,
     pub(super) relocating: Option<Relocating>,
     pub(super) retiring: Option<Retiring>,
+    pub(super) sealing: Option<SyncSender<io::Result<u64>>>,
     pub(super) closing: Option<SyncSender<()>>,
     pub(super) is_abandoned: bool,
     pub(super) failed: Option<String>,
@@ -118,6 +120,7 @@ impl Batch {
             }
             Message::Relocate(relocating) => self.relocating = Some(relocating),
             Message::Retire(retiring) => self.retiring = Some(retiring),
+            Message::Seal(reply) => self.sealing = Some(reply),
             Message::Durable(done) => {
                 self.waiting.push((done, 0));
                 self.is_urgent = true;
@@ -185,6 +188,7 @@ impl Batch {
             || self.events.len() >= GROUP_RECORDS_MAX
             || self.relocating.is_some()
             || self.retiring.is_some()
+            || self.sealing.is_some()
             || self.closing.is_some()
     }
 

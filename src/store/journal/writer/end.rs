@@ -18,7 +18,7 @@ impl Writer {
         for (done, _) in batch.waiting {
             let _ = done.send(Err(AppendError::Poisoned(why.clone())));
         }
-        drop((batch.barriers, batch.relocating, batch.retiring, batch.closing));
+        drop((batch.barriers, batch.relocating, batch.retiring, batch.sealing, batch.closing));
         if is_closing {
             return;
         }
@@ -35,7 +35,7 @@ impl Writer {
                 }
                 Message::Close(_) | Message::Abandon => return,
                 // Who waits for one of these sees its other end go.
-                Message::Relocate(_) | Message::Retire(_) | Message::Barrier(_) => {}
+                Message::Relocate(_) | Message::Retire(_) | Message::Seal(_) | Message::Barrier(_) => {}
                 Message::Outcomes(_) | Message::Name(..) | Message::Control(..) | Message::LookForRoom => {}
                 Message::Selections(_) | Message::Windows(_) | Message::Digests(_, None) => {}
                 Message::Fail(_) => {}

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::SyncSender;
 
 use super::room::Failure;
 use super::tail::{self, ranges, sequence, tail_bytes};
@@ -71,6 +72,18 @@ impl Writer {
         }
         self.journal.is_by_one_clock.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Goes on in a new segment because somebody asks for it. Fails only where nothing is known any more.
+    pub(super) fn seal(&mut self, reply: &SyncSender<io::Result<u64>>) -> io::Result<()> {
+        let (answer, sealed) = match self.roll(0) {
+            Ok(()) => (Ok(self.journal.segments.newest()), Ok(())),
+            Err(Failure::Full(error)) => (Err(error), Ok(())),
+            Err(Failure::Broken(error)) => (Err(io::Error::other(error.to_string())), Err(error)),
+        };
+        // Who asked may have gone.
+        let _ = reply.send(answer);
+        sealed
     }
 
     pub(super) fn make_segment(

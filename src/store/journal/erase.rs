@@ -1,0 +1,338 @@
+//! Erasing what is kept of a person: a walk over every segment, a segment a step.
+//!
+//! In each step, and in this order: who is meant is looked for in every event and every copy of one; the deliveries that wait for them end, and
+//! that is synced; memory lets go of them; the segment is [written again](super::segments::Edits) without them; the index forgets what it says of
+//! them. So nothing that waits ever has an erased event, and whenever the process ends, the same walk made again finds what is left and goes on
+//! from there.
+//!
+//! The segment that is written to is sealed first. What the upkeep relocates meanwhile, ahead of the walk, lies behind its end then: so it goes on
+//! there, for [`ROUNDS_MAX`] rounds.
+//!
+//! Steps that erase run on the upkeep's thread: nothing is relocated amid one, and no copy of the store is made.
+
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::bitmap::Bitmap;
+use super::format::{BulkAct, DeliveryKey, EventHead, OutcomeRecord, OutcomeState};
+use super::inbox::Message;
+use super::segments::{Edits, FoundGroup, RewriteError, SegmentInfo, Window, events_in, next_group};
+use super::words::{ReadError, state_of, unreadable};
+use super::{Journal, JournalStore, lock};
+use crate::event::EventId;
+use crate::store::{Answer, Depth, Erasing, ErasingStep, Meant, StoreError, Whom};
+
+/// Each round covers what was written during the one before: by the third little is.
+const ROUNDS_MAX: u32 = 3;
+/// Who reads a segment has read what it asked for within this; the old file of one that was written again is left as it is after it.
+const READ_WITHIN: Duration = Duration::from_secs(10);
+/// What is read at once.
+const READ_BYTES: usize = 1 << 20;
+
+/// How far a walk has come.
+pub struct Walk {
+    whom: Whom,
+    erases: bool,
+    /// The numbers of events that are meant, and of those that were found erased.
+    hers: Bitmap,
+    /// The next segment.
+    from: u64,
+    /// The segment that this round ends before; `None`: it has not begun.
+    until: Option<u64>,
+    rounds: u32,
+}
+
+impl Walk {
+    pub fn new(whom: Whom, depth: Depth) -> Self {
+        let (erases, known) = match depth {
+            Depth::Look => (false, Vec::new()),
+            Depth::Erase { known } => (true, known),
+        };
+        let hers = known.iter().map(|id| id.sequence()).collect();
+        Self { whom, erases, hers, from: 0, until: None, rounds: 0 }
+    }
+}
+
+/// What a segment has of whom is meant.
+#[derive(Default)]
+struct Found {
+    about: Vec<EventId>,
+    mentions: Vec<EventId>,
+    /// Those that are meant, and damaged ones that say what is to be found nowhere.
+    numbers: Bitmap,
+    already: Bitmap,
+    damaged: u64,
+}
+
+/// A walk, for who asked for it.
+struct JournalErasing {
+    journal: Arc<Journal>,
+    walk: Arc<Mutex<Walk>>,
+}
+
+impl Erasing for JournalErasing {
+    fn step(&mut self) -> Answer<'_, ErasingStep> {
+        let (reply, done) = oneshot::channel();
+        let (journal, walk) = (self.journal.clone(), self.walk.clone());
+        let work = move || {
+            let step = journal.erasing_step(&mut lock(&walk), &mut || {});
+            // Who asked may have gone.
+            let _ = reply.send(step);
+        };
+        let erases = lock(&self.walk).erases;
+        if erases {
+            self.journal.upkeep.work(Box::new(work));
+        } else {
+            drop(self.journal.blocking.begin(work));
+        }
+        Box::pin(async move {
+            let step = done.await.unwrap_or(Err(StoreError::Closed))?;
+            if step.is_done && erases {
+                let journal = self.journal.clone();
+                let _ = self.journal.blocking.begin(move || journal.upkeep.checkpoint()).await;
+            }
+            Ok(step)
+        })
+    }
+}
+
+impl JournalStore {
+    pub(super) fn erasing(&self, whom: Whom, depth: Depth) -> Box<dyn Erasing> {
+        let walk = Arc::new(Mutex::new(Walk::new(whom, depth)));
+        Box::new(JournalErasing { journal: self.journal.clone(), walk })
+    }
+}
+
+impl Journal {
+    /// One step of a walk. `let_write` is called when the writer has something to do that is waited for: it has a thread of its own, or is given its
+    /// turn.
+    pub fn erasing_step(&self, walk: &mut Walk, let_write: &mut dyn FnMut()) -> Result<ErasingStep, StoreError> {
+        if walk.erases && self.pins.load(Ordering::Acquire) > 0 {
+            let waits_for = Some("a copy of the store is being made".to_owned());
+            return Ok(ErasingStep { waits_for, left: self.left(walk), ..ErasingStep::default() });
+        }
+        if walk.until.is_none() {
+            walk.until = Some(if walk.erases { self.seal(let_write)? } else { self.segments.newest() + 1 });
+            walk.rounds += 1;
+        }
+        let until = walk.until.unwrap_or_default();
+        let next = self.segments.outline().into_iter().find(|info| (walk.from..until).contains(&info.segment));
+        let Some(info) = next else { return self.end_of_round(walk, let_write) };
+        let found = self.look_through(&info, &walk.whom).map_err(StoreError::from)?;
+        let mut step = ErasingStep { already: found.already.len(), damaged: found.damaged, ..ErasingStep::default() };
+        for id in self.destination_ids() {
+            lock(&self.destination(id).queue).standing(&found.numbers, &mut step.standing);
+        }
+        if walk.erases {
+            self.erase_in(&info, walk, &found, &mut step, let_write)?;
+        }
+        (step.about, step.mentions) = (found.about, found.mentions);
+        walk.from = info.segment + 1;
+        step.left = self.left(walk);
+        Ok(step)
+    }
+
+    /// Bytes that a walk has still before it.
+    fn left(&self, walk: &Walk) -> u64 {
+        let outline = self.segments.outline();
+        outline.iter().filter(|info| info.segment >= walk.from).map(|info| info.end).sum()
+    }
+
+    /// All segments of a round are behind it: what was in flight may have come back since, and there may be new segments.
+    fn end_of_round(&self, walk: &mut Walk, let_write: &mut dyn FnMut()) -> Result<ErasingStep, StoreError> {
+        let mut step = ErasingStep::default();
+        if walk.erases {
+            step.ended = self.end_deliveries(&walk.hers, let_write)?;
+            self.forget_in_index(&walk.hers)?;
+            let behind = self.segments.outline();
+            let has_more = behind.iter().any(|info| info.segment >= walk.from && info.end > info.start);
+            if has_more && walk.rounds < ROUNDS_MAX {
+                walk.until = None;
+                step.left = self.left(walk);
+                return Ok(step);
+            }
+            let in_flight = |id| lock(&self.destination(id).queue).in_flight_of(&walk.hers);
+            step.in_flight = self.destination_ids().into_iter().map(in_flight).sum();
+        }
+        step.is_done = true;
+        Ok(step)
+    }
+
+    /// Has the segment that is written to sealed. Returns the number of the next one.
+    fn seal(&self, let_write: &mut dyn FnMut()) -> Result<u64, StoreError> {
+        let (reply, sealed) = sync_channel(1);
+        self.sender.send(Message::Seal(reply)).map_err(|_| StoreError::Closed)?;
+        let_write();
+        let sealed = sealed.recv().map_err(|_| StoreError::Closed)?;
+        sealed.map_err(|error| {
+            StoreError::Unavailable(format!("there is no room for a new segment of the journal: {error}"))
+        })
+    }
+
+    /// Looks for whom is meant in a segment, and in what of it nobody can read.
+    fn look_through(&self, info: &SegmentInfo, whom: &Whom) -> Result<Found, ReadError> {
+        let mut found = Found::default();
+        let file = self.segments.file(info.segment)?;
+        let mut window = Window::new(READ_BYTES);
+        let end = info.end.min(file.length()?);
+        let mut at = info.start.min(end);
+        let is_named = |range: Range<u64>| -> io::Result<bool> {
+            let mut bytes = vec![0; (range.end - range.start) as usize];
+            let read = file.read_at(&mut bytes, range.start)?;
+            Ok(!(whom.found)(&bytes[..read]).is_empty())
+        };
+        while let Some((offset, head)) = next_group(&file, info.segment, at, end, &mut window)? {
+            found.damaged += u64::from(offset > at && is_named(at..offset)?);
+            let heads: Vec<_> = events_in(window.heads(&file, offset, &head)?).collect();
+            let group = FoundGroup { file: file.clone(), segment: info.segment, offset, head };
+            for (event, body_offset, _) in heads {
+                let (id, sequence) = (event.id, event.id.sequence());
+                let body_at = offset + head.heads_end() as u64 + body_offset;
+                let body = body_at..body_at + u64::from(event.body_bytes);
+                match window.read_body(&group, event, body_offset) {
+                    Ok(event) => match (whom.meant)(&event) {
+                        Meant::No => {}
+                        Meant::Mentions => found.mentions.push(id),
+                        Meant::Yes => {
+                            found.about.push(id);
+                            found.numbers.insert(sequence);
+                        }
+                    },
+                    Err(ReadError::Erased(_)) => drop(found.already.insert(sequence)),
+                    Err(ReadError::Io(error)) => return Err(error.into()),
+                    // Nobody can say what it was; what is to be found nowhere is in it all the same.
+                    Err(_) if is_named(body)? => {
+                        found.about.push(id);
+                        found.numbers.insert(sequence);
+                    }
+                    Err(_) => {}
+                }
+            }
+            at = offset + head.length();
+        }
+        let length = file.length()?;
+        // Behind the newest segment's end is what is being written.
+        let end = if info.segment == self.segments.newest() { end } else { length };
+        found.damaged += u64::from(end > at && is_named(at..end)?);
+        Ok(found)
+    }
+
+    /// Erases in one segment what was found there.
+    fn erase_in(
+        &self,
+        info: &SegmentInfo,
+        walk: &mut Walk,
+        found: &Found,
+        step: &mut ErasingStep,
+        let_write: &mut dyn FnMut(),
+    ) -> Result<(), StoreError> {
+        walk.hers.insert_all(&found.numbers);
+        walk.hers.insert_all(&found.already);
+        let mut touched = found.numbers.clone();
+        touched.insert_all(&found.already);
+        step.ended = self.end_deliveries(&touched, let_write)?;
+        if found.numbers.is_empty() && found.damaged == 0 {
+            return Ok(());
+        }
+        if let Some(why) = self.no_room_for(info.end) {
+            let why = format!("erasing in a segment of the journal takes room for one more: {why}");
+            return Err(StoreError::Unavailable(why));
+        }
+        let erases = |event: &EventHead| found.numbers.contains(event.id.sequence());
+        let blanks = |bytes: &[u8]| !(walk.whom.found)(bytes).is_empty();
+        let rewritten = self.segments.rewrite(info, &Edits { erases: &erases, blanks: &blanks });
+        let rewritten = rewritten.map_err(|error| match error {
+            RewriteError::Unchanged(error) => {
+                StoreError::Unavailable(format!("a segment of the journal could not be written again: {error}"))
+            }
+            RewriteError::Broken(error) => {
+                let why = format!("the names in the journal's directory could not be synced: {error}");
+                let _ = self.sender.send(Message::Fail(why.clone()));
+                StoreError::Unavailable(why)
+            }
+        })?;
+        self.let_go_of(&found.numbers);
+        step.erased = rewritten.erased();
+        if let Err(why) = rewritten.overwrite(READ_WITHIN) {
+            step.left_behind.push(format!("segment {}: {why}", info.segment));
+        }
+        self.forget_in_index(&touched)
+    }
+
+    /// Ends all deliveries of some events that wait, and drops their dead letters. That is durable when this returns.
+    pub fn end_deliveries(&self, sequences: &Bitmap, let_write: &mut dyn FnMut()) -> Result<u64, StoreError> {
+        let mut count = 0;
+        if sequences.is_empty() {
+            return Ok(count);
+        }
+        for id in self.destination_ids() {
+            let destination = self.destination(id);
+            let mut queue = lock(&destination.queue);
+            let at_ms = self.clock.now_ms();
+            let dropped = |sequence: u64| {
+                let key = DeliveryKey { sequence, destination: id };
+                OutcomeRecord { key, attempts: 0, at_ms, state: OutcomeState::Dropped }
+            };
+            let ended: Vec<OutcomeRecord> = queue.drop_waiting(sequences).into_iter().map(dropped).collect();
+            let dead: Bitmap = sequences.iter_from(0).filter(|sequence| queue.is_dead(*sequence)).collect();
+            if !ended.is_empty() {
+                count += ended.len() as u64;
+                let mut outcomes = lock(&self.outcomes);
+                ended.iter().for_each(|outcome| outcomes.push(outcome.key, state_of(outcome)));
+                drop(outcomes);
+                self.send(Message::Outcomes(ended));
+                destination.tell_of_order(&mut queue);
+                destination.wake(&queue);
+            }
+            drop(queue);
+            if !dead.is_empty() {
+                count += self.select(None, id, BulkAct::Drop, "", dead);
+            }
+        }
+        if count > 0 {
+            self.watchers.commanded();
+            if !self.is_durable(let_write) {
+                let why = "there is no room to write down that deliveries have ended".to_owned();
+                return Err(StoreError::Unavailable(why));
+            }
+        }
+        Ok(count)
+    }
+
+    /// Whether everything that was said so far is synced: without room it waits.
+    fn is_durable(&self, let_write: &mut dyn FnMut()) -> bool {
+        let mut durable = self.durable();
+        let (reply, done) = sync_channel(1);
+        if self.sender.send(Message::Barrier(reply)).is_err() {
+            return false;
+        }
+        let_write();
+        done.recv().is_ok() && matches!(durable.try_recv(), Ok(Ok(_)))
+    }
+
+    /// What lies in memory of some events goes, and whatever reads a segment opens it anew.
+    fn let_go_of(&self, sequences: &Bitmap) {
+        lock(&self.recent).forget(sequences);
+        for id in self.destination_ids() {
+            let destination = self.destination(id);
+            lock(&destination.window).clear();
+            lock(&destination.sorting.window).clear();
+        }
+    }
+
+    /// The index has nothing of these events any more: what attempts at them came to, and why they were given up.
+    fn forget_in_index(&self, sequences: &Bitmap) -> Result<(), StoreError> {
+        if sequences.is_empty() {
+            return Ok(());
+        }
+        self.index.flush();
+        let forgotten = self.index.write().transaction(|database| database.forget_events(sequences));
+        forgotten.map_err(|error| unreadable(error).into())
+    }
+}
