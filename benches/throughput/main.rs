@@ -5,7 +5,7 @@
 //! * [`load`]: the sender. [`receiver`]: the other side, which notes how long each event took. [`bare`]: the loop in
 //!   the relay's place.
 //! * [`asked`]: how long the API takes over a long history. [`watched`]: what an open page costs.
-//! * [`encrypted`]: what TLS costs. [`gathered`]: what a very large digest does. [`counted`]: how often the relay asks for memory.
+//! * [`encrypted`]: what TLS costs. [`gathered`]: what a very large digest does. [`together`]: what batches save. [`counted`]: how often the relay asks for memory.
 //! * [`driver`]: a browser, that of the tests.
 //! * [`measure`]: what the kernel knows of a process, and the relay, started on a config of its own.
 //! * [`scenarios`]: what is measured, each between two runs of the bare loop. [`report`]: the tables and BENCHMARKS.md.
@@ -28,6 +28,7 @@ mod measure;
 mod receiver;
 mod report;
 mod scenarios;
+mod together;
 mod watched;
 mod wire;
 
@@ -49,7 +50,7 @@ struct Options {
     #[arg(long)]
     quick: bool,
     /// Only scenarios whose name begins so: standard, one, rate, fan, rules, body, slow, file, drain, allocations, api,
-    /// page, tls, gathered
+    /// page, tls, gathered, batch
     #[arg(long, value_name = "NAME")]
     only: Option<String>,
     /// Events of the backlog
@@ -105,10 +106,9 @@ async fn measure_all(options: &Options) {
     let is_watching = is_wanted(watched::KEY);
     let is_encrypting = is_wanted(encrypted::KEY);
     let is_gathering = is_wanted(gathered::KEY);
-    assert!(
-        is_draining || is_counting || is_asking || is_watching || is_encrypting || is_gathering || !chosen.is_empty(),
-        "no scenario has a name that begins so: see --help"
-    );
+    let is_batching = is_wanted(together::KEY);
+    let others = [is_draining, is_counting, is_asking, is_watching, is_encrypting, is_gathering, is_batching];
+    assert!(others.contains(&true) || !chosen.is_empty(), "no scenario has a name that begins so: see --help");
     let machine = report::Machine::look();
     print!("{}", machine.text());
     let measured = scenarios::run(chosen, share, |one| eprintln!("{}", report::line(one))).await;
@@ -118,9 +118,20 @@ async fn measure_all(options: &Options) {
     let watched = if is_watching { Some(watched::run(share).await) } else { None };
     let encrypted = if is_encrypting { Some(encrypted::run(share).await) } else { None };
     let gathered = if is_gathering { Some(gathered::run(share).await) } else { None };
-    let is_quick = options.quick;
-    let text =
-        report::Report { machine, measured, drained, counted, asked, watched, encrypted, gathered, is_quick }.text();
+    let together = if is_batching { Some(together::run(share).await) } else { None };
+    let report = report::Report {
+        machine,
+        measured,
+        drained,
+        counted,
+        asked,
+        watched,
+        encrypted,
+        gathered,
+        together,
+        is_quick: options.quick,
+    };
+    let text = report.text();
     println!("{text}");
     if options.write {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/BENCHMARKS.md");

@@ -11,6 +11,7 @@ use crate::gathered::Gathered;
 use crate::load::BOUNCED_IN_100;
 use crate::measure::number_after;
 use crate::scenarios::{Drained, Fan, Figures, Measured, scratch};
+use crate::together::Together;
 use crate::watched::Watched;
 
 /// What it was measured on. It names no path and no host.
@@ -134,6 +135,7 @@ pub struct Report {
     pub watched: Option<Watched>,
     pub encrypted: Option<Encrypted>,
     pub gathered: Option<Gathered>,
+    pub together: Option<Together>,
     pub is_quick: bool,
 }
 
@@ -174,6 +176,9 @@ impl Report {
         }
         if let Some(gathered) = &self.gathered {
             out.push_str(&digest(gathered));
+        }
+        if let Some(together) = &self.together {
+            out.push_str(&batches(together));
         }
         out + READING
     }
@@ -363,6 +368,19 @@ fn tls(encrypted: &Encrypted) -> String {
     out
 }
 
+fn batches(together: &Together) -> String {
+    let Together { cpu_us: [alone, with], requests } = together;
+    let mut out = String::from(
+        "\n## Batches, 64 requests in flight, 1.38 deliveries\n\n| | CPU µs an event | requests an event |\n|---|--:|--:|\n",
+    );
+    let names = ["a request for each delivery", "`batch: { max: 100, every: 1s }`"];
+    for ((name, cpu_us), requests) in names.iter().zip(&together.cpu_us).zip(requests) {
+        writeln!(out, "| {name} | {cpu_us:.1} | {requests:.3} |").expect(TAKES_ALL);
+    }
+    writeln!(out, "\nWith batches an event costs {:.2} of what it costs without.", with / alone).expect(TAKES_ALL);
+    out
+}
+
 fn digest(gathered: &Gathered) -> String {
     let mut out = format!(
         "\n## A digest of {} events\n\n| | CPU µs an event, taken in | resident at most, MiB | killed and started again: ready after, s | \
@@ -413,6 +431,8 @@ const READING: &str = r#"
 - **A digest**: a relay with a backlog for a destination that is down, and one whose destination gathers all of it for one message. Each is
   killed with all of it waiting and started again. *In its place* is what each delivery is once the relay knows whether it waits for a message;
   then the digest is told to go out, while a few events a second come in.
+- **Batches**: two relays have the same load in turns, and each a receiver of its own; one sends up to a hundred events in a request. What is taken in, synced and
+  settled is the same for both.
 - **The rules** that match nothing here are half a type and a campaign's name; the rest are ids, triggers, and globs, endings and regular
   expressions. Two match, so that the deliveries are those of the standard mix.
 "#;

@@ -278,3 +278,50 @@ async fn what_is_replayed_goes_together_too() {
     assert_eq!(numbers(&seen[4]), [1, 2, 3]);
     assert_eq!(seen[4].header("webhook-id"), seen[0].header("webhook-id"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_no_other_joins_goes_alone_in_the_same_form() {
+    let fake = Fake::start([]).await;
+    let relay =
+        TestRelay::start(&to_batches(&fake, "{ max: 100, every: 50ms, wrap: events, envelope: true }", "")).await;
+    let ids = accept(&relay, [7]).await;
+    all_are(&relay, &ids, "delivered").await;
+    let request = fake.seen()[0].clone();
+    let event = &request.json()["events"][0];
+    assert_eq!((&event["id"], &event["source"], &event["event"]["n"]), (&json!(ids[0]), &json!("vero"), &json!(7)));
+    assert_eq!(request.header("webhook-id"), Some(ids[0].as_str()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rate_counts_requests_and_what_waits_for_its_turn_grows_together() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_batches(&fake, "{ max: 4, every: 0s }", "    rate: 1/h\n")).await;
+    let first = accept(&relay, [0]).await;
+    all_are(&relay, &first, "delivered").await;
+    let rest = accept(&relay, 1..4).await;
+    let limit = "    rate: 1/h\n";
+    let path = relay.directory.path().join("config.yaml");
+    let config = std::fs::read_to_string(&path).expect("read");
+    for id in &rest {
+        assert_eq!(relay.deliveries(id).await[0]["state"], "waiting");
+    }
+    std::fs::write(&path, config.replace(limit, "")).expect("written");
+    relay.running.relay.reload().await.unwrap_or_else(|error| panic!("{}", error.in_full()));
+    all_are(&relay, &rest, "delivered").await;
+    assert_eq!(all_numbers(&fake), [vec![0], vec![1, 2, 3]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_pauses_keeps_all_of_them() {
+    let fake = Fake::start([Act::status(410)]).await;
+    let relay = TestRelay::start(&to_batches(&fake, "{ max: 3, every: 60s }", "")).await;
+    let ids = accept(&relay, [1, 2, 3]).await;
+    eventually("a pause", async || relay.destination("crm").await["state"] == "paused").await;
+    let crm = relay.destination("crm").await;
+    assert_eq!((&crm["backlog"], &crm["in_flight"], &crm["dead_letters"]), (&json!(3), &json!(0), &json!(0)), "{crm}");
+    relay.act("/api/destinations/crm/resume").await;
+    all_are(&relay, &ids, "delivered").await;
+    let mut came: Vec<u64> = fake.seen()[1..].iter().flat_map(numbers).collect();
+    came.sort_unstable();
+    assert_eq!(came, [1, 2, 3]);
+}

@@ -74,6 +74,29 @@ fn of_a_key_one_goes_after_the_other_whatever_becomes_of_it() {
 }
 
 #[test]
+fn of_each_key_its_head_is_counted_for_who_waits_until_there_are_enough() {
+    each(|backend| {
+        let store = backend.open();
+        let worker = in_order(&*store);
+        append_all(&*store, &["a1", "a2", "b1", "-1", "b2"]);
+        look(&worker);
+        let is = |deliveries: u64, have_waited: bool| {
+            assert_eq!(worker.queue().claimable(), Claimable { deliveries, have_waited });
+        };
+        is(3, false);
+        let claims = worker.claim(9);
+        is(0, false);
+        worker.settle(vec![(claims[0], retry(u64::MAX / 2))]);
+        is(0, false);
+        worker.settle(done(&claims[1..]));
+        is(1, false);
+        let second = worker.claim(9);
+        worker.settle(vec![(second[0], retry(1))]);
+        is(1, true);
+    });
+}
+
+#[test]
 fn what_goes_out_again_goes_in_order_and_before_what_came_later() {
     each(|backend| {
         let store = backend.open();

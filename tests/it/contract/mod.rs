@@ -27,11 +27,11 @@ use vero_relay::store::journal::disk::{Disk, RealDisk};
 use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::{JournalStore, Location, Options};
 use vero_relay::store::{
-    AppendError, AttemptNote, Change, Claim, Claimed, Command, Counts, Cursor, DeadQuery, DeadReasons, DeliveryState,
-    Done, Duty, EventQuery, Health, Lease, MEMO_BYTES_MAX, MEMOS_MAX, NameId, NameKind, NameState, Named, NewEvent,
-    Order, Page, PlannedDelivery, Queue, QueueState, QueueWatch, REASONS_MAX, REMEMBERED_BYTES_MAX, REMEMBERED_MAX,
-    ReplayProgress, Retention, Room, SearchLimit, Settled, Settlement, Store, StoreError, TakenFrom, TakenOver, What,
-    Which, Why,
+    AppendError, AttemptNote, Change, Claim, Claimable, Claimed, Command, Counts, Cursor, DeadQuery, DeadReasons,
+    DeliveryState, Done, Duty, EventQuery, Health, Lease, MEMO_BYTES_MAX, MEMOS_MAX, NameId, NameKind, NameState,
+    Named, NewEvent, Order, Page, PlannedDelivery, Queue, QueueState, QueueWatch, REASONS_MAX, REMEMBERED_BYTES_MAX,
+    REMEMBERED_MAX, ReplayProgress, Retention, Room, SearchLimit, Settled, Settlement, Store, StoreError, TakenFrom,
+    TakenOver, What, Which, Why,
 };
 use vero_relay::time::Clock;
 

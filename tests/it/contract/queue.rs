@@ -56,6 +56,40 @@ fn what_was_handed_back_comes_first_and_retries_first_attempts_and_redeliveries_
 }
 
 #[test]
+fn how_much_a_claim_would_give_is_known_before_it() {
+    each(|backend| {
+        let store = backend.open();
+        let of = destination(&*store, "a");
+        let a = worker(&*store, of);
+        let is = |deliveries: u64, have_waited: bool| {
+            assert_eq!(a.queue().claimable(), Claimable { deliveries, have_waited });
+        };
+        is(0, false);
+        let ids: Vec<_> = (0..5).map(|_| append(&*store, "one", &["a"])).collect();
+        append(&*store, "one", &["b"]);
+        is(5, false);
+        let claims = a.claim(3);
+        is(2, false);
+        let far = vero_relay::time::wall_ms() + 3_600_000;
+        let scheduled =
+            |due_ms| Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason: "503".into() };
+        a.settle(vec![(claims[0], scheduled(far)), (claims[1], Settlement::Delivered { attempts: 1 })]);
+        is(2, false);
+        a.settle(vec![(claims[2], scheduled(1))]);
+        is(3, true);
+        let claims = a.claim(9);
+        is(0, false);
+        a.settle(claims.iter().map(|claim| (*claim, Settlement::Returned)).collect());
+        is(3, true);
+        assert_eq!(ask(&*store, 1, "a", What::Redeliver(Which::Events(vec![ids[1]]))), done(1));
+        is(4, true);
+        a.pause("no");
+        is(0, false);
+        assert_eq!(a.claim(9), []);
+    });
+}
+
+#[test]
 fn a_settled_delivery_does_not_come_back_and_an_unsettled_one_does() {
     each(|backend| {
         let store = backend.open();
