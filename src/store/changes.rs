@@ -6,6 +6,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use crate::event::EventId;
+
 use super::{Claim, DeliveryId, DeliveryState, Settled, Settlement, StoredEvent};
 
 /// Events that are kept until who watches takes them: a quarter of a second at full load has more, and nobody reads so many.
@@ -28,6 +30,8 @@ pub struct Changes {
     pub settled: Vec<(DeliveryId, DeliveryState)>,
     /// Outcomes that came when there was no more room.
     pub settled_besides: u64,
+    /// Events that were erased: whoever has something of them lets go of it.
+    pub erased: Vec<EventId>,
     /// Something was done to deliveries by a command: any of them may stand elsewhere.
     pub was_commanded: bool,
 }
@@ -111,6 +115,19 @@ impl Watchers {
     /// What became of deliveries.
     pub fn settled(&self, settled: &[(DeliveryId, DeliveryState)]) {
         self.tell(|changes| changes.settle(settled));
+    }
+
+    /// Events were erased: what was told of them before, and not taken yet, goes.
+    pub fn erased(&self, ids: &[EventId]) {
+        if ids.is_empty() {
+            return;
+        }
+        self.tell(|changes| {
+            let bytes = |arrived: &[Arc<StoredEvent>]| arrived.iter().map(|event| event.body.len()).sum();
+            changes.arrived.retain(|event| !ids.contains(&event.id));
+            changes.arrived_bytes = bytes(&changes.arrived);
+            changes.erased.extend_from_slice(ids);
+        });
     }
 
     /// A command was done.

@@ -46,6 +46,29 @@ pub struct Whom {
 /// Where something stands in some bytes, in order.
 pub type Finds = dyn Fn(&[u8]) -> Vec<Range<usize>> + Send + Sync;
 
+impl Whom {
+    /// A text with as many `*` as it has bytes where it names them; `None` where it does not.
+    pub fn masked(&self, text: &str) -> Option<String> {
+        let ranges = (self.found)(text.as_bytes());
+        if ranges.is_empty() {
+            return None;
+        }
+        let mut bytes = text.as_bytes().to_vec();
+        ranges.into_iter().for_each(|range| bytes[range].fill(b'*'));
+        // Whoever cuts a character in two loses all of the text.
+        Some(String::from_utf8(bytes).unwrap_or_else(|_| "*".repeat(text.len())))
+    }
+}
+
+/// Something of the store's own that names somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// What it is, for people.
+    pub place: String,
+    /// How often.
+    pub hits: u64,
+}
+
 /// Whether an event is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meant {
@@ -98,6 +121,8 @@ pub struct ErasingStep {
     pub texts: u64,
     /// Damaged ranges that say what is meant, which nobody can read as events. They are zeros now, unless it only looks.
     pub damaged: u64,
+    /// Files of ours that were overwritten and removed: copies of damaged segments.
+    pub removed: Vec<String>,
     /// What could not be reached, in sentences.
     pub left_behind: Vec<String>,
     /// Nothing was done yet, for this reason: it is to be asked again in a while.

@@ -8,7 +8,11 @@
 //! The segment that is written to is sealed first. What the upkeep relocates meanwhile, ahead of the walk, lies behind its end then: so it goes on
 //! there, for [`ROUNDS_MAX`] rounds.
 //!
+//! [`texts`]: reasons and the like that quote them. They are masked in memory first, or they would be written down again.
+//!
 //! Steps that erase run on the upkeep's thread: nothing is relocated amid one, and no copy of the store is made.
+
+mod texts;
 
 use std::io;
 use std::ops::Range;
@@ -19,11 +23,13 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use self::texts::change;
 use super::bitmap::Bitmap;
-use super::format::{BulkAct, DeliveryKey, EventHead, OutcomeRecord, OutcomeState};
+use super::disk::DiskFile;
+use super::format::{BulkAct, DeliveryKey, EventHead, OutcomeRecord, OutcomeState, SegmentHeader, records};
 use super::inbox::Message;
 use super::segments::{Edits, FoundGroup, RewriteError, SegmentInfo, Window, events_in, next_group};
-use super::words::{ReadError, state_of, unreadable};
+use super::words::{ReadError, state_of};
 use super::{Journal, JournalStore, lock};
 use crate::event::EventId;
 use crate::store::{Answer, Depth, Erasing, ErasingStep, Meant, StoreError, Whom};
@@ -67,6 +73,7 @@ struct Found {
     /// Those that are meant, and damaged ones that say what is to be found nowhere.
     numbers: Bitmap,
     already: Bitmap,
+    texts: u64,
     damaged: u64,
 }
 
@@ -93,11 +100,17 @@ impl Erasing for JournalErasing {
         }
         Box::pin(async move {
             let step = done.await.unwrap_or(Err(StoreError::Closed))?;
-            if step.is_done && erases {
-                let journal = self.journal.clone();
-                let _ = self.journal.blocking.begin(move || journal.upkeep.checkpoint()).await;
+            if !(step.is_done && erases) {
+                return Ok(step);
             }
-            Ok(step)
+            let (journal, walk) = (self.journal.clone(), self.walk.clone());
+            // The checkpoint first: what it wrote before would be left behind in free pages.
+            let cleaned = self.journal.blocking.begin(move || {
+                journal.upkeep.checkpoint();
+                journal.clean_index(&lock(&walk))
+            });
+            let masked = cleaned.await.unwrap_or(Err(StoreError::Closed))?;
+            Ok(ErasingStep { texts: step.texts + masked, ..step })
         })
     }
 }
@@ -117,6 +130,10 @@ impl Journal {
             let waits_for = Some("a copy of the store is being made".to_owned());
             return Ok(ErasingStep { waits_for, left: self.left(walk), ..ErasingStep::default() });
         }
+        if walk.until.is_none() && walk.erases {
+            self.refuse_amid_replay(&walk.whom)?;
+            self.mask_memory(walk);
+        }
         if walk.until.is_none() {
             walk.until = Some(if walk.erases { self.seal(let_write)? } else { self.segments.newest() + 1 });
             walk.rounds += 1;
@@ -124,8 +141,13 @@ impl Journal {
         let until = walk.until.unwrap_or_default();
         let next = self.segments.outline().into_iter().find(|info| (walk.from..until).contains(&info.segment));
         let Some(info) = next else { return self.end_of_round(walk, let_write) };
-        let found = self.look_through(&info, &walk.whom).map_err(StoreError::from)?;
-        let mut step = ErasingStep { already: found.already.len(), damaged: found.damaged, ..ErasingStep::default() };
+        let found = self.look_through(&info, walk).map_err(StoreError::from)?;
+        let mut step = ErasingStep {
+            already: found.already.len(),
+            damaged: found.damaged,
+            texts: found.texts,
+            ..ErasingStep::default()
+        };
         for id in self.destination_ids() {
             lock(&self.destination(id).queue).standing(&found.numbers, &mut step.standing);
         }
@@ -149,7 +171,7 @@ impl Journal {
         let mut step = ErasingStep::default();
         if walk.erases {
             step.ended = self.end_deliveries(&walk.hers, let_write)?;
-            self.forget_in_index(&walk.hers)?;
+            step.texts = self.mask_memory(walk);
             let behind = self.segments.outline();
             let has_more = behind.iter().any(|info| info.segment >= walk.from && info.end > info.start);
             if has_more && walk.rounds < ROUNDS_MAX {
@@ -158,6 +180,10 @@ impl Journal {
                 return Ok(step);
             }
             let in_flight = |id| lock(&self.destination(id).queue).in_flight_of(&walk.hers);
+            let copies = self.remove_damaged_copies(&walk.whom);
+            let copies =
+                copies.map_err(|error| StoreError::Unavailable(format!("a copy of a damaged segment: {error}")))?;
+            step.removed = copies;
             step.in_flight = self.destination_ids().into_iter().map(in_flight).sum();
         }
         step.is_done = true;
@@ -176,20 +202,24 @@ impl Journal {
     }
 
     /// Looks for whom is meant in a segment, and in what of it nobody can read.
-    fn look_through(&self, info: &SegmentInfo, whom: &Whom) -> Result<Found, ReadError> {
+    fn look_through(&self, info: &SegmentInfo, walk: &Walk) -> Result<Found, ReadError> {
+        let whom = &walk.whom;
         let mut found = Found::default();
+        let mask = |of: Option<u64>, text: &str| change(whom, &walk.hers, of, text);
         let file = self.segments.file(info.segment)?;
         let mut window = Window::new(READ_BYTES);
         let end = info.end.min(file.length()?);
         let mut at = info.start.min(end);
-        let is_named = |range: Range<u64>| -> io::Result<bool> {
-            let mut bytes = vec![0; (range.end - range.start) as usize];
-            let read = file.read_at(&mut bytes, range.start)?;
-            Ok(!(whom.found)(&bytes[..read]).is_empty())
-        };
+        let header = SegmentHeader::decode(&self.read_range(&file, 0..at)?);
+        found.texts += u64::from(header.is_ok_and(|header| header.with_texts(&mask).is_some()));
+        let is_named =
+            |range: Range<u64>| -> io::Result<bool> { Ok(!(whom.found)(&self.read_range(&file, range)?).is_empty()) };
         while let Some((offset, head)) = next_group(&file, info.segment, at, end, &mut window)? {
             found.damaged += u64::from(offset > at && is_named(at..offset)?);
-            let heads: Vec<_> = events_in(window.heads(&file, offset, &head)?).collect();
+            let heads = window.heads(&file, offset, &head)?;
+            let others = records(heads).filter(|record| record.with_texts(&mask).is_some());
+            found.texts += others.count() as u64;
+            let heads: Vec<_> = events_in(heads).collect();
             let group = FoundGroup { file: file.clone(), segment: info.segment, offset, head };
             for (event, body_offset, _) in heads {
                 let (id, sequence) = (event.id, event.id.sequence());
@@ -223,6 +253,14 @@ impl Journal {
         Ok(found)
     }
 
+    /// The bytes of a range, as far as the file goes.
+    fn read_range(&self, file: &Arc<dyn DiskFile>, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        let read = file.read_at(&mut bytes, range.start)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
     /// Erases in one segment what was found there.
     fn erase_in(
         &self,
@@ -237,7 +275,7 @@ impl Journal {
         let mut touched = found.numbers.clone();
         touched.insert_all(&found.already);
         step.ended = self.end_deliveries(&touched, let_write)?;
-        if found.numbers.is_empty() && found.damaged == 0 {
+        if found.numbers.is_empty() && found.damaged == 0 && found.texts == 0 {
             return Ok(());
         }
         if let Some(why) = self.no_room_for(info.end) {
@@ -245,8 +283,9 @@ impl Journal {
             return Err(StoreError::Unavailable(why));
         }
         let erases = |event: &EventHead| found.numbers.contains(event.id.sequence());
+        let texts = |of: Option<u64>, text: &str| change(&walk.whom, &walk.hers, of, text);
         let blanks = |bytes: &[u8]| !(walk.whom.found)(bytes).is_empty();
-        let rewritten = self.segments.rewrite(info, &Edits { erases: &erases, blanks: &blanks });
+        let rewritten = self.segments.rewrite(info, &Edits { erases: &erases, texts: &texts, blanks: &blanks });
         let rewritten = rewritten.map_err(|error| match error {
             RewriteError::Unchanged(error) => {
                 StoreError::Unavailable(format!("a segment of the journal could not be written again: {error}"))
@@ -258,11 +297,12 @@ impl Journal {
             }
         })?;
         self.let_go_of(&found.numbers);
-        step.erased = rewritten.erased();
+        self.watchers.erased(&found.about);
+        (step.erased, step.texts) = (rewritten.erased(), rewritten.texts());
         if let Err(why) = rewritten.overwrite(READ_WITHIN) {
             step.left_behind.push(format!("segment {}: {why}", info.segment));
         }
-        self.forget_in_index(&touched)
+        Ok(())
     }
 
     /// Ends all deliveries of some events that wait, and drops their dead letters. That is durable when this returns.
@@ -289,6 +329,7 @@ impl Journal {
                 self.send(Message::Outcomes(ended));
                 destination.tell_of_order(&mut queue);
                 destination.wake(&queue);
+                destination.sorting.wakeup.notify_one();
             }
             drop(queue);
             if !dead.is_empty() {
@@ -324,15 +365,5 @@ impl Journal {
             lock(&destination.window).clear();
             lock(&destination.sorting.window).clear();
         }
-    }
-
-    /// The index has nothing of these events any more: what attempts at them came to, and why they were given up.
-    fn forget_in_index(&self, sequences: &Bitmap) -> Result<(), StoreError> {
-        if sequences.is_empty() {
-            return Ok(());
-        }
-        self.index.flush();
-        let forgotten = self.index.write().transaction(|database| database.forget_events(sequences));
-        forgotten.map_err(|error| unreadable(error).into())
     }
 }

@@ -3,7 +3,7 @@
 //! # Cast
 //!
 //! [`header`]: of a segment. [`mod@group`]: records that are checked together. [`record`]: one of them, and [`acts`]: those of what somebody
-//! did. [`lanes`]: those of windows and digests. [`erased`]: what is erased in their bytes. [`codec`]: integers and texts. [`limits`]: how much each may hold.
+//! did. [`lanes`]: those of windows and digests. [`erased`]: what is erased in their bytes, and [`texts`] in their words. [`codec`]: integers and texts. [`limits`]: how much each may hold.
 //!
 //! # Layout, format versions 2 and 3 (all integers little-endian)
 //!
@@ -57,6 +57,7 @@ mod limits;
 mod record;
 #[cfg(test)]
 mod tests;
+mod texts;
 
 pub use self::acts::{Act, BulkAct, CommandRecord, Control, RENAMED, ReplayRecord, SelectionRecord};
 pub use self::codec::cut;
@@ -66,6 +67,8 @@ pub use self::header::{HeaderError, SegmentHeader};
 pub use self::lanes::{DigestAct, DigestRecord, WindowsRecord};
 pub use self::limits::*;
 pub use self::record::{DeliveryKey, EventHead, OutcomeRecord, OutcomeState, Record, records};
+
+pub use self::texts::Change;
 
 /// The format of a segment in which nothing is said of lanes.
 pub const VERSION_PLAIN: u32 = 2;

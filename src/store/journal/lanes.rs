@@ -154,8 +154,10 @@ impl Lanes for JournalQueue {
     }
 
     fn offer(&self, id: DigestId) {
-        if self.here(|queue| queue.offer(id)) == Some(true) {
-            self.destination.wakeup.notify_one();
+        match self.here(|queue| queue.offer(id)) {
+            Some(true) => self.destination.wakeup.notify_one(),
+            // It may have to be put together once more.
+            _ => self.destination.sorting.wakeup.notify_one(),
         }
     }
 

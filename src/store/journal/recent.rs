@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::bitmap::Bitmap;
-use super::format::DeliveryKey;
+use super::format::{Change, DeliveryKey};
 use crate::store::{DeliveryState, NameId, StoredEvent};
 
 /// Bodies of recent events kept in memory, with the lists of their rules and destinations, in bytes.
@@ -91,6 +91,22 @@ impl RecentOutcomes {
     pub fn forget(&mut self, destination: NameId, sequences: &Bitmap) {
         self.states.retain(|key, _| key.destination != destination || !sequences.contains(key.sequence));
         self.order.retain(|key| self.states.contains_key(key));
+    }
+
+    /// Changes the reasons. Returns how many were changed.
+    pub fn mask_texts(&mut self, change: Change<'_>) -> u64 {
+        let mut texts = 0;
+        for (key, state) in &mut self.states {
+            if let DeliveryState::Dead { reason, .. }
+            | DeliveryState::Skipped { reason, .. }
+            | DeliveryState::Scheduled { reason, .. } = state
+                && let Some(changed) = change(Some(key.sequence), reason)
+            {
+                *reason = changed;
+                texts += 1;
+            }
+        }
+        texts
     }
 
     /// All outcomes of some events.

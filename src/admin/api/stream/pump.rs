@@ -42,7 +42,12 @@ pub(super) async fn pump(streams: Arc<Streams>, relay: Arc<Relay>, watch: Watch)
             end.is_left = true;
             return;
         }
-        let entries = pump.step(&relay, &watch, step).await;
+        let changes = watch.take();
+        if !changes.erased.is_empty() {
+            // Whoever reads comes back and begins anew: nothing that is kept tells of them any more.
+            return;
+        }
+        let entries = pump.step(&relay, changes, step).await;
         if !entries.is_empty() {
             streams.push(entries);
         }
@@ -126,8 +131,7 @@ impl Pump {
         }
     }
 
-    async fn step(&mut self, relay: &Arc<Relay>, watch: &Watch, step: u64) -> Vec<Entry> {
-        let changes = watch.take();
+    async fn step(&mut self, relay: &Arc<Relay>, changes: Changes, step: u64) -> Vec<Entry> {
         self.commands.was_done |= changes.was_commanded;
         let mut entries = entries_of(changes);
         if step.is_multiple_of(DESTINATIONS_EVERY) {

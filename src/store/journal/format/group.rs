@@ -232,6 +232,26 @@ impl GroupBuilder {
         self.of_lanes += 1;
     }
 
+    /// Adds any record as it was read; the body is that of an event.
+    pub fn put(&mut self, record: &Record, body: Bytes) {
+        match record {
+            Record::Event(head) => self.event(head, body),
+            Record::Relocated(head) => self.relocated(head, body),
+            Record::Outcomes(outcomes) => self.outcomes(outcomes),
+            Record::Name(kind, id, name) => self.name(*kind, *id, name),
+            Record::Control(control) => self.control(control),
+            Record::Selection(selection) => self.selection(selection),
+            Record::Replay(replay) => self.replay(replay),
+            Record::Windows(windows) => self.windows(windows),
+            Record::Digest(digest) => self.digest(digest),
+        }
+    }
+
+    /// The record heads that were added.
+    pub fn into_heads(self) -> Vec<u8> {
+        self.heads
+    }
+
     fn record(&mut self, kind: u8, fill: impl FnOnce(&mut Vec<u8>)) {
         self.record_with(kind, 0, fill);
     }

@@ -1,7 +1,7 @@
 //! The index's SQLite file: its tables, and every statement on them.
 //!
 //! [`apply`]: writing down what has happened. [`find`]: looking it up. [`checkpoint`]: every queue. [`ages`]: how far the store had come.
-//! [`gone`]: what is kept no longer. [`lanes`]: windows and digests.
+//! [`gone`]: what is kept no longer, and [`erased`] what is erased. [`lanes`]: windows and digests.
 //!
 //! Three tables have names that are older than today's words, since a new name would be another format: `buried` has what was
 //! dead-lettered many at once, `postponed` scheduled retries, `carried` relocated events.
@@ -12,6 +12,7 @@
 mod ages;
 mod apply;
 mod checkpoint;
+mod erased;
 mod find;
 mod gone;
 mod lanes;

@@ -18,6 +18,7 @@ mod database;
 mod update;
 mod worker;
 
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
@@ -26,7 +27,9 @@ use std::thread::JoinHandle;
 
 pub use self::ages::{Arrivals, Lived};
 pub use self::database::{Database, META_DIGEST, META_GROUP, META_JOURNAL, META_LANES, META_SEGMENT, REPLAYS_MAX};
+use super::bitmap::Bitmap;
 use super::lock;
+use crate::store::{Trace, Whom};
 use crate::time::Clock;
 
 pub use self::update::Update;
@@ -191,6 +194,44 @@ impl Index {
         true
     }
 
+    /// Erases what is said of some events and masks what names somebody, also in what was deleted before and lies in free pages or in SQLite's log.
+    /// Returns how many texts were masked.
+    pub fn clean(&self, sequences: &Bitmap, whom: &Whom) -> rusqlite::Result<u64> {
+        let mut database = self.write();
+        database.overwrite_deleted(true)?;
+        let mut masked = 0;
+        let cleaned = database.transaction(|database| {
+            database.forget_events(sequences)?;
+            masked = database.mask(whom)?;
+            Ok(())
+        });
+        let cleaned = cleaned.and_then(|()| self.clean_file(&database, whom));
+        let relaxed = database.overwrite_deleted(false);
+        cleaned.and(relaxed)?;
+        Ok(masked)
+    }
+
+    fn clean_file(&self, database: &Database, whom: &Whom) -> rusqlite::Result<()> {
+        let Some(path) = self.path.as_ref().filter(|_| database.is_in_file()) else { return Ok(()) };
+        database.empty_log()?;
+        // What cannot be read may say anything.
+        if file_names(path, whom).unwrap_or(true) {
+            database.vacuum(self.bytes())?;
+            database.empty_log()?;
+        }
+        let copy = beside(path, ".damaged");
+        if file_names(&copy, whom).unwrap_or(false) {
+            let erased = overwrite(&copy).and_then(|()| std::fs::remove_file(&copy));
+            erased.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        }
+        Ok(())
+    }
+
+    /// What of all rows names somebody.
+    pub fn traces(&self, whom: &Whom) -> rusqlite::Result<Vec<Trace>> {
+        self.read().traces(whom)
+    }
+
     /// The directory that its file lies in.
     pub fn directory(&self) -> Option<&Path> {
         self.path.as_ref()?.parent()
@@ -265,6 +306,35 @@ fn beside(path: &std::path::Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
+}
+
+/// Whether somebody is named anywhere in a file.
+fn file_names(path: &Path, whom: &Whom) -> std::io::Result<bool> {
+    // What is looked for is no longer than what is read twice.
+    const PIECE_BYTES: usize = 1 << 20;
+    const OVERLAP_BYTES: usize = 64 << 10;
+    let file = std::fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut bytes = Vec::new();
+    for start in (0..length).step_by(PIECE_BYTES) {
+        bytes.resize((length - start).min((PIECE_BYTES + OVERLAP_BYTES) as u64) as usize, 0);
+        file.read_exact_at(&mut bytes, start)?;
+        if !(whom.found)(&bytes).is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Writes zeros over a whole file.
+fn overwrite(path: &Path) -> std::io::Result<()> {
+    let file = std::fs::OpenOptions::new().write(true).open(path)?;
+    let length = file.metadata()?.len();
+    let zeros = [0; 4096];
+    for start in (0..length).step_by(zeros.len()) {
+        file.write_all_at(&zeros[..(length - start).min(zeros.len() as u64) as usize], start)?;
+    }
+    file.sync_all()
 }
 
 fn quarantine(path: &std::path::Path) {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::store::Standing;
+use crate::store::journal::format::Change;
 
 impl Queue {
     /// Counts where the deliveries of some events stand.
@@ -20,14 +21,19 @@ impl Queue {
         }
     }
 
-    /// Ends the deliveries of some events, as far as they wait: they are dropped. Returns which. What is in flight is left alone, and so are dead
+    /// Ends the deliveries of some events, as far as they wait: they are dropped. Returns which. A digest that has lost a member
+    /// is not claimed before it is put together anew. What is in flight is left alone, and so are dead
     /// letters.
     pub fn drop_waiting(&mut self, sequences: &Bitmap) -> Vec<u64> {
         self.take_back_returned();
         let waits = |sequence: &u64| self.is_pending(*sequence) && !self.is_in_hand(*sequence);
         let ended: Vec<u64> = sequences.iter_from(0).filter(waits).collect();
+        let digests = self.lanes.as_ref().map(|lanes| lanes.digest_sizes()).unwrap_or_default();
         for sequence in &ended {
             self.apply(*sequence, 0, &OutcomeState::Dropped);
+        }
+        if let Some(lanes) = &mut self.lanes {
+            lanes.withhold_changed(&digests);
         }
         if !ended.is_empty() {
             self.drop_idle_lanes();
@@ -40,5 +46,38 @@ impl Queue {
         let mut standing = Standing::default();
         self.standing(sequences, &mut standing);
         standing.in_flight
+    }
+
+    /// Changes the texts that lie here: of what is scheduled, of digests, of a pause. Returns how many were changed.
+    pub fn mask_texts(&mut self, change: Change<'_>) -> u64 {
+        let mut texts = 0;
+        let mut look = |of: Option<u64>, text: &str| {
+            let changed = change(of, text);
+            texts += u64::from(changed.is_some());
+            changed
+        };
+        for ((_, sequence), entry) in &mut self.scheduled {
+            if let Some(changed) = look(Some(*sequence), &entry.reason) {
+                entry.reason = changed.into();
+            }
+        }
+        for (sequence, origin) in &mut self.claimed {
+            if let Origin::Retry { entry, .. } = origin
+                && let Some(changed) = look(Some(*sequence), &entry.reason)
+            {
+                entry.reason = changed.into();
+            }
+        }
+        for digest in self.lanes.iter_mut().flat_map(|lanes| lanes.closed_digests()) {
+            if let Some(changed) = look(None, &digest.reason) {
+                digest.reason = changed.into();
+            }
+        }
+        if let Some(pause) = &mut self.state.paused
+            && let Some(changed) = look(None, &pause.reason)
+        {
+            pause.reason = changed;
+        }
+        texts
     }
 }

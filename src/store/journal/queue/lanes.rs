@@ -162,6 +162,25 @@ impl Lanes {
         is_sorted && self.order.is_none() && (!self.placed.contains(sequence) || self.gathered.contains(sequence))
     }
 
+    /// All digests.
+    pub(super) fn closed_digests(&mut self) -> impl Iterator<Item = &mut Closed> {
+        self.digests.values_mut()
+    }
+
+    /// How many members each digest has.
+    pub(super) fn digest_sizes(&self) -> Vec<(DigestId, u64)> {
+        self.digests.iter().map(|(id, digest)| (*id, digest.members.len())).collect()
+    }
+
+    /// Those of these digests that have fewer members by now are not claimed before they are put together anew.
+    pub(super) fn withhold_changed(&mut self, before: &[(DigestId, u64)]) {
+        for (id, members) in before {
+            if let Some(digest) = self.digests.get_mut(id).filter(|digest| digest.members.len() < *members) {
+                (digest.is_offered, digest.has_lost) = (false, true);
+            }
+        }
+    }
+
     pub(super) fn gathered(&self) -> &Bitmap {
         &self.gathered
     }

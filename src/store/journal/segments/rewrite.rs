@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use super::{DiskFile, SegmentInfo, Segments, Window, next_group};
 use crate::store::journal::format::{
-    EventHead, GroupHead, Record, RecordPlace, erase_event, erased_body, record_places, seal_group,
+    Change, EventHead, GroupHead, Record, RecordPlace, SegmentHeader, erase_event, erased_body, record_places,
+    seal_group,
 };
 use crate::store::journal::segment_name::{file_name, unfinished};
 
@@ -25,6 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 pub struct Edits<'e> {
     /// Whether an event's body goes.
     pub erases: &'e dyn Fn(&EventHead) -> bool,
+    /// What becomes of a text, where it changes.
+    pub texts: Change<'e>,
     /// Whether a range is made zeros that nobody can read, by what lies there: it is damaged.
     pub blanks: &'e dyn Fn(&[u8]) -> bool,
 }
@@ -44,6 +47,7 @@ pub struct Rewritten {
     /// What is another in the new one.
     changed: Vec<Range<u64>>,
     erased: u64,
+    texts: u64,
     is_shared: bool,
 }
 
@@ -51,6 +55,11 @@ impl Rewritten {
     /// How many bodies were erased.
     pub fn erased(&self) -> u64 {
         self.erased
+    }
+
+    /// In how many records and headers a text was changed.
+    pub fn texts(&self) -> u64 {
+        self.texts
     }
 
     /// Writes zeros over what was erased in the old file, once nobody reads it any more. Whoever does would find a damaged group, so where that takes
@@ -101,10 +110,10 @@ impl Segments {
         assert_ne!(info.segment, self.newest(), "the newest segment is the writer's");
         let (name, aside) = (file_name(info.segment), unfinished(info.segment));
         let written = self.file(info.segment).and_then(|old| {
-            let (changed, erased) = self.write_aside(&old, info, edits, &aside)?;
+            let (changed, erased, texts) = self.write_aside(&old, info, edits, &aside)?;
             let is_shared = old.is_shared();
             self.disk.rename(&aside, &name)?;
-            Ok(Rewritten { old, changed, erased, is_shared })
+            Ok(Rewritten { old, changed, erased, texts, is_shared })
         });
         let rewritten = written.map_err(|error| {
             // Nothing of it counts under this name; a leftover is removed at the next start too.
@@ -116,21 +125,21 @@ impl Segments {
         Ok(rewritten)
     }
 
-    /// Writes the copy, syncs it and reads it back. Returns what is another in it, and how many bodies were erased.
+    /// Writes the copy, syncs it and reads it back. Returns what is another in it, how many bodies were erased, and how many texts.
     fn write_aside(
         &self,
         old: &Arc<dyn DiskFile>,
         info: &SegmentInfo,
         edits: &Edits<'_>,
         aside: &str,
-    ) -> io::Result<(Vec<Range<u64>>, u64)> {
+    ) -> io::Result<(Vec<Range<u64>>, u64, u64)> {
         let length = old.length()?;
         let new = self.disk.create_aside(aside, length)?;
-        let mut copy = Copy { old, new: &new, changed: Vec::new(), erased: 0 };
+        let mut copy = Copy { old, new: &new, changed: Vec::new(), erased: 0, texts: 0 };
         // It may have been cut off.
         let end = info.end.min(length);
         let mut at = info.start.min(end);
-        copy.as_it_is(0..at)?;
+        copy.header(at, edits)?;
         let mut window = Window::new(PIECE_BYTES);
         while let Some((offset, head)) = next_group(old, info.segment, at, end, &mut window)? {
             copy.unreadable(at..offset, edits)?;
@@ -140,14 +149,14 @@ impl Segments {
         copy.unreadable(at..end, edits)?;
         // What lies behind the last group was set aside, or was never acknowledged.
         copy.is_left_out(end..length)?;
-        let Copy { changed, erased, .. } = copy;
+        let Copy { changed, erased, texts, .. } = copy;
         if new.length()? != length {
             new.set_len(length)?;
         }
         new.sync()?;
         drop(new);
         self.read_back(old, info, edits, aside)?;
-        Ok((changed, erased))
+        Ok((changed, erased, texts))
     }
 
     /// Compares the copy with the old file, as everybody will read it: the same groups with the same records, but for what was to be erased.
@@ -194,7 +203,9 @@ fn is_same(head: &GroupHead, before: &[u8], after: &[u8], edits: &Edits<'_>) -> 
     let is_same = |(old, new): (&RecordPlace, &RecordPlace)| {
         let (before, after) = (before.get(old.body.clone()), after.get(new.body.clone()));
         if !is_erased_by(&old.record, edits) {
-            return (&old.record, &old.head, before) == (&new.record, &new.head, after);
+            let other = old.record.with_texts(edits.texts);
+            let says_it = old.record == new.record || other.is_some_and(|other| other == new.record);
+            return says_it && old.head == new.head && before == after;
         }
         let filler = erased_body(old.body.len());
         let body_crc = crc32c::crc32c(&filler);
@@ -219,9 +230,21 @@ struct Copy<'c> {
     new: &'c Arc<dyn DiskFile>,
     changed: Vec<Range<u64>>,
     erased: u64,
+    texts: u64,
 }
 
 impl Copy<'_> {
+    /// The header, which is as long as it was.
+    fn header(&mut self, end: u64, edits: &Edits<'_>) -> io::Result<()> {
+        let bytes = self.read(&(0..end))?;
+        let header = SegmentHeader::decode(&bytes).ok().filter(|header| header.encode() == bytes);
+        let other = header.and_then(|header| header.with_texts(edits.texts)).map(|other| other.encode());
+        let Some(other) = other.filter(|other| other.len() == bytes.len()) else { return self.as_it_is(0..end) };
+        self.texts += 1;
+        self.changed.push(0..end);
+        self.new.write_at(&other, 0)
+    }
+
     fn as_it_is(&mut self, range: Range<u64>) -> io::Result<()> {
         pieces(range).try_for_each(|piece| self.new.write_at(&self.read(&piece)?, piece.start))
     }
@@ -249,6 +272,15 @@ impl Copy<'_> {
     fn group(&mut self, offset: u64, head: &GroupHead, edits: &Edits<'_>) -> io::Result<()> {
         let mut bytes = whole_group(self.old, offset, head)?;
         for place in record_places(head, &bytes) {
+            if let Some(other) = place.record.with_texts(edits.texts) {
+                let other = other.head_bytes();
+                // What another release wrote otherwise is left as it is; the search finds it.
+                if place.record.head_bytes() == bytes[place.head.clone()] && other.len() == place.head.len() {
+                    bytes[place.head.clone()].copy_from_slice(&other);
+                    self.texts += 1;
+                    self.changed.push(offset + place.head.start as u64..offset + place.head.end as u64);
+                }
+            }
             if is_erased_by(&place.record, edits) {
                 erase_event(&mut bytes, &place);
                 self.erased += 1;

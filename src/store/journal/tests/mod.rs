@@ -5,6 +5,7 @@
 //! * `model_test`: random work, restarts and power cuts against a model in a map.
 //! * `index`: lost, damaged, strange, old; checkpoints; copies. `clock`: processes whose clocks do not agree.
 //! * `erased`: what is left of an event whose body was erased. `rewrite`: a segment that is written again.
+//!   `forgotten`: whatever quotes whom is erased.
 //! * `ends`: how deliveries ended, and for how long that is known. `retention`: what goes, what stays, what is relocated.
 //! * `names`: how many, and when they go. `limits`: at each and just beyond it.
 //! * `age`: since when what waits has waited. `hold`: a source that is held. `lanes`: windows and digests. `lease`: who has lost one.
@@ -13,6 +14,7 @@ mod age;
 mod clock;
 mod ends;
 mod erased;
+mod forgotten;
 mod hold;
 mod index;
 mod lanes;

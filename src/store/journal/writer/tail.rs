@@ -1,7 +1,5 @@
 //! Records of an old segment's unsynced end on their way into a new one.
 
-use bytes::Bytes;
-
 use crate::store::journal::format::{
     ALIGN, GROUP_BYTES_MAX, GROUP_HEAD, GROUP_HEADS_MAX, GroupBuilder, Record, event_head_bytes,
 };
@@ -45,27 +43,13 @@ pub(super) fn ranges(tail: &[TailRecord]) -> Vec<&[TailRecord]> {
 fn head_bytes(TailRecord { record, .. }: &TailRecord) -> usize {
     match record {
         Record::Event(head) | Record::Relocated(head) => event_head_bytes(head.rules.len(), head.deliveries.len()),
-        record => {
-            let mut builder = GroupBuilder::default();
-            add(&mut builder, &TailRecord { record: record.clone(), body: Bytes::new() });
-            builder.heads_bytes()
-        }
+        record => record.head_bytes().len(),
     }
 }
 
 /// Adds a record as it was.
 pub(super) fn add(builder: &mut GroupBuilder, TailRecord { record, body }: &TailRecord) {
-    match record {
-        Record::Event(head) => builder.event(head, body.clone()),
-        Record::Relocated(head) => builder.relocated(head, body.clone()),
-        Record::Outcomes(outcomes) => builder.outcomes(outcomes),
-        Record::Name(kind, id, name) => builder.name(*kind, *id, name),
-        Record::Control(control) => builder.control(control),
-        Record::Selection(selection) => builder.selection(selection),
-        Record::Replay(replay) => builder.replay(replay),
-        Record::Windows(windows) => builder.windows(windows),
-        Record::Digest(digest) => builder.digest(digest),
-    }
+    builder.put(record, body.clone());
 }
 
 /// Bytes that the records will take, or a few more.

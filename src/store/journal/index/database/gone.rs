@@ -81,25 +81,6 @@ impl Database {
         Ok(())
     }
 
-    /// Forgets what is said of some events, which are erased.
-    pub fn forget_events(&self, sequences: &Bitmap) -> Result<()> {
-        for table in ["attempt", "late"] {
-            let sql = format!("DELETE FROM {table} WHERE sequence = ?1");
-            let mut statement = self.connection.prepare_cached(&sql)?;
-            for sequence in sequences.iter_from(0) {
-                statement.execute([signed(sequence)])?;
-            }
-        }
-        // By destination first, and there are few of either.
-        let sql = "SELECT DISTINCT destination FROM dead";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let destinations = statement.query_map([], |row| row.get(0).map(NameId))?.collect::<Result<Vec<_>>>()?;
-        for destination in destinations {
-            sequences.iter_from(0).try_for_each(|sequence| self.forget_dead(destination, sequence))?;
-        }
-        Ok(())
-    }
-
     /// A segment is gone, and with it everything before a number that was not relocated.
     pub fn forget_segment(&self, info: &SegmentInfo, file: &str, history_start: u64) -> Result<()> {
         let segment = signed(info.segment);

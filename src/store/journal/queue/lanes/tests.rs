@@ -168,6 +168,23 @@ fn windows_that_are_ended_are_one_digest_which_is_claimed_and_settled_as_one() {
 }
 
 #[test]
+fn a_digest_that_loses_a_member_to_erasing_goes_out_when_it_was_put_together_anew() {
+    let mut queue = sorting(3);
+    queue.place(vec![head(A, 100)], (0..3).map(|sequence| (sequence, Lane::Window(A))));
+    queue.end(&[A], id(7), 100, 0);
+    queue.offer(id(7));
+    assert_eq!(queue.drop_waiting(&[1, 9].into_iter().collect()), [1]);
+    assert_eq!(queue.claim(1, 100), vec![], "it may tell of what is gone");
+    assert!(!queue.offer(id(7)), "it may have been put together before");
+    assert!(queue.offer(id(7)));
+    assert_eq!(queue.claim(1, 100)[0].digest, Some(id(7)));
+    assert_eq!(queue.drop_waiting(&(0..3).collect()), [0; 0], "what is in flight is left alone");
+    queue.settle_digest(id(7), 1, &scheduled(200));
+    assert_eq!(queue.drop_waiting(&(0..3).collect()), [0, 2]);
+    assert_eq!((queue.digest(id(7)), queue.backlog()), (None, 0));
+}
+
+#[test]
 fn a_digest_that_is_given_up_makes_a_dead_letter_of_each_member() {
     let mut queue = sorting(3);
     queue.place(vec![head(A, 100)], (0..3).map(|sequence| (sequence, Lane::Window(A))));

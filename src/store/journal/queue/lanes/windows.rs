@@ -19,6 +19,8 @@ pub struct Closed {
     pub reason: Arc<str>,
     /// It may be claimed.
     pub(super) is_offered: bool,
+    /// It has lost a member by erasing: what was put together of it until the next offer may tell of that.
+    pub(super) has_lost: bool,
     /// A worker has it, or has handed it back.
     pub(super) is_in_hand: bool,
 }
@@ -43,6 +45,7 @@ impl Closed {
             due_ms: closed_ms,
             reason: "".into(),
             is_offered: false,
+            has_lost: false,
             is_in_hand: false,
         }
     }
@@ -291,10 +294,13 @@ impl Queue {
         Some(ended)
     }
 
-    /// A digest may be claimed. Returns whether it could not be before.
+    /// A digest may be claimed. Returns whether it could not be before. Of one that has lost a member to erasing the first offer is refused: it may have
+    /// been put together before.
     pub fn offer(&mut self, id: DigestId) -> bool {
         let digest = self.lanes.as_mut().and_then(|lanes| lanes.digests.get_mut(&id));
-        digest.is_some_and(|digest| !std::mem::replace(&mut digest.is_offered, true))
+        digest.is_some_and(|digest| {
+            !std::mem::take(&mut digest.has_lost) && !std::mem::replace(&mut digest.is_offered, true)
+        })
     }
 
     /// A digest that is not in flight may not be claimed any more.
