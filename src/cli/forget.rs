@@ -1,4 +1,4 @@
-//! `forget`: what there is of a person, in every file below `data_dir`.
+//! `forget`: erases what there is of a person. Looks first, asks, erases, and searches every file for what is left.
 
 use std::io::Read;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json as value};
 
 use super::client::{At, RunningRelay, step};
-use super::dialogue::Progress;
+use super::dialogue::{Progress, confirm};
 use super::output::{json, say};
 use super::terminal::{grouped, numbered, plain, size};
 use super::{FAILED, Failure, STANDARD_INPUT, USAGE, block_on};
@@ -19,45 +19,66 @@ const SHOWN_MAX: usize = 20;
 /// An address has far less: what is longer is something else.
 const INPUT_BYTES_MAX: u64 = 4096;
 
-/// What a search does not see.
-const NOT_SEARCHED: &str = "\
-not searched: what destinations have got, files of file destinations outside data_dir, backups, logs, the relay's memory, what the
-  disk has freed; and in files what stands there in base64, quoted-printable or punycode";
-
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The person's address; - reads it from standard input, so that neither `ps` nor the shell's history has it
-    #[arg(long, value_name = "ADDRESS")]
-    email: String,
+    #[arg(long, value_name = "ADDRESS", required_unless_present = "user_id")]
+    email: Option<String>,
+    /// Every event with this user.id, beside those of the address or in their place
+    #[arg(long, value_name = "ID")]
+    user_id: Option<String>,
+    /// Events about others that name the address in their text, too
+    #[arg(long, requires = "email")]
+    mentions: bool,
     /// Search every file below data_dir for the address, and change nothing. The exit code is 1 where a file of the relay has it
-    #[arg(long, required = true)]
+    #[arg(long, conflicts_with_all = ["user_id", "mentions", "dry_run", "yes"])]
     search: bool,
+    /// Count and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     at: At,
 }
 
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
-    let email = address(args.email)?;
+    let email = args.email.map(address).transpose()?;
     let relay = RunningRelay::at(named, &args.at)?;
-    let asked = value!({ "email": email, "search": args.search });
-    let found = block_on(follow(&relay, &asked))?;
-    if args.at.json {
-        json(&found);
-    } else {
-        show(&found);
+    let mut asked = value!({ "email": email, "user_id": args.user_id, "mentions": args.mentions });
+    if args.search {
+        asked["search"] = value!(true);
+        let found = block_on(follow(&relay, &asked))?;
+        tell(&found, args.at.json, show_search);
+        return whether_clean(&found);
     }
-    if let Some(why) = found["failed"].as_str() {
-        return Err(Failure::new(FAILED, plain(why)));
+    asked["dry_run"] = value!(true);
+    let looked = block_on(follow(&relay, &asked))?;
+    if args.dry_run {
+        tell(&looked, args.at.json, |looked| {
+            show_look(looked);
+            show_unreached(looked);
+            say!("(dry run: nothing was done)");
+        });
+        return done(&looked);
     }
-    if found["clean"] == true {
-        return Ok(());
+    done(&looked)?;
+    if !args.at.json {
+        show_look(&looked);
+        show_unreached(&looked);
     }
-    let own = |key: &str| found[key].as_array().into_iter().flatten().filter(|one| one["kind"] == "own");
-    let message = match own("found").filter(|one| one["hits"] != 0).count() {
-        0 => format!("{} could not be searched", numbered(own("unread").count() as u64, "file")),
-        _ => "the relay has this address".to_owned(),
-    };
-    Err(Failure::new(FAILED, message))
+    let events = looked["about"]["events"].as_u64().unwrap_or(0);
+    // Also where there is none: what was erased of one before may lie somewhere.
+    confirm(
+        &format!("{} will be erased, and nobody can bring them back. Do it?", numbered(events, "event")),
+        args.yes,
+    )?;
+    asked["dry_run"] = value!(false);
+    let forgotten = block_on(follow(&relay, &asked))?;
+    tell(&forgotten, args.at.json, show_forgotten);
+    done(&forgotten)?;
+    if forgotten["proved"] == true { Ok(()) } else { Err(Failure::new(FAILED, why_not_proved(&forgotten))) }
 }
 
 /// The address as it was typed, or the first line of standard input.
@@ -71,13 +92,15 @@ fn address(typed: String) -> Result<String, Failure> {
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// Begins it, and waits until it is done. Who presses Ctrl-C ends it, and sees what it has found by then.
+/// Begins it, and waits until it is done. Who presses Ctrl-C ends it after what it is at, and sees how far it came.
 async fn follow(relay: &RunningRelay, asked: &Value) -> Result<Value, Failure> {
     let mut now = relay.act("/api/forget", asked).await?;
     let path = format!("/api/forget/{}", step(now["id"].as_str().unwrap_or_default()));
     let progress = Progress::new();
     while now["phase"] != "done" {
-        progress.show(now["share"].as_f64().unwrap_or(0.0), now["phase"].as_str().unwrap_or_default());
+        let waits_for = now["waits_for"].as_str().map(|what| format!(", waits for {what}")).unwrap_or_default();
+        let what = format!("{}{waits_for}", now["phase"].as_str().unwrap_or_default());
+        progress.show(now["share"].as_f64().unwrap_or(0.0), &what);
         now = tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => relay.get(&path).await?,
             _ = tokio::signal::ctrl_c() => relay.act("/api/forget/stop", &value!({})).await?,
@@ -86,12 +109,131 @@ async fn follow(relay: &RunningRelay, asked: &Value) -> Result<Value, Failure> {
     Ok(now)
 }
 
-fn show(found: &Value) {
-    let number = |key: &str| found[key].as_u64().unwrap_or(0);
-    say!("searched {} with {}", numbered(number("files"), "file"), size(number("bytes")));
-    let places = found["found"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let list = |title: &str, key: &str, kind: &str| {
-        let meant: Vec<_> = places.iter().filter(|one| one["kind"] == kind && one[key] != 0).collect();
+/// Shows what a run has come to.
+fn tell(run: &Value, as_json: bool, show: impl FnOnce(&Value)) {
+    if as_json { json(run) } else { show(run) }
+}
+
+/// A failure, where a run ended before its end.
+fn done(run: &Value) -> Result<(), Failure> {
+    run["failed"].as_str().map_or(Ok(()), |why| Err(Failure::new(FAILED, plain(why))))
+}
+
+fn number(run: &Value, key: &str) -> u64 {
+    run[key].as_u64().unwrap_or(0)
+}
+
+fn list<'v>(run: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {
+    run[key].as_array().into_iter().flatten()
+}
+
+/// What there is, in a few lines.
+fn show_look(run: &Value) {
+    let about = &run["about"];
+    say!("{} about this person", numbered(number(about, "events"), "event"));
+    let states = [
+        ("waiting", "waiting"),
+        ("scheduled", "scheduled for a retry"),
+        ("held", "held with their source"),
+        ("gathered", "gathered for a digest"),
+        ("dead", "dead letters"),
+        ("in_flight", "in flight: what is sent is sent"),
+    ];
+    let states = states.into_iter().filter(|(key, _)| number(about, key) > 0);
+    let states: Vec<_> = states.map(|(key, words)| format!("{} {words}", grouped(number(about, key)))).collect();
+    if !states.is_empty() {
+        say!("  their deliveries: {}", states.join(", "));
+    }
+    for got in list(about, "got") {
+        let name = plain(got["destination"].as_str().unwrap_or("?"));
+        say!("  {name} has got {}: erase them there", numbered(number(got, "deliveries"), "delivery"));
+    }
+    show_mentions(run);
+}
+
+/// What is about others.
+fn show_mentions(run: &Value) {
+    let mentions = number(run, "mentions");
+    if mentions > 0 {
+        say!(
+            "{} about others, with this address in the text; say --mentions to erase them too:",
+            numbered(mentions, "event")
+        );
+        list(run, "mentioned_in").for_each(|id| say!("  {}", plain(id.as_str().unwrap_or("?"))));
+    }
+    let others = number(run, "other_addresses");
+    if others > 0 {
+        say!("{} of the same user id with another address; they stay without --user-id", numbered(others, "event"));
+    }
+}
+
+fn show_unreached(run: &Value) {
+    say!("what the relay cannot reach:");
+    list(run, "not_reached").for_each(|what| say!("  - {}", plain(what.as_str().unwrap_or("?"))));
+}
+
+/// What was done, and what was found afterwards.
+fn show_forgotten(run: &Value) {
+    let erased = numbered(number(&run["about"], "events"), "event");
+    say!("erased: {erased}; {} ended", numbered(number(run, "ended"), "delivery"));
+    list(run, "left_behind").for_each(|what| say!("left: {}", plain(what.as_str().unwrap_or("?"))));
+    show_mentions(run);
+    if run["searched"] == true {
+        show_places(run);
+    }
+    if run["proved"] == true {
+        let unreached = numbered(list(run, "not_reached").count() as u64, "place");
+        match run["searched"] == true {
+            true => say!("no file of the relay has this address; {unreached} above cannot be reached by it"),
+            false => say!("none of the events can be read; no address was given to search the files for"),
+        }
+    }
+}
+
+fn why_not_proved(run: &Value) -> String {
+    let in_flight = number(run, "in_flight");
+    if in_flight > 0 {
+        return format!("{} in flight: run it again", numbered(in_flight, "attempt"));
+    }
+    if let Err(failure) = whether_clean(run)
+        && run["searched"] == true
+    {
+        return format!("the events are erased, and {}", failure.message);
+    }
+    let mentions = number(run, "mentions");
+    if mentions > 0 {
+        return format!("{} still name the address: say --mentions to erase them too", numbered(mentions, "event"));
+    }
+    "not all of it could be erased".to_owned()
+}
+
+fn show_search(run: &Value) {
+    show_places(run);
+    if run["clean"] == true {
+        say!("no file of the relay has this address");
+    }
+    show_unreached(run);
+}
+
+/// Whether the address stands in no file of the relay's.
+fn whether_clean(run: &Value) -> Result<(), Failure> {
+    done(run)?;
+    if run["clean"] == true {
+        return Ok(());
+    }
+    let own = |key| list(run, key).filter(|one| one["kind"] == "own");
+    let message = match own("found").filter(|one| one["hits"] != 0).count() as u64 {
+        0 => format!("{} could not be searched", numbered(own("unread").count() as u64, "file")),
+        places => format!("the relay has this address in {}", numbered(places, "place")),
+    };
+    Err(Failure::new(FAILED, message))
+}
+
+/// Where the address stands.
+fn show_places(run: &Value) {
+    say!("searched {} with {}", numbered(number(run, "files"), "file"), size(number(run, "bytes")));
+    let places = |title: &str, key: &str, kind: &str| {
+        let meant: Vec<_> = list(run, "found").filter(|one| one["kind"] == kind && one[key] != 0).collect();
         if !meant.is_empty() {
             say!("{title}:");
         }
@@ -100,25 +242,21 @@ fn show(found: &Value) {
             say!("  … and {} more", numbered((meant.len() - SHOWN_MAX) as u64, "file"));
         }
     };
-    list("in the relay's own files", "hits", "own");
-    list(
+    places("in the relay's own files", "hits", "own");
+    places(
         "in other files below data_dir, of file destinations or of yours; the relay changes none of them",
         "hits",
         "other",
     );
-    list("as a part of a longer word, which may be another address; in the relay's own files", "parts", "own");
-    list("the same in other files", "parts", "other");
-    if number("found_more") > 0 {
-        say!("and {} that were too many to list", numbered(number("found_more"), "place"));
+    places("as a part of a longer word, which may be another address; in the relay's own files", "parts", "own");
+    places("the same in other files", "parts", "other");
+    if number(run, "found_more") > 0 {
+        say!("and {} that were too many to list", numbered(number(run, "found_more"), "place"));
     }
-    for unread in found["unread"].as_array().into_iter().flatten() {
+    for unread in list(run, "unread") {
         let text = |key: &str| plain(unread[key].as_str().unwrap_or("?"));
         say!("not searched whole: {}: {}", text("name"), text("why"));
     }
-    if found["clean"] == true {
-        say!("no file of the relay has this address");
-    }
-    say!("{NOT_SEARCHED}");
 }
 
 /// One file, and how often it stands there.
@@ -127,5 +265,5 @@ fn line(one: &Value, key: &str) -> String {
     let table = one["table"].as_str().map(|table| format!(", in its table {}", plain(table))).unwrap_or_default();
     let first = one["first_at"].as_u64().filter(|_| key == "hits");
     let first = first.map(|at| format!(", the first at byte {}", grouped(at))).unwrap_or_default();
-    format!("  {name}{table}: {}{first}", numbered(one[key].as_u64().unwrap_or(0), "time"))
+    format!("  {name}{table}: {}{first}", numbered(number(one, key), "time"))
 }

@@ -92,7 +92,7 @@ verbs! {
     DeadLetters => dead_letters,
     /// Deliver a range of the history again
     Replay => replay,
-    /// Find what there is of a person in the files of a running relay
+    /// Erase what there is of a person, and prove it; or find it
     Forget => forget,
     /// Send events where the rules in force send them, to destinations that lack them
     RouteAgain => route_again,

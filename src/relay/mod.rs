@@ -11,7 +11,7 @@
 //! * `telling`: telling an operator by way of a destination; [`Problems`]: what is wrong now. [`Sections`]: by what the workers go.
 //! * [`unreadable`]: events that were asked for and are damaged, for the log.
 //! * [`piece`]: how much of the history one answer looks at.
-//! * [`forget`]: what there is of a person. [`search`]: every file that may hold it.
+//! * [`forget`]: a person forgotten. [`search`]: every file that may hold what there is of one.
 //! * [`replay`]: the history again. `what_if`, [`Comparison`]: what another config would do with it.
 //! * `sources`, [`SourceState`]: whether a source accepts, holds or refuses.
 //! * [`reload`]: another config, as those see it who ask for one. `on_disk`, [`OnDisk`]: what it would be. [`health`]: whether events can be accepted.

@@ -1,7 +1,8 @@
-//! A person: what there is of one.
+//! A person: what there is of one, and its end.
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
@@ -27,9 +28,14 @@ fn forget(admin: SocketAddr, address: &str, more: &[&str]) -> Output {
 
 /// Has it searched by the API, and waits for the end.
 async fn searched(relay: &TestRelay, address: &str) -> Value {
-    let begun = told(relay, "/api/forget", json!({ "email": address, "search": true })).await;
+    ended(relay, json!({ "email": address, "search": true })).await
+}
+
+/// Begins a run, and waits for its end.
+async fn ended(relay: &TestRelay, asked: Value) -> Value {
+    let begun = told(relay, "/api/forget", asked).await;
     let mut last = Value::Null;
-    eventually("the search to end", async || {
+    eventually("the run to end", async || {
         last = relay.admin(&format!("/api/forget/{}", begun["id"].as_str().expect("an id"))).await.json();
         last["phase"] == "done"
     })
@@ -65,7 +71,13 @@ async fn a_search_finds_an_address_in_every_file_that_has_it() {
         relay.deliveries(&id).await.iter().any(|delivery| delivery["state"] == "delivered")
     })
     .await;
-    let found = searched(&relay, ZOE).await;
+    // A dead letter is in a file within a second.
+    let mut found = Value::Null;
+    eventually("the dead letter to be written", async || {
+        found = searched(&relay, ZOE).await;
+        names(&found, "own").iter().any(|name| name == "state.db:dead")
+    })
+    .await;
     assert_eq!((found["clean"].as_bool(), &found["failed"], &found["unread"]), (Some(false), &Value::Null, &json!([])));
     let own = names(&found, "own");
     assert!(own.iter().any(|name| name.starts_with("journal/") && name.ends_with(".journal")), "{own:?}");
@@ -101,7 +113,7 @@ async fn the_verb_searches_and_no_output_and_no_log_has_the_address() {
     for more in [&["--search"][..], &["--search", "--json"]] {
         let output = forget(admin, ZOE, more);
         assert_eq!(output.status.code(), Some(1), "{}{}", out(&output), err(&output));
-        assert!(err(&output).contains("the relay has this address"), "{}", err(&output));
+        assert!(err(&output).contains("the relay has this address in "), "{}", err(&output));
         said.push(format!("{}{}", out(&output), err(&output)));
     }
     assert!(said[0].contains("in the relay's own files:\n  journal/"), "{}", said[0]);
@@ -145,9 +157,10 @@ async fn what_is_no_search_of_this_relay_is_refused() {
     let relay = TestRelay::start(&to_crm(&fake, "")).await;
     for (asked, status, expected) in [
         (json!({ "email": "zoe", "search": true }), 400, "`email` should be an address"),
-        (json!({ "email": ZOE }), 400, "search"),
-        (json!({ "email": ZOE, "search": false }), 400, "search"),
-        (json!({ "search": true }), 400, "email"),
+        (json!({ "search": true }), 400, "`email` or `user_id` says who"),
+        (json!({ "email": ZOE, "search": true, "user_id": "7" }), 400, "`search` looks for an address alone"),
+        (json!({ "user_id": "7", "mentions": true, "dry_run": true }), 400, "give `email` too"),
+        (json!({ "user_id": "", "dry_run": true }), 400, "`user_id` should have"),
         (json!({ "email": ZOE, "search": true, "name": "x" }), 400, "name"),
     ] {
         let answer = ask(&relay, "/api/forget", asked.clone()).await;
@@ -162,4 +175,204 @@ async fn what_is_no_search_of_this_relay_is_refused() {
     let ended = searched(&relay, ZOE).await;
     let stopped = told(&relay, "/api/forget/stop", json!({})).await;
     assert_eq!((&stopped["id"], &stopped["failed"], &stopped["clean"]), (&ended["id"], &Value::Null, &json!(true)));
+}
+
+/// The files below a directory in which her address stands as it is, and not as a part of another's.
+fn grep(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut looked_at = 0;
+    let mut directories = vec![directory.to_owned()];
+    while let Some(at) = directories.pop() {
+        for entry in std::fs::read_dir(&at).expect("a directory").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            looked_at += 1;
+            let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).to_lowercase();
+            if text.replace("jozoe@example.org", "").contains(ZOE) {
+                found.push(path);
+            }
+        }
+    }
+    assert!(looked_at > 2, "the files of a relay");
+    found
+}
+
+fn of(address: &str, n: u32) -> String {
+    format!(r#"{{"type":"sent","n":{n},"user":{{"id":7,"email":"{address}"}}}}"#)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_is_erased_in_every_state_and_others_are_as_they_were() {
+    // Of the first destination all is delivered; the second is down, the third refuses, the fourth is paused, the fifth gathers.
+    let (up, down) = (Fake::start([]).await, Fake::start(std::iter::repeat_with(|| Act::status(503)).take(1000)).await);
+    let refuses = Fake::start(std::iter::repeat_with(|| Act::status(400)).take(1000)).await;
+    let (held, digest) = (Fake::start([]).await, Fake::start([]).await);
+    let config = format!(
+        "rules: [ {{ name: all, to: [up, down, refuses, held, digest] }} ]\ndestinations:\n  up: {{ http: {{ url: {:?} }} }}\n  \
+         down: {{ http: {{ url: {:?} }}, retry: {{ initial: 1h, max: 1h }} }}\n  refuses: {{ http: {{ url: {:?} }} }}\n  \
+         held: {{ http: {{ url: {:?} }} }}\n  digest: {{ http: {{ url: {:?}, json: {{ n: \"{{{{ n }}}}\" }} }}, digest: {{ every: 1h, first: 1 }} }}\n",
+        up.url(),
+        down.url(),
+        refuses.url(),
+        held.url(),
+        digest.url()
+    );
+    let relay = TestRelay::start(&config).await;
+    assert_eq!(relay.act("/api/destinations/held/pause").await.status(), 200);
+    let mut hers = Vec::new();
+    let mut others = Vec::new();
+    for n in 0..3 {
+        hers.push(relay.accept(&of("Zoe@Example.org", n)).await);
+        others.push(relay.accept(&of("jozoe@example.org", n).replace("\"id\":7", "\"id\":8")).await);
+    }
+    let state =
+        async |id: &str, at: usize| relay.deliveries(id).await[at]["state"].as_str().expect("a state").to_owned();
+    let states = ["delivered", "scheduled", "dead", "waiting", "held"];
+    // The breaker of what is down lets the later ones wait, and the first of a digest goes out at once.
+    let is_so =
+        |at: usize, state: &str| state == states[at] || matches!((at, state), (1, "waiting") | (4, "delivered"));
+    for id in hers.iter().chain(&others) {
+        for (at, expected) in states.into_iter().enumerate() {
+            eventually(&format!("{id} to be {expected}"), async || is_so(at, &state(id, at).await)).await;
+        }
+    }
+    let data = relay.directory.path().join("data");
+    assert!(!grep(&data).is_empty());
+
+    let looked = ended(&relay, json!({ "email": ZOE, "dry_run": true })).await;
+    let about = &looked["about"];
+    assert_eq!((&looked["failed"], &about["events"], &about["dead"]), (&Value::Null, &json!(3), &json!(3)), "{looked}");
+    let got = |name: &str, deliveries: u64| json!({ "destination": name, "deliveries": deliveries });
+    assert_eq!(about["got"], json!([got("up", 3), got("digest", 1)]), "{looked}");
+    let waiting =
+        about["waiting"].as_u64().zip(about["scheduled"].as_u64()).map(|(waiting, scheduled)| waiting + scheduled);
+    assert_eq!((&about["gathered"], waiting), (&json!(2), Some(6)), "{looked}");
+    assert_eq!((&looked["proved"], &looked["dry_run"]), (&json!(false), &json!(true)));
+    assert!(
+        relay.admin(&format!("/api/events/{}", hers[0])).await.json()["erased"].is_null(),
+        "a look changes nothing"
+    );
+
+    let forgotten = ended(&relay, json!({ "email": ZOE })).await;
+    assert_eq!((&forgotten["failed"], &forgotten["about"]["events"]), (&Value::Null, &json!(3)), "{forgotten}");
+    assert_eq!((&forgotten["in_flight"], &forgotten["mentions"]), (&json!(0), &json!(0)), "{forgotten}");
+    assert_eq!(forgotten["left_behind"], json!([]), "{forgotten}");
+    assert_eq!(forgotten["proved"], true, "{forgotten}");
+    assert_eq!(grep(&data), Vec::<PathBuf>::new());
+    for id in &hers {
+        let shown = relay.admin(&format!("/api/events/{id}")).await.json();
+        assert_eq!(shown["erased"], true, "{shown}");
+        assert_eq!(relay.admin(&format!("/api/events/{id}/body")).await.status(), 410);
+        for (at, delivery) in shown["deliveries"].as_array().expect("deliveries").iter().enumerate() {
+            let is_over = matches!(delivery["state"].as_str(), Some("delivered" | "dropped"));
+            assert!(is_over, "{}: {delivery}", states[at]);
+        }
+    }
+    for id in &others {
+        for (at, expected) in states.into_iter().enumerate() {
+            let state = state(id, at).await;
+            assert!(is_so(at, &state), "{id}: {state}, was {expected}");
+        }
+    }
+    // Nothing of it goes out, also after a restart, and what waits of others does.
+    let relay = relay.restart(|config| config).await;
+    assert_eq!(relay.act("/api/destinations/held/resume").await.status(), 200);
+    let bodies: Vec<_> = held.wait_for(3).await.iter().map(|message| message.text().to_lowercase()).collect();
+    assert!(bodies.iter().all(|body| body.contains("jozoe@")), "{bodies:?}");
+    assert_eq!(searched(&relay, ZOE).await["clean"], true);
+    let again = ended(&relay, json!({ "email": ZOE })).await;
+    assert_eq!((&again["proved"], &again["about"]["events"]), (&json!(true), &json!(0)), "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_verb_looks_asks_and_erases_and_what_it_finds_left_is_its_failure() {
+    let fake = Fake::start([Act::with(400, &[], &format!("no such mailbox: {ZOE}"))]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let admin = relay.running.admin_address;
+    let quotes = relay.accept(&of("bob@example.org", 1)).await;
+    relay.until(&quotes, "dead").await;
+    let hers = relay.accept(&of(ZOE, 2)).await;
+    relay.until(&hers, "delivered").await;
+    let mut said = Vec::new();
+    let mut verb = |more: &[&str], expected: Option<i32>| {
+        let output = forget(admin, ZOE, more);
+        let text = format!("{}{}", out(&output), err(&output));
+        assert_eq!(output.status.code(), expected, "{more:?}: {text}");
+        said.push(text.clone());
+        text
+    };
+    let dry = verb(&["--dry-run"], Some(0));
+    assert!(dry.contains("1 event about this person") && dry.contains("crm has got 1 delivery"), "{dry}");
+    assert!(dry.contains("what the relay cannot reach:\n  - what destinations have got"), "{dry}");
+    // Nobody can be asked in a pipe.
+    let unasked = verb(&[], Some(2));
+    assert!(unasked.contains("1 event will be erased") && unasked.contains("To do it, say --yes"), "{unasked}");
+    assert!(relay.admin(&format!("/api/events/{hers}")).await.json()["erased"].is_null());
+    let done = verb(&["--yes"], Some(1));
+    assert!(done.contains("erased: 1 event;") && done.contains("state.db, in its table dead: 1 time"), "{done}");
+    assert!(done.contains("the events are erased, and the relay has this address in "), "{done}");
+    assert_eq!(relay.admin(&format!("/api/events/{hers}")).await.json()["erased"], true);
+    let as_json: Value = serde_json::from_str(out(&forget(admin, ZOE, &["--yes", "--json"])).trim()).expect("JSON");
+    assert_eq!((&as_json["proved"], &as_json["dry_run"]), (&json!(false), &json!(false)));
+    assert!(said.iter().all(|said| !said.contains("zoe@")), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_names_the_address_stays_unless_it_is_said() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let mention = r#"{"type":"clicked","user":{"id":8,"email":"bob@example.org"},"url":"https://x.example/?e=zoe%40example.org"}"#;
+    let mention = relay.accept(mention).await;
+    let same_id = relay.accept(&of("new@example.org", 1)).await;
+    let hers = relay.accept(&of(ZOE, 2)).await;
+    let nameless = relay.accept(r#"{"type":"sent","user":{"id":7}}"#).await;
+    for id in [&mention, &same_id, &hers, &nameless] {
+        relay.until(id, "delivered").await;
+    }
+    let is_erased = async |id: &str| relay.admin(&format!("/api/events/{id}")).await.json()["erased"] == true;
+    let run = ended(&relay, json!({ "email": ZOE })).await;
+    assert_eq!(
+        (&run["about"]["events"], &run["mentions"], &run["other_addresses"]),
+        (&json!(2), &json!(1), &json!(1)),
+        "{run}"
+    );
+    assert_eq!(
+        (&run["mentioned_in"], &run["proved"], &run["failed"]),
+        (&json!([mention]), &json!(false), &Value::Null),
+        "{run}"
+    );
+    for (id, expected) in [(&mention, false), (&same_id, false), (&hers, true), (&nameless, true)] {
+        assert_eq!(is_erased(id).await, expected, "{id}");
+    }
+    let run = ended(&relay, json!({ "email": ZOE, "mentions": true, "user_id": "7" })).await;
+    assert_eq!(
+        (&run["about"]["events"], &run["mentions"], &run["proved"]),
+        (&json!(2), &json!(0), &json!(true)),
+        "{run}"
+    );
+    assert!(is_erased(&mention).await && is_erased(&same_id).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_in_flight_is_waited_for_and_another_run_is_refused_meanwhile() {
+    let fake = Fake::start([Act::Hang]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let id = relay.accept(&of(ZOE, 1)).await;
+    fake.wait_for(1).await;
+    let begun = told(&relay, "/api/forget", json!({ "email": ZOE })).await;
+    let path = format!("/api/forget/{}", begun["id"].as_str().expect("an id"));
+    eventually("it waits", async || relay.admin(&path).await.json()["waits_for"].is_string()).await;
+    let other = ask(&relay, "/api/forget", json!({ "email": ZOE, "search": true })).await;
+    assert_eq!(other.status(), 409, "{}", other.text());
+    assert!(other.text().contains("another run goes on"), "{}", other.text());
+    told(&relay, "/api/forget/stop", json!({})).await;
+    eventually("it is stopped", async || relay.admin(&path).await.json()["phase"] == "done").await;
+    let stopped = relay.admin(&path).await.json();
+    assert!(stopped["failed"].as_str().is_some_and(|why| why.contains("what was erased is erased")), "{stopped}");
+    assert_eq!(stopped["proved"], false);
+    let shown = relay.admin(&format!("/api/events/{id}")).await.json();
+    assert_eq!((&shown["erased"], &shown["deliveries"][0]["state"]), (&json!(true), &json!("in_flight")), "{shown}");
 }

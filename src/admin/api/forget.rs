@@ -1,4 +1,4 @@
-//! `/api/forget`: what there is of a person.
+//! `/api/forget`: what there is of a person, and its end.
 
 use std::sync::Arc;
 
@@ -6,19 +6,25 @@ use serde_json::{Value, json};
 
 use super::{Asked, Outcome, Refusal, Request, Resource, get, in_json, new_id, nothing_here, parse_id, post};
 use crate::relay::Relay;
-use crate::relay::forget::{Address, Phase, Run};
+use crate::relay::forget::{Act, Person, Phase, Progress, Run, Unreached};
 use crate::relay::search::FoundIn;
 use crate::time::rfc3339;
 
 pub(super) const RESOURCE: Resource = Resource {
     name: "forget",
     endpoints: &[
-        get("/ID", &[], "how far a search for a person is, and what it found"),
-        post("", &["email", "search"], "search every file below data_dir for a person's address")
-            .needing(&["email", "search"])
-            .searching(),
-        post("/stop", &[], "end it"),
+        get("/ID", &[], "how far a run is, and what it found"),
+        post(
+            "",
+            &["email", "user_id", "mentions", "search", "dry_run"],
+            "erase what there is of a person, and prove it; or count it; or search every file for an address",
+        ),
+        post("/stop", &[], "end the run, after what it is at"),
     ],
+    tell: |act| match act.steps {
+        [] => tracing::info!(id = act.id, "by the operator: forget a person"),
+        _ => tracing::info!(id = act.id, "by the operator: stop forgetting a person"),
+    },
     answer: |request| in_json(answer(request)),
     ..Resource::USUAL
 };
@@ -34,19 +40,28 @@ async fn answer(request: Request<'_>) -> Outcome {
 }
 
 fn begin(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
-    let address = Address::parse(asked.text("email")?.unwrap_or_default()).map_err(Refusal::wrong)?;
-    if !asked.flag("search")? {
-        return Err(Refusal::wrong("`search` should be true: nothing else can be done yet"));
-    }
-    match relay.forgetter.begin_search(new_id()?, address) {
+    let person = Person::parse(asked.text("email")?, asked.text("user_id")?, asked.flag("mentions")?);
+    let person = person.map_err(Refusal::wrong)?;
+    let act = match (asked.flag("search")?, asked.flag("dry_run")?) {
+        (true, _) if person.user_id.is_some() || person.with_mentions => {
+            return Err(Refusal::wrong("`search` looks for an address alone: leave out `user_id` and `mentions`"));
+        }
+        (true, _) => Act::Search,
+        (false, true) => Act::Look,
+        (false, false) => Act::Erase,
+    };
+    let unreached = Unreached::of(&relay.generation().config);
+    match relay.forgetter.begin(new_id()?, act, person, unreached) {
         Ok((run, work)) => {
-            relay.background.spawn_blocking(work);
+            relay.background.spawn(work);
             Ok(shown(&run))
         }
         Err(run) => {
             let share = (run.progress().share * 100.0) as u64;
-            let id = uuid::Uuid::from_u128(run.id);
-            Err(Refusal::conflict(format!("another one goes on: {id}, {share} % of it are done; wait, or stop it")))
+            let (id, phase) = (uuid::Uuid::from_u128(run.id), phase(run.progress().phase));
+            Err(Refusal::conflict(format!(
+                "another run goes on: {id} is {phase}, {share} % of that is done; wait, or stop it"
+            )))
         }
     }
 }
@@ -55,7 +70,7 @@ fn show(relay: &Relay, id: &str) -> Outcome {
     let id = parse_id(id)?;
     let run = relay.forgetter.last().filter(|run| run.id == id);
     run.map(|run| shown(&run)).ok_or_else(|| {
-        Refusal::missing("there is no such run: it ended more than an hour ago, another followed, or the relay was started anew; run it again")
+        Refusal::missing("there is no such run: it ended more than an hour ago, another followed, or the relay was started anew. What was erased is erased: run it again")
     })
 }
 
@@ -64,25 +79,58 @@ fn stop(relay: &Relay) -> Outcome {
     run.map(|run| shown(&run)).ok_or_else(|| Refusal::missing("there is nothing to stop"))
 }
 
+fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Looking => "looking",
+        Phase::Erasing => "erasing",
+        Phase::Searching => "searching",
+        Phase::Done => "done",
+    }
+}
+
 fn shown(run: &Run) -> Value {
     let progress = run.progress();
-    let searched = &progress.searched;
-    let is_done = progress.phase == Phase::Done;
+    let (is_clean, is_proved) = (progress.is_clean(), progress.is_proved());
+    let Progress { standing, searched, .. } = &progress;
     let unread = searched.unread.iter();
     let unread = unread.map(|unread| json!({ "name": unread.name, "why": unread.why, "kind": kind(unread.is_own) }));
+    let got = progress.got.iter();
+    let got = got.map(|(destination, deliveries)| json!({ "destination": destination, "deliveries": deliveries }));
     json!({
         "id": uuid::Uuid::from_u128(run.id).to_string(),
-        "dry_run": true,
+        "dry_run": run.act != Act::Erase,
         "at": rfc3339(run.at_ms),
-        "phase": if is_done { "done" } else { "searching" },
+        "phase": phase(progress.phase),
         "share": progress.share,
+        "waits_for": progress.waits_for,
         "failed": progress.failed,
+        "about": {
+            "events": progress.events,
+            "waiting": standing.waiting,
+            "scheduled": standing.scheduled,
+            "dead": standing.dead,
+            "in_flight": standing.in_flight,
+            "gathered": standing.gathered,
+            "held": standing.held,
+            "got": got.collect::<Vec<_>>(),
+        },
+        "mentions": progress.mentions,
+        "mentioned_in": progress.mentioned_in.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "other_addresses": progress.other_addresses,
+        "erased": progress.erased,
+        "ended": progress.ended,
+        "texts": progress.texts,
+        "in_flight": progress.in_flight,
+        "left_behind": progress.left_behind,
+        "searched": progress.is_searched,
         "files": searched.files,
         "bytes": searched.bytes,
         "found": searched.found.iter().map(shown_place).collect::<Vec<_>>(),
         "found_more": searched.found_more,
         "unread": unread.collect::<Vec<_>>(),
-        "clean": is_done && progress.failed.is_none() && searched.is_clean(),
+        "clean": is_clean,
+        "proved": is_proved,
+        "not_reached": run.unreached.0,
     })
 }
 

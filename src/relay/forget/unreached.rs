@@ -1,0 +1,31 @@
+//! What the relay cannot reach, and whoever forgets a person has to see to.
+
+use crate::config::Config;
+
+/// What the relay cannot reach, in sentences.
+#[derive(Clone, Debug)]
+pub struct Unreached(pub Vec<String>);
+
+impl Unreached {
+    /// What there is by a config.
+    pub fn of(config: &Config) -> Self {
+        let files = config.destinations.iter().filter(|one| one.destination.file_pattern().is_some());
+        let files: Vec<_> = files.map(|one| format!("`{}`", one.name)).collect();
+        let mut told = vec![
+            "what destinations have got is theirs: erase it there".to_owned(),
+            "backups of the store, and second names of its files".to_owned(),
+        ];
+        if !files.is_empty() {
+            let names = files.join(", ");
+            told.push(format!("files that file destinations have written ({names}): those below data_dir are searched, and none is changed"));
+        }
+        told.extend([
+            "the log, wherever it went: at debug it may quote an answer".to_owned(),
+            "memory that was freed, swap and core dumps".to_owned(),
+            "blocks that the file system or the disk has freed: snapshots, copy on write, SSDs; encryption of the disk or fstrim helps".to_owned(),
+            "fingerprints of group keys, of threads and of events that came twice, which say nothing to who does not know the value; they go with their age".to_owned(),
+            "an address in base64, quoted-printable or punycode, which no search finds".to_owned(),
+        ]);
+        Self(told)
+    }
+}

@@ -1,0 +1,292 @@
+//! Who is meant: by an address, by a user id, or by both.
+//!
+//! An event is about somebody where its `user.email` is the address, in capital or small letters; where it has none, by `campaign.sent_to`; and
+//! where it has neither, by a `user.id` that was seen beside the address. One that names the address elsewhere mentions them. With a user id of its
+//! own every event with that `user.id` is meant too.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use crate::event::{FieldId, FieldPath, FieldSet, FieldSetBuilder, RelayFields};
+use crate::spelled::{Finder, Letters, is_part};
+use crate::store::{Meant, StoredEvent, Whom};
+
+/// Bytes of an address: RFC 5321 allows 64 before the `@` and 255 behind it.
+const ADDRESS_BYTES_MAX: usize = 320;
+/// Bytes of a user id: Vero's own names have at most so many.
+const USER_ID_BYTES_MAX: usize = 256;
+/// User ids seen beside one address. It is one, or a few where somebody was imported again; a shared address like `test@…` has hundreds, and then
+/// nobody knows who is meant.
+pub const USER_IDS_MAX: usize = 16;
+
+/// Where it stands who an event is about, the earlier first.
+const PATHS: [&str; 3] = ["user.email", "campaign.sent_to", "user.id"];
+
+static FIELDS: LazyLock<(FieldSet, [FieldId; 3])> = LazyLock::new(|| {
+    let mut builder = FieldSetBuilder::default();
+    let ids = PATHS.map(|path| builder.add(&FieldPath::parse(path).expect("it is a path: a test reads it")));
+    (builder.build(), ids)
+});
+
+/// The address of a person. It is shown nowhere.
+#[derive(Clone)]
+pub struct Address(String);
+
+impl Address {
+    /// Reads one; else says why it is none, without repeating it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (before, behind) = text.rsplit_once('@').unwrap_or_default();
+        if before.is_empty() || behind.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err("`email` should be an address like ann@example.com, with no blank in or around it".to_owned());
+        }
+        if text.len() > ADDRESS_BYTES_MAX {
+            return Err(format!("`email` has more than the {ADDRESS_BYTES_MAX} bytes that an address has at most"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// Finds it in any letters.
+    pub(super) fn finder(&self) -> Finder {
+        let Self(typed) = self;
+        // What is no ASCII is compared as it is.
+        let mut texts = vec![typed.clone(), typed.to_lowercase(), typed.to_uppercase()];
+        texts.dedup_by(|one, other| one.eq_ignore_ascii_case(other));
+        Finder::new(texts, Letters::Any)
+    }
+
+    fn is(&self, text: &str) -> bool {
+        self.0.eq_ignore_ascii_case(text) || self.0.to_lowercase() == text.to_lowercase()
+    }
+}
+
+/// Who is meant.
+pub struct Person {
+    pub email: Option<Address>,
+    /// Every event with this `user.id` is meant.
+    pub user_id: Option<String>,
+    /// What only mentions the address is meant too.
+    pub with_mentions: bool,
+}
+
+impl Person {
+    /// Reads who is meant; else says why nobody is.
+    pub fn parse(email: Option<&str>, user_id: Option<&str>, with_mentions: bool) -> Result<Self, String> {
+        let email = email.map(Address::parse).transpose()?;
+        if user_id.is_some_and(|id| id.is_empty() || id.len() > USER_ID_BYTES_MAX) {
+            return Err(format!("`user_id` should have 1 to {USER_ID_BYTES_MAX} bytes"));
+        }
+        if email.is_none() && user_id.is_none() {
+            return Err("`email` or `user_id` says who is meant: give one of them, or both".to_owned());
+        }
+        if email.is_none() && with_mentions {
+            return Err("`mentions` are those of an address: give `email` too".to_owned());
+        }
+        Ok(Self { email, user_id: user_id.map(str::to_owned), with_mentions })
+    }
+}
+
+/// What was seen beside an address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// User ids of events with the address, one more than are allowed at most.
+    pub user_ids: BTreeSet<String>,
+    /// Events with one of the ids that have another address.
+    pub other_addresses: u64,
+    /// Events that have no address, and an id that was not known to be one.
+    pub unknown: u64,
+}
+
+/// What is asked of each event in one walk. What is seen in one is known in the next.
+pub(super) struct Question {
+    person: Arc<Person>,
+    /// The ids that the walk before has seen.
+    user_ids: BTreeSet<String>,
+    seen: Mutex<Seen>,
+}
+
+impl Question {
+    pub fn new(person: Arc<Person>, user_ids: BTreeSet<String>) -> Arc<Self> {
+        Arc::new(Self { person, user_ids, seen: Mutex::default() })
+    }
+
+    pub fn seen(&self) -> Seen {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The same as the store asks it.
+    pub fn whom(self: &Arc<Self>) -> Whom {
+        let question = self.clone();
+        let finder = self.person.email.as_ref().map(Address::finder).map(Arc::new);
+        let finds = finder.clone();
+        let in_event = move |event: &StoredEvent| {
+            let is_mentioned = || finds.as_ref().is_some_and(|finder| !whole_places(finder, &event.body).is_empty());
+            match question.is_about(event) {
+                true => Meant::Yes,
+                false if !is_mentioned() => Meant::No,
+                false if question.person.with_mentions => Meant::Yes,
+                false => Meant::Mentions,
+            }
+        };
+        let found = move |bytes: &[u8]| finder.as_ref().map(|finder| whole_places(finder, bytes)).unwrap_or_default();
+        Whom { meant: Arc::new(in_event), found: Arc::new(found) }
+    }
+
+    fn is_about(&self, event: &StoredEvent) -> bool {
+        let (set, ids) = &*FIELDS;
+        // What cannot be read goes nowhere by any rule, and is about nobody.
+        let Ok(read) = set.read(&event.body, RelayFields { source: "", received_ms: event.received_ms }) else {
+            return false;
+        };
+        let [emails, sent_to, user_ids] = ids.map(|id| read.fields.texts(set, id));
+        let Person { email, user_id, .. } = &*self.person;
+        let is_named = user_id.as_ref().is_some_and(|named| user_ids.contains(named));
+        let Some(address) = email else { return is_named };
+        let addresses = if emails.iter().all(String::is_empty) { sent_to } else { emails };
+        let is_hers = addresses.iter().any(|text| address.is(text));
+        let is_known = user_ids.iter().any(|id| self.user_ids.contains(id));
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_hers {
+            let room = (USER_IDS_MAX + 1).saturating_sub(seen.user_ids.len());
+            seen.user_ids.extend(user_ids.into_iter().take(room));
+            return true;
+        }
+        if addresses.iter().all(String::is_empty) {
+            seen.unknown += u64::from(!is_known && !user_ids.is_empty());
+            return is_named || is_known;
+        }
+        seen.other_addresses += u64::from(is_known && !is_named);
+        is_named
+    }
+}
+
+/// Where an address stands that is not a part of a longer one.
+fn whole_places(finder: &Finder, text: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let mut found = finder.find(text);
+    found.retain(|range| !is_part(text, range));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::event::EventId;
+    use crate::store::NameId;
+
+    fn event(body: &str) -> StoredEvent {
+        StoredEvent {
+            id: EventId::from_bytes([0; 16]),
+            received_ms: 0,
+            source: NameId(0),
+            rules: Vec::new(),
+            deliveries: Vec::new(),
+            body: Bytes::copy_from_slice(body.as_bytes()),
+        }
+    }
+
+    fn person(email: Option<&str>, user_id: Option<&str>, with_mentions: bool) -> Arc<Person> {
+        Arc::new(Person::parse(email, user_id, with_mentions).unwrap_or_else(|why| panic!("{why}")))
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_and_not_repeated() {
+        for good in ["ann@example.com", "\"a@b\"@example.com", "änn@exämple.com", "a@b"] {
+            assert!(Address::parse(good).is_ok(), "{good}");
+        }
+        let long = format!("{}@example.com", "a".repeat(ADDRESS_BYTES_MAX));
+        for bad in ["zoe", "@x.example", "zoe@", " zoe@x.example", "zoe@x.example\n", "z o@x.example", &long] {
+            let why = Address::parse(bad).err().unwrap_or_else(|| panic!("{bad} is none"));
+            assert!(!why.contains(bad), "{why}");
+        }
+        assert!(Address::parse(&long[12..]).is_ok() && Address::parse("").is_err());
+        for (email, user_id, with_mentions) in [
+            (None, None, false),
+            (None, Some("7"), true),
+            (Some("a@b"), Some(""), false),
+            (Some("a"), Some("7"), false),
+        ] {
+            assert!(Person::parse(email, user_id, with_mentions).is_err(), "{email:?} {user_id:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_found_in_other_letters() {
+        for (typed, text) in
+            [("Ann@Example.com", "ANN@EXAMPLE.COM"), ("ÄNN@x.de", "änn@X.de"), ("änn@x.de", "ÄNN@X.DE")]
+        {
+            let address = Address::parse(typed).unwrap_or_else(|why| panic!("{why}"));
+            assert_eq!(address.finder().find(text.as_bytes()).len(), 1, "{typed} in {text}");
+            assert!(address.is(text), "{typed} is {text}");
+        }
+    }
+
+    #[test]
+    fn an_event_is_about_somebody_by_the_first_address_that_it_has() {
+        use Meant::{Mentions, No, Yes};
+        let address = Some("ann@example.com");
+        let check = |body: &str, expected: Meant, with_id: Meant| {
+            let ids = BTreeSet::from(["7".to_owned()]);
+            for (ids, expected) in [(BTreeSet::new(), expected), (ids, with_id)] {
+                let question = Question::new(person(address, None, false), ids);
+                assert_eq!((question.whom().meant)(&event(body)), expected, "{body}");
+            }
+        };
+        check(r#"{"type":"sent","user":{"id":7,"email":"Ann@Example.com"}}"#, Yes, Yes);
+        check(r#"{"type":"user_created","id":7,"email":"ann@example.com"}"#, Yes, Yes);
+        check(r#"{"type":"sent","user":{"id":7},"campaign":{"sent_to":"ann@example.com"}}"#, Yes, Yes);
+        check(r#"{"type":"sent","user":{"id":7,"email":""},"campaign":{"sent_to":"ann@example.com"}}"#, Yes, Yes);
+        check(r#"{"type":"sent","user":{"id":7}}"#, No, Yes);
+        check(r#"{"type":"sent","user":{"id":"7"}}"#, No, Yes);
+        check(r#"{"type":"sent","user":{"id":8}}"#, No, No);
+        check(r#"{"type":"sent","user":{"id":7,"email":"other@example.com"}}"#, No, No);
+        check(r#"{"type":"sent","user":{"id":8,"email":"joann@example.com"}}"#, No, No);
+        check(r#"{"type":"sent","user":{"id":8,"email":" ann@example.com"}}"#, Mentions, Mentions);
+        check(
+            r#"{"type":"sent","user":{"email":"bob@x.example"},"campaign":{"sent_to":"ann@example.com"}}"#,
+            Mentions,
+            Mentions,
+        );
+        check(
+            r#"{"type":"clicked","user":{"email":"bob@x.example"},"url":"https://x/?e=ann%40example.com"}"#,
+            Mentions,
+            Mentions,
+        );
+        check("not JSON, by ann@example.com", Mentions, Mentions);
+        check("{}", No, No);
+    }
+
+    #[test]
+    fn an_id_means_all_its_events_and_mentions_are_meant_where_it_is_said() {
+        let meant =
+            |person: Arc<Person>, body: &str| (Question::new(person, BTreeSet::new()).whom().meant)(&event(body));
+        let other = r#"{"type":"sent","user":{"id":7,"email":"other@example.com"}}"#;
+        let mention = r#"{"type":"sent","user":{"id":8,"email":"b@x.example"},"by":"ann@example.com"}"#;
+        for by_id in [person(None, Some("7"), false), person(Some("ann@example.com"), Some("7"), false)] {
+            assert_eq!(meant(by_id, other), Meant::Yes);
+        }
+        assert_eq!(meant(person(Some("ann@example.com"), None, true), mention), Meant::Yes);
+        assert_eq!(meant(person(Some("ann@example.com"), None, false), mention), Meant::Mentions);
+        assert_eq!(meant(person(None, Some("7"), false), mention), Meant::No);
+    }
+
+    #[test]
+    fn what_is_seen_beside_an_address_is_bounded_and_told() {
+        let question = Question::new(person(Some("ann@example.com"), None, false), BTreeSet::from(["1".to_owned()]));
+        let Whom { meant, found } = question.whom();
+        for id in 0..100 {
+            meant(&event(&format!(r#"{{"type":"sent","user":{{"id":{id},"email":"ann@example.com"}}}}"#)));
+        }
+        for body in [
+            r#"{"type":"sent","user":{"id":1,"email":"other@example.com"}}"#,
+            r#"{"type":"sent","user":{"id":2,"email":"other@example.com"}}"#,
+            r#"{"type":"sent","user":{"id":1}}"#,
+            r#"{"type":"sent","user":{"id":2}}"#,
+        ] {
+            meant(&event(body));
+        }
+        let Seen { user_ids, other_addresses, unknown } = question.seen();
+        assert_eq!((user_ids.len(), other_addresses, unknown), (USER_IDS_MAX + 1, 1, 1));
+        assert_eq!(found(b"<ann@example.com> joann@example.com ann%40example.com"), [1..16, 36..53]);
+    }
+}
