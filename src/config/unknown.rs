@@ -101,6 +101,13 @@ fn of_another_program(text: &str, node: &Node, what: &str) -> Option<String> {
         ("continue", _) if what == "a rule" => {
             Some("all rules are tried; `stop: true` ends it after this one".to_owned())
         }
+        ("batch", _) if what.starts_with("the destination") => {
+            let kind = KINDS.iter().find(|kind| (kind.keys)().keys.iter().any(|key| key.name == text))?.name;
+            let example = find::example(&["destinations", kind, text])?;
+            Some(format!(
+                "`{text}` stands in `{kind}`: {kind}: {{ {text}: {example} }}; what goes out as one message is `digest`"
+            ))
+        }
         ("enabled" | "disabled" | "active", _) if what.starts_with("the destination") => {
             Some("a destination is held by `vero-relay pause NAME`, or left out of every `to`".to_owned())
         }

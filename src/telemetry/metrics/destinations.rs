@@ -43,8 +43,11 @@ fn attempt_histogram() -> Histogram {
 impl Destinations {
     pub(super) fn declare(book: &mut Book) -> Self {
         book.about("Deliveries");
-        let attempts =
-            book.counters("attempts", "attempts", "Attempts that ended, by outcome: delivered, retry, reject, pause");
+        let attempts = book.counters(
+            "attempts",
+            "attempts",
+            "Attempts that ended, by outcome: delivered, retry, reject, pause; a request with several events is one",
+        );
         let took = book.each(
             "attempt_duration_seconds",
             "seconds",
