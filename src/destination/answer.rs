@@ -17,20 +17,35 @@ pub struct Answers {
     overrides: BTreeMap<u16, Meaning>,
 }
 
+/// What an answer means for its delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Meaning {
+pub(super) enum Meaning {
     Delivered,
     Retry,
     Reject,
     Pause,
 }
 
+/// The words for them.
+pub(super) const WORDS: [&str; 4] = ["delivered", "retry", "reject", "pause"];
+
 const MEANINGS: [(&str, Meaning); 4] = [
-    ("delivered", Meaning::Delivered),
-    ("retry", Meaning::Retry),
-    ("reject", Meaning::Reject),
-    ("pause", Meaning::Pause),
+    (WORDS[0], Meaning::Delivered),
+    (WORDS[1], Meaning::Retry),
+    (WORDS[2], Meaning::Reject),
+    (WORDS[3], Meaning::Pause),
 ];
+
+/// Reads one of the words.
+pub(super) fn read_meaning(reader: &Reader, node: &Node, text: &str) -> Option<Meaning> {
+    let meaning = MEANINGS.iter().find(|(name, _)| *name == text).map(|(_, meaning)| *meaning);
+    if meaning.is_none() {
+        let help = did_you_mean(text, WORDS);
+        let help = help.unwrap_or_else(|| "an answer means delivered, retry, reject or pause".to_owned());
+        reader.error_with(node.id, format!("`{text}` is not what an answer can mean"), help);
+    }
+    meaning
+}
 
 impl Answers {
     /// What `answers:` takes, as a JSON Schema.
@@ -59,14 +74,9 @@ impl Answers {
                 reader.error_with(key.id, format!("`{}` is not an HTTP status from 200 to 599", key.text), help);
             }
             let Some(text) = reader.text(value) else { continue };
-            match (status, MEANINGS.iter().find(|(name, _)| *name == text)) {
-                (Some(status), Some((_, meaning))) => drop(overrides.insert(status, *meaning)),
-                (_, None) => {
-                    let help = did_you_mean(text, MEANINGS.map(|(name, _)| name));
-                    let help = help.unwrap_or_else(|| "an answer means delivered, retry, reject or pause".to_owned());
-                    reader.error_with(value.id, format!("`{text}` is not what an answer can mean"), help);
-                }
-                (None, Some(_)) => {}
+            let meaning = read_meaning(reader, value, text);
+            if let (Some(status), Some(meaning)) = (status, meaning) {
+                overrides.insert(status, meaning);
             }
         }
         Self { overrides }
@@ -75,7 +85,17 @@ impl Answers {
     /// What a status means. Only where it is no delivery, the rest of the answer is asked for: the beginning of its body, and how
     /// long the other side asks to wait (`Retry-After`).
     pub fn outcome(&self, status: u16, rest: impl FnOnce() -> (String, Option<Duration>)) -> Outcome {
-        let meaning = self.overrides.get(&status).copied().unwrap_or_else(|| usual(status));
+        self.outcome_by(None, status, rest)
+    }
+
+    /// The same where the answer itself says what it means.
+    pub(super) fn outcome_by(
+        &self,
+        said: Option<Meaning>,
+        status: u16,
+        rest: impl FnOnce() -> (String, Option<Duration>),
+    ) -> Outcome {
+        let meaning = said.or_else(|| self.overrides.get(&status).copied()).unwrap_or_else(|| usual(status));
         if meaning == Meaning::Delivered {
             return Outcome::Delivered;
         }

@@ -1,9 +1,13 @@
 //! `http:` posts the event, as it came or reshaped, to a URL. [`own`]: the headers that each request makes anew. [`notice`]: what an operator
-//! is told. [`sign`](mod@self::sign): a signature in the receiver's own form. [`batch`]: one request for several events.
+//! is told. [`sign`](mod@self::sign): a signature in the receiver's own form. [`batch`]: one request for several events. [`query`]: what is
+//! added to the URL. [`needs`]: what an event must have. [`outcomes`]: what answers mean by what they say.
 
 mod batch;
+mod needs;
 mod notice;
+mod outcomes;
 mod own;
+mod query;
 mod sign;
 
 use std::sync::Arc;
@@ -34,6 +38,7 @@ use crate::secret::{Secret, names_a_secret};
 use crate::yaml::credentials;
 use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Defaulted, Key, Of, Section, boolean, by_hand, form, key, text, word};
+use crate::yaml::problem::did_you_mean;
 use crate::yaml::raw::{Node, NodeId};
 use crate::yaml::reader::Reader;
 use crate::yaml::sight::Sight;
@@ -51,12 +56,14 @@ pub(super) const KIND: Kind = Kind {
         TemplateKey::of(URL.info.name, Language::Text),
         TemplateKey::of(JSON.info.name, Language::Json).omitted_by(OMIT_MISSING.info.name),
         TemplateKey::of(TEXT.info.name, Language::Text),
+        TemplateKey::of(needs::NEEDS.info.name, Language::Json),
     ],
     fields: &[],
     shapes: &shaping::LISTS,
     columns: &[],
     secret_keys: &[
         "url",
+        query::QUERY.info.name,
         "proxy",
         "headers",
         "bearer",
@@ -70,6 +77,7 @@ pub(super) const KIND: Kind = Kind {
     // A hash tells nothing of its key.
     not_content: &[
         URL.info.name,
+        query::QUERY.info.name,
         AUTH.info.name,
         HEADERS.info.name,
         SIGNING_SECRETS.info.name,
@@ -123,6 +131,12 @@ const TEXT: Key<String> = key("text", text())
     .about("The body, as one template; `text/plain` unless `headers` say otherwise. Not beside `json`.")
     .example("\"{{ user.email }},{{ type }}\"");
 
+const ESCAPES: [&str; 2] = ["html", "markdown"];
+const ESCAPE: Key<String> = key("escape", word(&ESCAPES))
+    .about("What is done to each value where a template of a body puts it in, so that none is markup: in `html` `& < > \" '` become entities; in `markdown` a backslash stands before each of `` \\ ` * _ ~ | < > [ ] ( ) # ``, and an `@` that begins a word becomes `＠`, so that nobody is called. What the filter `url` makes stays a link. A text of `json` that is one `{{ path }}` becomes a text then.")
+    .example("markdown")
+    .otherwise("nothing");
+
 const DIGEST_JSON: Key<()> = key("json", by_hand(Of::Own("any YAML", || json!({}))))
     .seen(Sight::Expressions)
     .about("The body of a request that is a digest, as a structure whose texts are templates over `digest`. For http, whose own body is not `json`, it is this or `text`.")
@@ -145,6 +159,7 @@ const HEADER: Key<()> = key("header", by_hand(Of::Map(|| credentials::header_key
 fn keys() -> Section {
     let own = [
         URL.info,
+        query::QUERY.info,
         METHOD.info,
         HEADERS.info,
         AUTH.info,
@@ -153,7 +168,12 @@ fn keys() -> Section {
         JSON.info,
         OMIT_MISSING.info,
         TEXT.info,
+        ESCAPE.info,
+        needs::NEEDS.info,
         batch::BATCH.info,
+        notice::NOTICE.info,
+        outcomes::OUTCOMES.info,
+        outcomes::RETRY_HINT.info,
     ];
     let section = Section::of(&own).and(&way::KEYS);
     let beside = shaping::LISTS.into_iter().flat_map(|list| [JSON.info.name, TEXT.info.name].map(|body| (list, body)));
@@ -200,6 +220,9 @@ struct Http {
     signing_keys: Vec<SigningKey>,
     sign: Option<sign::Sign>,
     answers: Answers,
+    said: outcomes::Said,
+    needs: needs::Needs,
+    notice: notice::Told,
 }
 
 /// What several deliveries look like as one.
@@ -244,12 +267,18 @@ enum Body {
 
 fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
     let reader = context.reader;
-    let target = entries.node(&URL.info).and_then(|node| target(reader, node));
+    let query = query::read(reader, entries.node(&query::QUERY.info));
+    let target = entries.node(&URL.info).and_then(|node| target(reader, node, &query));
     let method = entries.node(&METHOD.info).map_or(Some(Method::POST), |node| method(reader, node));
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static(client::USER_AGENT));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let body = body(reader, &mut entries, &mut headers);
+    let escape = entries.node(&ESCAPE.info).map_or(Some(Escape::None), |node| escape(reader, node));
+    let text_escape = escape.unwrap_or(Escape::None);
+    let body = body(reader, &mut entries, &mut headers, text_escape);
+    let needs = needs::Needs::read(reader, entries.node(&needs::NEEDS.info));
+    let notice = notice::read(reader, entries.node(&notice::NOTICE.info), text_escape);
+    let said = outcomes::Said::read(reader, &mut entries);
     let batch_node = entries.node(&batch::BATCH.info);
     let batch = batch_node.map(|node| batch::read(reader, node, target.as_ref(), body.as_ref()));
     if let Some(Some(content_type)) = batch.as_ref().map(|batch| batch.as_ref().and_then(Batch::content_type)) {
@@ -280,11 +309,12 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
     let digest = match batch_node {
         // What goes out together as it is has no other form for several.
         Some(_) => Some(DigestBody { own: None, is_usual: false, content_type: None }),
-        None => digest_body(context, &body, says_content_type),
+        None => digest_body(context, &body, says_content_type, text_escape),
     };
     let client = way::read(context, &mut entries);
     entries.finish();
     let target = target?;
+    escape?;
     // A secret that was put into the body comes back in an answer that echoes it.
     let of_proxy = client.as_ref().map(Client::secrets).unwrap_or_default();
     let masks = Masks::new(&headers, target.base()).with(reader.taken()).with(of_proxy);
@@ -311,11 +341,19 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
         signing_keys,
         sign,
         answers,
+        said,
+        needs,
+        notice: notice?,
     })
 }
 
 /// What a digest's body is. `None`: it is wrong, and that has been told.
-fn digest_body(context: &Context<'_>, body: &Option<Body>, says_content_type: bool) -> Option<DigestBody> {
+fn digest_body(
+    context: &Context<'_>,
+    body: &Option<Body>,
+    says_content_type: bool,
+    escape: Escape,
+) -> Option<DigestBody> {
     let reader = context.reader;
     let node = own_node(context, &KIND);
     let part = |key: &str| node.and_then(|node| node.get(key)).filter(|node| !node.is_null());
@@ -331,17 +369,8 @@ fn digest_body(context: &Context<'_>, body: &Option<Body>, says_content_type: bo
             reader.error_with(text.id, "the body of a digest is either `json` or `text`, not both", help);
             return None;
         }
-        [Some(json), None] => {
-            let subject = Subject::Digest;
-            let options =
-                Options { escape: Escape::None, url_keys: &[], keeps_types: true, omits_missing: false, subject };
-            Some(Body::Json(Structure::compile(reader, json, options)?))
-        }
-        [None, Some(node)] => {
-            let compiled = Template::compile_for(reader.text(node)?, Escape::None, Subject::Digest);
-            Some(Body::Text(compiled.map_err(|fault| reader.fault(node.id, fault)).ok()?))
-        }
         [None, None] => None,
+        parts => Some(body_of_its_own(reader, parts, (escape, Subject::Digest))?),
     };
     if let (Some(node), Some(Body::Shaped(_))) = (node, body) {
         let help = "take `digest` out, or the fields".to_owned();
@@ -363,12 +392,44 @@ fn digest_body(context: &Context<'_>, body: &Option<Body>, says_content_type: bo
     Some(DigestBody { own, is_usual, content_type })
 }
 
-fn target(reader: &Reader, node: &Node) -> Option<Target> {
+/// A body that is no event's, as `json` or as `text`.
+fn body_of_its_own(
+    reader: &Reader,
+    [json, text]: [Option<&Node>; 2],
+    (escape, subject): (Escape, Subject),
+) -> Option<Body> {
+    if let Some(json) = json {
+        let keeps_types = escape == Escape::None;
+        let options = Options { escape, url_keys: &[], keeps_types, omits_missing: false, subject };
+        return Structure::compile(reader, json, options).map(Body::Json);
+    }
+    let node = text?;
+    let compiled = Template::compile_for(reader.text(node)?, escape, subject);
+    compiled.map_err(|fault| reader.fault(node.id, fault)).ok().map(Body::Text)
+}
+
+fn escape(reader: &Reader, node: &Node) -> Option<Escape> {
+    let text = reader.text(node)?;
+    match text {
+        "html" => Some(Escape::Html),
+        "markdown" => Some(Escape::Markdown),
+        _ => {
+            let help = did_you_mean(text, ESCAPES).unwrap_or_else(|| "write html or markdown".to_owned());
+            reader.error_with(node.id, format!("`{text}` is not how values can be escaped"), help);
+            None
+        }
+    }
+}
+
+fn target(reader: &Reader, node: &Node, query: &[(String, String)]) -> Option<Target> {
     let text = reader.text(node)?;
     let fail = |message: String| reader.url_error(node, message);
     let Some(template_at) = ["{{", "{%"].iter().filter_map(|tag| text.find(tag)).min() else {
-        let url = client::parse_url(text).map_err(fail).ok()?;
+        let mut url = client::parse_url(text).map_err(fail).ok()?;
         advise(reader, node, &url);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
         return Some(Target::Fixed(url));
     };
     // The part before the path must be fixed: an event must not choose the host that it goes to.
@@ -384,14 +445,17 @@ fn target(reader: &Reader, node: &Node) -> Option<Target> {
         return None;
     }
     advise(reader, node, &base);
-    let compiled = Template::compile(&text[path_at..], Escape::Segment);
+    let source = match query {
+        [] => text[path_at..].to_owned(),
+        query => url_template::with_query(&text[path_at..], &query::encoded(query)),
+    };
+    let compiled = Template::compile(&source, Escape::Segment);
     let in_the_url = |range: std::ops::Range<usize>| range.start + path_at..range.end + path_at;
     let rest = compiled
         .map_err(|fault| {
             reader.secret_fault(node.id, Fault { within: fault.within.clone().map(in_the_url), ..fault });
         })
         .ok()?;
-    let source = text[path_at..].to_owned();
     let shown = url_template::shown_source(&source);
     let shown = shown.and_then(|source| Template::compile(&source, Escape::Segment).ok());
     Some(Target::Templated(Box::new(Templated { base, source, rest, shown })))
@@ -429,7 +493,7 @@ fn method(reader: &Reader, node: &Node) -> Option<Method> {
     found
 }
 
-fn body(reader: &Reader, entries: &mut Entries<'_, '_>, headers: &mut HeaderMap) -> Option<Body> {
+fn body(reader: &Reader, entries: &mut Entries<'_, '_>, headers: &mut HeaderMap, escape: Escape) -> Option<Body> {
     let json = entries.node(&JSON.info);
     let text = entries.node(&TEXT.info);
     let omits_missing = entries.node(&OMIT_MISSING.info).map(|node| (node, reader.boolean(node)));
@@ -448,18 +512,13 @@ fn body(reader: &Reader, entries: &mut Entries<'_, '_>, headers: &mut HeaderMap)
         (None, None) => Some(shaped.map_or(Body::AsItCame, |shaped| Body::Shaped(shaped.shaping))),
         (Some(json), None) => {
             let omits_missing = omits_missing.and_then(|(_, value)| value).unwrap_or(OMIT_MISSING.default);
-            let options = Options {
-                escape: Escape::None,
-                url_keys: &[],
-                keeps_types: true,
-                omits_missing,
-                subject: Subject::Event,
-            };
+            let keeps_types = escape == Escape::None;
+            let options = Options { escape, url_keys: &[], keeps_types, omits_missing, subject: Subject::Event };
             Structure::compile(reader, json, options).map(Body::Json)
         }
         (None, Some(node)) => {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-            let compiled = Template::compile(reader.text(node)?, Escape::None);
+            let compiled = Template::compile(reader.text(node)?, escape);
             compiled.map_err(|fault| reader.fault(node.id, fault)).ok().map(Body::Text)
         }
         (Some(_), Some(node)) => {
@@ -570,7 +629,10 @@ impl Http {
             Ok(answer) if answer.is_loop() => Outcome::reject(
                 "508 Loop Detected: the destination leads back to this relay, which had sent this event",
             ),
-            Ok(answer) => self.answers.outcome(answer.status, || (answer.excerpt(&self.masks), answer.retry_after())),
+            Ok(answer) => {
+                let rest = || (answer.excerpt(&self.masks), answer.retry_after().or_else(|| self.said.after(&answer)));
+                self.answers.outcome_by(self.said.meaning(&answer), answer.status, rest)
+            }
             Err(error) => Outcome::retry(error.to_string()),
         }
     }
@@ -630,7 +692,7 @@ struct About<'a> {
 impl Http {
     /// An event as it stands among others.
     fn member(&self, batch: &Batch, delivery: &Delivery) -> Result<Bytes, Unsent> {
-        let view = self.body.is_rendered().then(|| View::of_event(delivery));
+        let view = self.reads_event().then(|| View::of_event(delivery));
         let member = self.body_of(delivery, view.as_ref()).and_then(|body| batch.member(delivery, body));
         member.map_err(|unsent| unsent.masked(&self.content_masks))
     }
@@ -699,7 +761,7 @@ impl Http {
 
     /// Where a single event goes, and what of it.
     fn url_and_body(&self, delivery: &Delivery) -> Result<(Url, Bytes), Unsent> {
-        let needs_view = matches!(self.target, Target::Templated(_)) || self.body.is_rendered();
+        let needs_view = matches!(self.target, Target::Templated(_)) || self.reads_event();
         let view = needs_view.then(|| View::of_event(delivery));
         let url = match (&self.target, &view) {
             (Target::Fixed(url), _) => url.clone(),
@@ -709,8 +771,14 @@ impl Http {
         Ok((url, self.body_of(delivery, view.as_ref())?))
     }
 
+    /// Whether what goes is made of what an event says.
+    fn reads_event(&self) -> bool {
+        self.body.is_rendered() || !self.needs.is_empty()
+    }
+
     /// What of a single event goes.
     fn body_of(&self, delivery: &Delivery, view: Option<&View>) -> Result<Bytes, Unsent> {
+        view.map_or(Ok(()), |view| self.needs.check(view))?;
         let body = match &self.body {
             Body::Shaped(shaping) => Some(shaping.apply(&delivery.event.body).map(Bytes::from)?),
             body => view.map(|view| body.render(view)).transpose()?.flatten(),
@@ -765,10 +833,7 @@ impl Destination for Http {
     }
 
     fn teller(&self) -> Result<&dyn Teller, &'static str> {
-        match self.target {
-            Target::Fixed(_) => Ok(self),
-            Target::Templated(_) => Err("its URL is made of an event"),
-        }
+        self.cannot_tell().map_or(Ok(self as &dyn Teller), Err)
     }
 
     fn batch_max(&self) -> usize {
@@ -932,6 +997,69 @@ mod tests {
         assert!(hashed.len() > 80 && !hashed.contains("a@b.c"), "{hashed}");
         refused(&format!("{{ {url}, json: {{}}, drop: [x] }}"), "", "`json` makes a body anew");
         refused(&format!("{{ {url}, drop: [x] }}"), "{ json: {} }", "nothing is picked or dropped in it");
+    }
+
+    #[test]
+    fn what_is_added_to_a_query_is_encoded_and_leaves_what_is_there() {
+        let title = |url: &str| {
+            let section = format!("{{ url: \"http://127.0.0.1:1/{url}\", query: {{ wait: \"true\", a b: \"1&2\" }} }}");
+            let way = http(&section, "").way(&sample(r#"{"type":"sent","user":{"id":7}}"#, 0)).expect("a way");
+            way.expose().lines().next().unwrap_or_default().to_owned()
+        };
+        assert_eq!(title("x"), "POST http://127.0.0.1:1/x?wait=true&a+b=1%262");
+        assert_eq!(title("x?key=1"), "POST http://127.0.0.1:1/x?key=1&wait=true&a+b=1%262");
+        assert_eq!(title("{{ user.id }}"), "POST http://127.0.0.1:1/7?wait=true&a+b=1%262");
+        assert_eq!(title("{{ user.id }}?key=1"), "POST http://127.0.0.1:1/7?key=1&wait=true&a+b=1%262");
+    }
+
+    #[tokio::test]
+    async fn an_event_that_lacks_what_is_needed_is_not_sent() {
+        let client = Client::scripted(|call| {
+            assert!(String::from_utf8_lossy(&call.body).contains("7"), "nothing else is sent");
+            Some(client::Answer { status: 200, headers: HeaderMap::new(), body: Bytes::new() })
+        });
+        let section = "{ url: \"http://127.0.0.1:1/x\", needs: { user: { id: \"{{ user.id | string }}\", other: \"{{ user.other }}\" } } }";
+        let http = built("http", section, "", &client).unwrap_or_else(|told| panic!("{told:?}"));
+        for (body, is_sent) in [
+            (r#"{"type":"sent","user":{"id":7}}"#, true),
+            (r#"{"type":"sent","user":{"other":"7"}}"#, true),
+            (r#"{"type":"sent","user":{"id":"","other":" "}}"#, false),
+            (r#"{"type":"sent","user":{"id":null}}"#, false),
+            (r#"{"type":"sent"}"#, false),
+        ] {
+            let outcome = http.attempt(&[sample(body, 0)]).await.remove(0);
+            assert_eq!(outcome.is_delivered(), is_sent, "{body}: {outcome:?}");
+            assert!(is_sent || outcome.reason().is_some_and(|reason| reason.is_local), "{outcome:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_notice_is_told_in_the_words_of_the_section_and_escaped_as_events_are() {
+        let seen: Arc<std::sync::Mutex<Vec<(HeaderMap, Bytes)>>> = Arc::default();
+        let keeps = seen.clone();
+        let client = Client::scripted(move |call| {
+            keeps.lock().expect("the lock").push((call.headers.clone(), call.body.clone()));
+            Some(client::Answer { status: 200, headers: HeaderMap::new(), body: Bytes::new() })
+        });
+        let url = "url: \"http://127.0.0.1:1/x\"";
+        let notice = super::super::notice::sample();
+        for own in [
+            "escape: html, notice: { json: { a: \"<b>{{ notice.title }}</b>{{ notice.text }}\", b: 7 } }",
+            "notice: { text: \"{{ notice.problems[1].kind }} {{ notice.page | url }}\" }",
+        ] {
+            let http =
+                built("http", &format!("{{ {url}, {own} }}"), "", &client).unwrap_or_else(|told| panic!("{told:?}"));
+            let outcome = http.teller().expect("it can be told").tell(&notice).await;
+            assert!(outcome.is_delivered(), "{outcome:?}");
+        }
+        let seen = seen.lock().expect("the lock");
+        let expected = "<b>crm fails\nand one problem is over</b>crm fails: &lt;!channel&gt; 503 &amp; more\n404 &lt;none&gt; (3)\nthe deliveries to crm do not wait that long any more";
+        let body: serde_json::Value = serde_json::from_slice(&seen[0].1).expect("JSON");
+        assert_eq!(body, json!({ "a": expected, "b": 7 }));
+        assert_eq!(&seen[1].1[..], b"backlog_age https://relay.example.com/");
+        assert_eq!(seen[1].0[CONTENT_TYPE], "text/plain; charset=utf-8");
+        let nobody = http(&format!("{{ {url}, notice: none }}"), "");
+        assert!(nobody.teller().is_err_and(|why| why.contains("nobody reads")));
     }
 
     #[tokio::test]

@@ -72,6 +72,14 @@ impl Notice {
         text
     }
 
+    /// As templates have it: as a program, and with all that is wrong as one text, a line each.
+    pub(super) fn for_templates(&self) -> Value {
+        let mut json = self.json();
+        let lines = self.problems.iter().flat_map(|told| [&told.text].into_iter().chain(&told.details));
+        json["notice"]["text"] = lines.map(String::as_str).collect::<Vec<_>>().join("\n").into();
+        json
+    }
+
     /// As a program has it.
     pub(super) fn json(&self) -> Value {
         let problem = |told: &Told| {
@@ -95,8 +103,7 @@ impl Notice {
     }
 }
 
-/// One of each sort, for tests.
-#[cfg(test)]
+/// One of each sort: templates are tried on it.
 pub(super) fn sample() -> Notice {
     let told = |kind, text: &str, is_over| Told {
         kind,

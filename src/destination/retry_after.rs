@@ -98,6 +98,11 @@ fn one(text: &str, now_ms: i64) -> Option<Duration> {
 }
 
 /// Within the limits, rounded up.
+/// So many seconds, a fraction allowed.
+pub fn seconds(text: &str) -> Option<Duration> {
+    number(text.trim()).filter(|seconds| seconds.is_finite()).map(clamped)
+}
+
 fn clamped(seconds: f64) -> Duration {
     let whole = seconds.ceil().clamp(LEAST.as_secs() as f64, MOST.as_secs() as f64);
     Duration::from_secs(whole as u64)

@@ -59,6 +59,12 @@ pub(super) fn has_space(source: &str) -> bool {
     with_all_blocks(source).trim_end().contains(char::is_whitespace)
 }
 
+/// The template of a path and query with more behind its query, which is encoded already.
+pub(super) fn with_query(source: &str, query: &str) -> String {
+    let sign = if with_all_blocks(source).contains('?') { '&' } else { '?' };
+    format!("{source}{sign}{query}")
+}
+
 /// What stands in a segment of a template's path, if it is one path of the event alone. Filters may hold slashes, and are no path.
 fn in_segment(source: &str, at: usize) -> Option<&str> {
     if source.contains("{%") {

@@ -7,6 +7,7 @@ use minijinja::Value;
 use minijinja::value::{Enumerator, Object, ObjectRepr};
 
 use super::digest::{Digest, Group};
+use super::notice::Notice;
 use super::{Delivery, number};
 use crate::event::{Json, vero};
 
@@ -87,6 +88,17 @@ impl View {
         Self { json, relay, occurred_ms: digest.until_ms, root: Arc::new(root) }
     }
 
+    /// What an operator is told: `notice.title`, `notice.text` and what else it has as JSON.
+    pub(super) fn of_notice(notice: &Notice) -> Self {
+        Self::build(&notice.for_templates().to_string(), notice.at_ms, ["", &notice.id, ""])
+    }
+
+    /// An example of that, on which its templates are tried.
+    pub(crate) fn notice_sample() -> &'static View {
+        static SAMPLE: LazyLock<View> = LazyLock::new(|| View::of_notice(&super::notice::sample()));
+        &SAMPLE
+    }
+
     fn of_sample(body: &str) -> Self {
         Self::build(body, 1_435_016_238_000, ["vero", "01a2091f-1b49-768a-8000-000000000000", "everything"])
     }
@@ -103,7 +115,8 @@ impl View {
             ("rule", rule.to_owned()),
         ];
         let relay = relay.into_iter().map(|(key, text)| (key.to_owned(), Json::String(text)));
-        let relay = Json::Object(relay.collect());
+        let occurred_s = ("occurred_s".to_owned(), Json::Number((occurred_ms / 1000).to_string()));
+        let relay = Json::Object(relay.chain([occurred_s]).collect());
         let mut root = Members::of(&json);
         root.hidden.push(("type".to_owned(), Value::from(event_type)));
         root.hidden.push(("relay".to_owned(), Value::from_object(Members::of(&relay))));
@@ -146,7 +159,7 @@ pub const DIGEST: &str = "digest";
 pub const DIGEST_FIELDS: [&str; 7] = ["count", "since", "until", "groups", "events", "left_out", "page"];
 /// What of the relay's own it has.
 /// What templates read below `relay` of an event.
-pub const RELAY_FIELDS: [&str; 5] = ["source", "received_at", "occurred_at", "id", "rule"];
+pub const RELAY_FIELDS: [&str; 6] = ["source", "received_at", "occurred_at", "occurred_s", "id", "rule"];
 pub const DIGEST_RELAY_FIELDS: [&str; 3] = ["id", "received_at", "occurred_at"];
 /// What stands in each of its groups, beside the values that it was gathered by.
 pub const GROUP_FIELDS: [&str; 6] = ["name", "count", "since", "until", "parts", "other_parts"];

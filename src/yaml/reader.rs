@@ -43,8 +43,10 @@ pub struct Reader {
     keys: RefCell<HashSet<String>>,
     /// The file was brought by somebody who may not know what came from outside.
     is_strangers: Cell<bool>,
-    /// The texts that were put together from others, each with where it stands.
+    /// What stands nowhere in the file, each with what stands for it.
     made: RefCell<HashMap<NodeId, NodeId>>,
+    /// What of that nobody can mend: of it no warning is told.
+    unmendable: RefCell<HashSet<NodeId>>,
     /// Secrets that stand in the file as they are and are put where nothing tells that they are ones.
     concealed: RefCell<Vec<String>>,
     /// What stands in the file and must not be shown with its line.
@@ -87,6 +89,7 @@ impl Reader {
             keys: RefCell::default(),
             is_strangers: Cell::new(false),
             made: RefCell::default(),
+            unmendable: RefCell::default(),
             concealed: RefCell::default(),
             unshown: RefCell::default(),
             plain: RefCell::default(),
@@ -266,7 +269,8 @@ impl Reader {
     /// Adds a problem: `fault` is what is told of it.
     fn add(&self, at: NodeId, severity: Severity, is_secret: bool, fault: impl FnOnce() -> Fault) {
         let placeholder = self.placeholders.borrow().get(&at).cloned();
-        if placeholder.is_some() && severity == Severity::Warning {
+        let (origin, is_unmendable) = self.origin(at);
+        if (placeholder.is_some() || is_unmendable) && severity == Severity::Warning {
             return;
         }
         let count = &self.counts[severity as usize];
@@ -280,9 +284,8 @@ impl Reader {
         };
         let message = shortened(message);
         let help = help.map(shortened);
-        let made_at = self.made.borrow().get(&at).copied();
-        let within = within.filter(|_| made_at.is_none());
-        let at = Some(made_at.unwrap_or(at));
+        let within = within.filter(|_| origin == at);
+        let at = Some(origin);
         let problem = Problem { at, place: None, severity, message, help, within, is_secret, is_first: false };
         self.problems.borrow_mut().push(problem);
     }
@@ -408,10 +411,32 @@ impl Reader {
         self.concealed.borrow_mut().push(text);
     }
 
+    /// A number for what stands nowhere in the file: what is wrong with it stands at `at`, and no warning is told of it.
+    pub fn stands_for(&self, at: NodeId) -> NodeId {
+        let id = self.next_made();
+        self.made.borrow_mut().insert(id, at);
+        self.unmendable.borrow_mut().insert(id);
+        id
+    }
+
+    fn next_made(&self) -> NodeId {
+        NodeId(NODES_MAX + 1 + self.made.borrow().len() as u32)
+    }
+
+    /// Where a node stands in the file, and whether nobody can mend what it is.
+    fn origin(&self, mut at: NodeId) -> (NodeId, bool) {
+        let mut is_unmendable = false;
+        while let Some(origin) = self.made.borrow().get(&at) {
+            is_unmendable |= self.unmendable.borrow().contains(&at);
+            at = *origin;
+        }
+        (at, is_unmendable)
+    }
+
     /// A text that is put together from parts, each with the node that it is from. What is wrong with it stands at `at`, and no message
     /// holds what must not be shown of a part.
     pub fn put_together(&self, at: NodeId, parts: &[(NodeId, String)]) -> Node {
-        let id = NodeId(NODES_MAX + 1 + self.made.borrow().len() as u32);
+        let id = self.next_made();
         // Of several that are given the first is meant most likely.
         let origin = parts.iter().map(|(part, _)| *part).find(|part| *part != at).unwrap_or(at);
         self.made.borrow_mut().insert(id, origin);

@@ -21,6 +21,13 @@ impl Surroundings for Set {
     fn variable(&self, name: &str) -> Option<String> {
         match name {
             "ARCHIVE_TIMEZONE" | "SEGMENT_URL" | "VERO_RELAY_LISTEN" => None,
+            "DISCORD_WEBHOOK_URL" => Some("https://discord.com/api/webhooks/1/a-token-of-a-webhook".to_owned()),
+            "GOOGLE_CHAT_WEBHOOK_URL" => Some(
+                "https://chat.googleapis.com/v1/spaces/a/messages?key=a-key-of-a-space&token=a-token-of-it".to_owned(),
+            ),
+            "MATTERMOST_WEBHOOK_URL" | "ROCKET_CHAT_WEBHOOK_URL" => {
+                Some("https://chat.example.com/hooks/a-token-of-a-webhook".to_owned())
+            }
             "PARTNER_SIGNING_SECRET" => Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned()),
             _ if name.ends_with("_URL") => {
                 Some(format!("https://{}.example.com/x", name.to_lowercase().replace('_', "-")))
@@ -59,7 +66,9 @@ fn recipes() -> Vec<Recipe> {
 fn proved(recipe: &Recipe) -> Config {
     match Config::parse(&recipe.path, recipe.text.clone(), &Set) {
         Ok((config, report)) => {
-            assert!(report.is_empty(), "{report}");
+            // What a recipe is for may end, and that is said each time.
+            let ends = |line: String| line.contains("turns Opsgenie and its APIs off");
+            assert!(report.lines().all(ends), "{report}");
             config
         }
         Err(ConfigError::Problems(report)) => panic!("{}", report.render(false)),

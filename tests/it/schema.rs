@@ -67,7 +67,7 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 269] = [
+const UNSEEN: [&str; 273] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
@@ -125,6 +125,8 @@ const UNSEEN: [&str; 269] = [
     "a_mask_by_a_template",
     "a_mode_that_is_none",
     "a_mode_that_nobody_can_write",
+    "a_need_that_does_not_compile",
+    "a_notice_with_a_template_that_does_not_compile",
     "a_number_that_json_cannot_hold",
     "a_number_that_json_never_writes",
     "a_path_that_climbs",
@@ -139,6 +141,7 @@ const UNSEEN: [&str; 269] = [
     "a_preset_with_anything_within_a_text",
     "a_preset_without_fields",
     "a_proxy_that_is_none",
+    "a_query_that_is_a_template",
     "a_rule_in_a_time_zone_that_there_is_not",
     "a_secret_file_that_cannot_be_read",
     "a_short_token_on_a_public_listener",
@@ -264,6 +267,7 @@ const UNSEEN: [&str; 269] = [
     "notify_of_nothing",
     "notify_repeated_too_often",
     "notify_repeated_too_seldom",
+    "notify_where_nobody_reads",
     "once_per_a_moment",
     "once_per_a_template",
     "once_per_an_age",

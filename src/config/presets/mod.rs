@@ -38,10 +38,17 @@ macro_rules! built_in {
 
 built_in! {
     "bigquery_lines",
+    "customer_io",
+    "discord",
+    "google_chat",
     "hubspot",
+    "mattermost",
     "opsgenie",
     "pagerduty",
+    "rocket_chat",
+    "segment",
     "teams",
+    "telegram",
 }
 
 static BUILT_IN: LazyLock<Vec<(&str, Node)>> = LazyLock::new(|| {
@@ -190,7 +197,7 @@ impl Expansion<'_> {
             return None;
         };
         let mut lies_here = lies_here.clone();
-        place_all(&mut lies_here, preset.id);
+        place_all(&mut lies_here, reader.stands_for(preset.id));
         self.by(&Written::read(reader, name, &lies_here)?, node, preset, budget)
     }
 

@@ -289,8 +289,8 @@ fn read_form(reader: &Reader, [text, blocks]: [Option<&Node>; 2], subject: Subje
             match subject {
                 Subject::Event => advise_of_an_empty_message(reader, &[node], help),
                 // Beside blocks nothing else is sent in its place.
-                Subject::Digest if blocks.is_some() => {}
-                Subject::Digest => advise_of_an_empty_part(reader, TEXT.info.name, node),
+                Subject::Digest | Subject::Notice if blocks.is_some() => {}
+                Subject::Digest | Subject::Notice => advise_of_an_empty_part(reader, TEXT.info.name, node),
             }
             let compiled = reader.text(node).map(|text| Template::compile_for(text, Escape::Slack, subject));
             compiled.and_then(|compiled| compiled.map_err(|fault| reader.fault(node.id, fault)).ok()).map(Message::Own)

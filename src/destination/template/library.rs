@@ -14,7 +14,7 @@ const fn entry(name: &'static str, example: &'static str, about: &'static str) -
 }
 
 /// All filters: the relay's own first, then minijinja's.
-pub const FILTERS: [Entry; 52] = [
+pub const FILTERS: [Entry; 53] = [
     entry(
         "date",
         "bounced_at | date(\"%d.%m.%Y %H:%M\", \"Europe/Berlin\")",
@@ -34,6 +34,11 @@ pub const FILTERS: [Entry; 52] = [
         "url",
         "campaign.permalink | url",
         "An http or https address that is safe inside `<…|…>`. Nothing for anything else.",
+    ),
+    entry(
+        "ulid",
+        "relay.id | ulid",
+        "An id as a [ULID](https://github.com/ulid/spec), of the same 128 bits. Nothing for anything that is no UUID.",
     ),
     entry("sha256", "user.email | lower | sha256", "The SHA-256 of a text, as hexadecimal digits."),
     entry(

@@ -48,6 +48,8 @@ pub enum Escape {
     Slack,
     /// As a text in HTML, between tags or in an attribute.
     Html,
+    /// As a text in Markdown, as chats have it: a backslash before each sign that means something, and nobody is called by an `@`.
+    Markdown,
     /// As one segment of a URL: everything but letters, digits, `-`, `_`, `.` and `~` is percent-encoded.
     Segment,
     /// As a part of a whole URL: the same, but for a value that stands first and is a URL itself.
@@ -58,10 +60,11 @@ pub enum Escape {
 const VALUE_BEGIN: char = '\u{1}';
 const VALUE_END: char = '\u{2}';
 
-static BASES: LazyLock<[Environment<'static>; 5]> =
-    LazyLock::new(|| [Escape::None, Escape::Slack, Escape::Html, Escape::Segment, Escape::Url].map(base));
+static BASES: LazyLock<[Environment<'static>; 6]> = LazyLock::new(|| {
+    [Escape::None, Escape::Slack, Escape::Html, Escape::Markdown, Escape::Segment, Escape::Url].map(base)
+});
 /// The same, for what is tried first.
-static TRIAL_BASES: LazyLock<[Environment<'static>; 5]> = LazyLock::new(|| {
+static TRIAL_BASES: LazyLock<[Environment<'static>; 6]> = LazyLock::new(|| {
     BASES.clone().map(|mut base| {
         base.set_fuel(Some(TRIAL_FUEL));
         base
@@ -78,7 +81,7 @@ fn base(escape: Escape) -> Environment<'static> {
     ["safe", "escape", "e"].iter().for_each(|filter| environment.remove_filter(filter));
     ["safe", "escaped"].iter().for_each(|test| environment.remove_test(test));
     arithmetic::add_to(&mut environment);
-    texts::add_to(&mut environment, matches!(escape, Escape::Segment | Escape::Url));
+    texts::add_to(&mut environment, escape);
     environment.add_filter("date", moments::date);
     environment.add_filter("tojson", shown::tojson);
     environment.set_formatter(move |out, state, value| {
@@ -95,6 +98,9 @@ fn base(escape: Escape) -> Environment<'static> {
             Escape::None => out.write_str(text),
             Escape::Slack => write_slack(out, text),
             Escape::Html => write_html(out, text),
+            // What the filter `url` has made is no text.
+            Escape::Markdown if value.is_safe() => out.write_str(text),
+            Escape::Markdown => write_markdown(out, text),
             Escape::Segment => write_segment(out, value, text, is_encoded),
             Escape::Url if is_encoded => out.write_str(text),
             Escape::Url => write!(out, "{VALUE_BEGIN}{}{VALUE_END}", text.replace([VALUE_BEGIN, VALUE_END], "")),
@@ -114,6 +120,26 @@ fn write_html(out: &mut Output<'_>, text: &str) -> std::fmt::Result {
             '\'' => out.write_str("&#39;")?,
             c => out.write_str(c.encode_utf8(&mut [0; 4]))?,
         }
+    }
+    Ok(())
+}
+
+/// A backslash before a sign stands for the sign itself in all of them:
+/// <https://spec.commonmark.org/0.31.2/#backslash-escapes>. For an `@` that begins a word that is not said anywhere.
+fn write_markdown(out: &mut Output<'_>, text: &str) -> std::fmt::Result {
+    use std::fmt::Write as _;
+    let mut is_within_a_word = false;
+    for c in text.chars() {
+        match c {
+            '@' if !is_within_a_word => out.write_char('＠')?,
+            c => {
+                if r"\`*_~|<>[]()#".contains(c) {
+                    out.write_char('\\')?;
+                }
+                out.write_char(c)?;
+            }
+        }
+        is_within_a_word = c.is_alphanumeric();
     }
     Ok(())
 }
@@ -169,6 +195,7 @@ pub struct Template {
 pub enum Subject {
     Event,
     Digest,
+    Notice,
 }
 
 impl Subject {
@@ -182,6 +209,7 @@ impl Subject {
             Subject::Digest => {
                 Box::new(View::digest_samples().iter().map(|(name, view)| (format!("a digest of {name}"), view)))
             }
+            Subject::Notice => Box::new(std::iter::once(("a notice".to_owned(), View::notice_sample()))),
         }
     }
 }
@@ -220,7 +248,7 @@ impl Template {
         let rendered = rendered.map(|text| match self.escape {
             Escape::Url => whole_url(&text),
             Escape::Segment => text.replace(MARKS, ""),
-            Escape::None | Escape::Slack | Escape::Html => text,
+            Escape::None | Escape::Slack | Escape::Html | Escape::Markdown => text,
         });
         rendered.map_err(|error| format!("the template could not be rendered: {}", detail(&error)))
     }

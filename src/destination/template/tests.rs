@@ -275,3 +275,24 @@ fn a_sole_path_is_seen() {
         assert_eq!(sole_path(text), None, "{text}");
     }
 }
+
+#[test]
+fn in_markdown_no_value_is_markup_calls_anybody_or_ends_a_link() {
+    let body = r#"{"type":"sent","campaign":{"name":"*a* _b_ `c` [d](e) <f> ~g~ |h| #i \\ @all, x@y.z","permalink":"https://x/a_(b)"}}"#;
+    let render = |template| render(template, body, Escape::Markdown).expect("renders");
+    let expected = r"*x* \*a\* \_b\_ \`c\` \[d\]\(e\) \<f\> \~g\~ \|h\| \#i \\ ＠all, x@y.z";
+    assert_eq!(render("*x* {{ campaign.name }}"), expected);
+    let link = "{% set l = campaign.permalink | url %}[view]({{ l }}){% if l and l | length < 30 %}!{% endif %}";
+    assert_eq!(render(link), "[view](https://x/a_%28b%29)!");
+    assert_eq!(render("{{ campaign.permalink }}"), r"https://x/a\_\(b\)");
+    assert_eq!(render("{{ campaign.name | url }}"), "");
+}
+
+#[test]
+fn an_id_is_a_ulid_of_the_same_bits() {
+    let id = |text: &str| format!(r#"{{"type":"sent","id":"{text}"}}"#);
+    check("{{ id | ulid }}", &id("01563e3a-b5d3-d676-4c61-efb99302bd5b"), "01ARZ3NDEKTSV4RRFFQ69G5FAV");
+    check("{{ id | ulid }}", &id("ffffffff-ffff-ffff-ffff-ffffffffffff"), "7ZZZZZZZZZZZZZZZZZZZZZZZZZ");
+    check("{{ id | ulid }}|{{ nothing | ulid }}", &id("0156"), "|");
+    check("{{ relay.occurred_s }}", r#"{"type":"sent","sent_at":1435016238}"#, "1435016238");
+}

@@ -7,7 +7,7 @@ use minijinja::value::{Kwargs, Object, ObjectRepr, Rest, Value, ValueKind, Value
 use minijinja::{Environment, Error, ErrorKind, State};
 use ring::{digest, hmac};
 
-use super::{SEGMENT, WHOLE_URL};
+use super::{Escape, SEGMENT, WHOLE_URL};
 
 use crate::destination::cut::cut;
 use crate::destination::number;
@@ -15,8 +15,12 @@ use crate::destination::number;
 /// Gives an environment the filters of this file.
 ///
 /// In a URL, what `urlencode` makes must not be encoded once more.
-pub fn add_to(environment: &mut Environment<'_>, is_url: bool) {
-    environment.add_filter("url", url);
+pub fn add_to(environment: &mut Environment<'_>, escape: Escape) {
+    let is_url = matches!(escape, Escape::Segment | Escape::Url);
+    match escape {
+        Escape::Markdown => environment.add_filter("url", url_in_markdown),
+        _ => environment.add_filter("url", url),
+    }
     environment.add_filter("truncate", truncate);
     environment.add_filter("urlencode", move |state: &State, value: &Value| {
         let encoded = urlencode(state, value)?;
@@ -25,6 +29,15 @@ pub fn add_to(environment: &mut Environment<'_>, is_url: bool) {
     environment.add_filter("sha256", sha256);
     environment.add_filter("hmac_sha256", hmac_sha256);
     environment.add_filter("mask", mask);
+    environment.add_filter("ulid", ulid);
+}
+
+/// `{{ relay.id | ulid }}`: the 128 bits of a UUID in Crockford's base 32, as <https://github.com/ulid/spec> has them; nothing for anything else.
+fn ulid(value: &Value) -> String {
+    const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let hex: String = value.as_str().unwrap_or_default().chars().filter(|c| *c != '-').collect();
+    let Some(bits) = u128::from_str_radix(&hex, 16).ok().filter(|_| hex.len() == 32) else { return String::new() };
+    (0..26).rev().map(|place| char::from(DIGITS[(bits >> (5 * place)) as usize & 31])).collect()
 }
 
 /// The text of a value; `None` of what is missing. Containers have none.
@@ -54,6 +67,11 @@ fn url(value: &Value) -> String {
         return String::new();
     }
     percent_encoding::utf8_percent_encode(text, WHOLE_URL).to_string()
+}
+
+/// The same, where a bracket would end it; it is left as it is where it goes in.
+fn url_in_markdown(value: &Value) -> Value {
+    Value::from_safe_string(url(value).replace('(', "%28").replace(')', "%29"))
 }
 
 /// How long a text may be if the template does not say.
