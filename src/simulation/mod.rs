@@ -3,7 +3,7 @@
 //!
 //! # Cast
 //!
-//! * [`world`]: one run. It sends events, lets time pass, breaks and heals destinations and the disk, pauses, replays, crashes and
+//! * [`world`]: one run. It sends events, lets time pass, breaks and heals destinations and the disk, pauses, replays, forgets people, crashes and
 //!   restarts the process, all by the dice of its seed.
 //! * its process is what a crash ends: the store, the writer, which gets its turns from the world, and the workers.
 //! * [`witness`]: the destinations, and what they must never see.
@@ -41,11 +41,12 @@ fn whatever_happens_nothing_acknowledged_is_lost_and_every_promise_is_kept() {
     let acknowledged = sum(|told| told.acknowledged);
     let twice = sum(|told| told.twice);
     let dead = sum(|told| told.dead);
+    let forgotten = sum(|told| told.forgotten);
     let [digests, gathered, by_night] =
         [sum(|told| told.digests), sum(|told| told.gathered), sum(|told| told.by_night)];
     let [in_order, together, apart] = [sum(|told| told.in_order), sum(|told| told.together), sum(|told| told.apart)];
     println!(
-        "{runs} runs: {acknowledged} acknowledged, {twice} came twice, {dead} dead, {} crashes; {digests} digests of {gathered}, {by_night} urgent by night, {in_order} in order before others, {together} requests of several, {apart} refused together",
+        "{runs} runs: {acknowledged} acknowledged, {forgotten} forgotten, {twice} came twice, {dead} dead, {} crashes; {digests} digests of {gathered}, {by_night} urgent by night, {in_order} in order before others, {together} requests of several, {apart} refused together",
         sum(|told| told.crashes)
     );
     // That the runs go where they should.
@@ -54,6 +55,7 @@ fn whatever_happens_nothing_acknowledged_is_lost_and_every_promise_is_kept() {
             || (acknowledged > runs * 10
                 && twice > runs / 10
                 && dead > runs / 4
+                && forgotten > runs
                 && sum(|told| told.crashes) > runs
                 && digests > runs / 2
                 && gathered > digests * 3

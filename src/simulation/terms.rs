@@ -15,6 +15,8 @@ use crate::yaml::values::Surroundings;
 /// The writer's turns are no further apart than this while the world waits for long.
 pub(super) const TURN_OF_LONG_WAITS: Duration = Duration::from_millis(250);
 
+/// Events are about so many people, by their numbers.
+pub(super) const PEOPLE: u64 = 5;
 /// How many destinations there are.
 pub(super) const DESTINATIONS: usize = 7;
 /// The one of them that goes in order.

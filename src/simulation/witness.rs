@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 
 use super::dice::Dice;
 use super::in_order::{Came, Order, came_in_order};
-use super::terms::{BATCHING, DESTINATIONS, IN_ORDER, TOGETHER, TURN_OF_LONG_WAITS};
+use super::terms::{BATCHING, DESTINATIONS, IN_ORDER, PEOPLE, TOGETHER, TURN_OF_LONG_WAITS};
 use crate::deliver::sorting::Sorting;
 use crate::deliver::{Policy, RETRIES_IN_A_ROW};
 use crate::destination::{Batching, Delivery, Destination, Outcome, Outcomes, Preview, Reason, Unsent};
@@ -120,6 +120,9 @@ struct State {
     ends: Vec<(u64, bool)>,
     /// What arrived in these processes may come again whenever it arrived: its outcome found no room.
     excused: BTreeSet<usize>,
+    /// The senders' numbers of what is to be forgotten; of that, of what is forgotten.
+    forgotten: BTreeSet<u64>,
+    gone: BTreeSet<u64>,
     /// Of each destination that goes in order.
     orders: BTreeMap<usize, Order>,
     /// The process after the last power cut.
@@ -171,6 +174,8 @@ impl Witness {
             by_night: 0,
             ends: Vec::new(),
             excused: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
+            gone: BTreeSet::new(),
             orders: BTreeMap::new(),
             power_was_cut_before: 0,
             violation: None,
@@ -191,6 +196,27 @@ impl Witness {
         let body = Bytes::from(format!(r#"{{{kind_told},"n":{number},"x":"{}"}}"#, "x".repeat(padding)));
         self.state().sent.insert(number, Sent { planned, kind, body: body.clone() });
         body
+    }
+
+    /// What was sent of a person with numbers below one may go from now on.
+    pub(super) fn forgets(&self, person: u64, below: u64) {
+        self.state().forgotten.extend((0..below).filter(|number| number % PEOPLE == person));
+    }
+
+    /// It is gone: nobody is given it any more.
+    pub(super) fn has_forgotten(&self, person: u64, below: u64) {
+        self.state().gone.extend((0..below).filter(|number| number % PEOPLE == person));
+    }
+
+    /// The bodies of what is gone.
+    pub(super) fn bodies_that_are_gone(&self) -> Vec<Bytes> {
+        let state = self.state();
+        state.gone.iter().filter_map(|number| state.sent.get(number)).map(|sent| sent.body.clone()).collect()
+    }
+
+    /// How many were forgotten.
+    pub(super) fn forgotten(&self) -> usize {
+        self.state().gone.len()
     }
 
     pub(super) fn acknowledge(&self, sequence: u64, number: u64) {
@@ -300,6 +326,9 @@ impl Witness {
             for (sequence, number) in &state.acknowledged {
                 let is_planned = state.sent[number].planned & (1 << at) != 0;
                 let has_arrived = state.arrivals.contains_key(&(at, *sequence));
+                if state.forgotten.contains(number) {
+                    continue;
+                }
                 if is_planned && !has_arrived && !waiting.contains(*sequence) && !dead.contains(*sequence) {
                     return Err(format!("{number} (event {sequence}) is lost at {at}"));
                 }
@@ -351,6 +380,7 @@ impl Witness {
         let disorder = waiting.and_then(|waiting| state.check_order(at, sequence, waiting));
         let violation = state.check(at, &self.policies[at], deliveries, now_ms, is_paused);
         let violation = violation.or(disorder);
+        let violation = violation.or_else(|| state.check_forgotten(deliveries));
         let violation = violation.or_else(|| state.check_together(at, deliveries));
         let violation = violation.or_else(|| state.check_digest(at, delivery));
         let violation = violation.or_else(|| self.check_quiet(&mut state, at, delivery, now_ms));
@@ -386,9 +416,14 @@ impl Witness {
 }
 
 impl State {
-    /// The order key of an event; none of one that goes by itself, and of one of which nobody was told.
+    /// The order key of an event; none of one that goes by itself, of one of which nobody was told, and of one that was erased: after a reload nobody
+    /// can read what it was, also while an attempt at it is in flight still.
     fn key_of(&self, sequence: u64) -> Option<u64> {
-        match self.sent[self.acknowledged.get(&sequence)?].kind {
+        let number = self.acknowledged.get(&sequence)?;
+        if self.gone.contains(number) {
+            return None;
+        }
+        match self.sent[number].kind {
             Kind::Group(key) => Some(key),
             Kind::Urgent => None,
         }
@@ -435,6 +470,16 @@ fn members(delivery: &Delivery) -> Vec<&Arc<StoredEvent>> {
 }
 
 impl State {
+    /// Nothing that is forgotten is attempted.
+    fn check_forgotten(&self, deliveries: &[Delivery]) -> Option<String> {
+        let events = || deliveries.iter().flat_map(members);
+        let is_gone = |number: &&u64| {
+            let body = &self.sent[*number].body;
+            events().any(|event| event.body == *body)
+        };
+        self.gone.iter().find(is_gone).map(|number| format!("{number} was forgotten, and is attempted"))
+    }
+
     /// Several go together where that is the way, as many as may, and no more than each of them was told.
     fn check_together(&mut self, at: usize, deliveries: &[Delivery]) -> Option<String> {
         let count = deliveries.len();

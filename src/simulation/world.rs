@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::dice::Dice;
-use super::terms::{DESTINATIONS, IN_ORDER, TOGETHER, TURN_OF_LONG_WAITS, policies, sortings, start_ms};
+use super::terms::{DESTINATIONS, IN_ORDER, PEOPLE, TOGETHER, TURN_OF_LONG_WAITS, policies, sortings, start_ms};
 use super::witness::{Kind, Mode, Model, Witness};
 use crate::deliver::sorting::Sorting;
 use crate::deliver::{
@@ -21,8 +21,8 @@ use crate::event::EventId;
 use crate::store::journal::by_hand::Selection;
 use crate::store::journal::format::BulkAct;
 use crate::store::journal::model::{Faults, ModelDisk};
-use crate::store::journal::{Blocking, JournalStore, Options, Untold, Writer};
-use crate::store::{AppendError, Intake, NameId, NameKind, NewEvent, PlannedDelivery};
+use crate::store::journal::{Blocking, JournalStore, Options, Untold, Walk, Writer};
+use crate::store::{AppendError, Depth, Intake, Meant, NameId, NameKind, NewEvent, PlannedDelivery, StoredEvent, Whom};
 use crate::telemetry::Metrics;
 use crate::time::{Clock, Instant, MINUTE_MS};
 
@@ -33,10 +33,36 @@ const SEGMENT_BYTES: u64 = 4 << 10;
 /// The writer's turns are no further apart than this, but while the world waits for long.
 const TURN: Duration = Duration::from_millis(20);
 
+/// Who an event is about that was sent with a number below one.
+fn whom(person: u64, below: u64) -> Whom {
+    let number = |bytes: &[u8]| -> Option<u64> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let (_, rest) = text.split_once(r#""n":"#)?;
+        rest.split_once(',')?.0.parse().ok()
+    };
+    let meant = move |event: &StoredEvent| {
+        let is_meant = number(&event.body).is_some_and(|number| number < below && number % PEOPLE == person);
+        if is_meant { Meant::Yes } else { Meant::No }
+    };
+    // What a torn write has left of one, anywhere in what nobody can read.
+    let found = move |bytes: &[u8]| {
+        let begins = bytes.windows(4).enumerate().filter(|(_, window)| *window == br#""n":"#);
+        let is_meant = |at: &usize| {
+            let digits = bytes[at + 4..].iter().take_while(|byte| byte.is_ascii_digit());
+            let number =
+                digits.fold(0_u64, |number, digit| number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')));
+            number % PEOPLE == person
+        };
+        begins.map(|(at, _)| at).filter(is_meant).map(|at| at..at + 4).collect()
+    };
+    Whom { meant: Arc::new(meant), found: Arc::new(found) }
+}
+
 /// What a process is made of.
 struct Process {
     store: Arc<JournalStore>,
-    writer: Writer,
+    /// None, once it has failed.
+    writer: Option<Writer>,
     ids: Vec<NameId>,
     /// Of each worker, as nobody reloads them.
     sections: Vec<watch::Sender<Arc<Section>>>,
@@ -48,6 +74,16 @@ struct Process {
 }
 
 impl Process {
+    /// The writer works. False once it has failed: a failed sync is never tried again, and the process ends.
+    fn let_write(writer: &mut Option<Writer>) -> bool {
+        let has_failed = writer.as_mut().is_none_or(|writer| writer.turn().is_err());
+        if has_failed {
+            // Who waits for it sees its other end go.
+            *writer = None;
+        }
+        !has_failed
+    }
+
     /// Leases a destination, and lets a worker deliver to it until the lease is lost.
     fn deliver_to(&mut self, at: usize, clock: Clock) {
         let lease = self.store.leased(self.ids[at]);
@@ -105,6 +141,8 @@ pub(super) struct Told {
     pub(super) acknowledged: usize,
     pub(super) twice: usize,
     pub(super) dead: usize,
+    /// Events that were erased.
+    pub(super) forgotten: usize,
     pub(super) crashes: usize,
     /// Digests that were attempted, and the events in them.
     pub(super) digests: usize,
@@ -172,7 +210,7 @@ impl World {
     }
 
     async fn step(&mut self) -> Result<(), String> {
-        match self.dice.below(32) {
+        match self.dice.below(34) {
             0..=6 => self.send(),
             7..=10 => return self.wait_up_to(200).await,
             11 | 12 => return self.wait_up_to(5_000).await,
@@ -189,6 +227,7 @@ impl World {
             27 | 28 => self.flood(),
             29 => self.reload(),
             30 => self.give_up(),
+            31 | 32 => return self.forget().await,
             _ if self.dice.one_in(3) => {
                 self.tell("the next sync fails");
                 self.disk.set_faults(Faults { sync_fails: true, ..self.faults() });
@@ -255,8 +294,7 @@ impl World {
         let end = Instant::now() + wait;
         let turn = if wait > Duration::from_secs(5) { TURN_OF_LONG_WAITS } else { TURN };
         loop {
-            if self.process().writer.turn().is_err() {
-                // A failed sync is never tried again: the process ends.
+            if !Process::let_write(&mut self.process().writer) {
                 return self.crash("a sync failed", false).await;
             }
             self.hear_answers()?;
@@ -376,6 +414,58 @@ impl World {
         drop(self.process().store.select(selection));
     }
 
+    /// All that is kept of one person is erased, as far as it has come in by now, unless the process ends amid it.
+    async fn forget(&mut self) -> Result<(), String> {
+        let person = self.dice.below(PEOPLE);
+        self.tell(format_args!("person {person} is to be forgotten"));
+        self.witness.forgets(person, self.next);
+        let mut walk = Walk::new(whom(person, self.next), Depth::Erase { known: Vec::new() });
+        let mut steps = self.dice.one_in(4).then(|| self.dice.below(6));
+        loop {
+            let is_over = steps == Some(0);
+            steps = steps.map(|left| left.saturating_sub(1));
+            if is_over {
+                let keeps_all = self.dice.one_in(2);
+                return self.crash("the process ends amid forgetting", keeps_all).await;
+            }
+            let Process { store, writer, .. } = self.process();
+            let step = store.erase_by_hand(&mut walk, &mut || {
+                Process::let_write(writer);
+            });
+            let has_failed = writer.is_none();
+            if has_failed {
+                return self.crash("a sync failed", false).await;
+            }
+            let step = match step {
+                Ok(step) => step,
+                Err(error) => {
+                    self.tell(format_args!("it cannot be done now: {error}"));
+                    return Ok(());
+                }
+            };
+            if step.is_done {
+                break;
+            }
+        }
+        self.tell(format_args!("person {person} is forgotten"));
+        self.witness.has_forgotten(person, self.next);
+        self.nothing_is_left()
+    }
+
+    /// Nothing of what was forgotten is on the disk, whatever a power cut would keep.
+    fn nothing_is_left(&self) -> Result<(), String> {
+        if self.lies {
+            return Ok(());
+        }
+        let durable = self.disk.durable();
+        let left = self
+            .witness
+            .bodies_that_are_gone()
+            .into_iter()
+            .find(|body| durable.iter().any(|bytes| bytes.windows(body.len()).any(|window| window == &body[..])));
+        left.map_or(Ok(()), |body| Err(format!("{} is on the disk", String::from_utf8_lossy(&body))))
+    }
+
     fn fill_or_empty_the_disk(&mut self) {
         let capacity = self.dice.one_in(2).then_some(0);
         if capacity.is_some() {
@@ -411,12 +501,13 @@ impl World {
         self.tell("stopped and started");
         self.process().stop.cancel();
         while self.process().workers.try_join_next().is_some() || !self.process().workers.is_empty() {
-            if self.process().writer.turn().is_err() {
+            if !Process::let_write(&mut self.process().writer) {
                 return self.crash("a sync failed", false).await;
             }
             tokio::time::sleep(TURN).await;
         }
-        let Process { store, mut writer, .. } = self.process.take().expect("a process runs");
+        let Process { store, writer, .. } = self.process.take().expect("a process runs");
+        let mut writer = writer.expect("it has not failed");
         let mut is_clean = true;
         std::thread::scope(|scope| {
             // It waits for the writer.
@@ -465,6 +556,7 @@ impl World {
         }
         let workers = JoinSet::new();
         let leases = vec![CancellationToken::new(); ids.len()];
+        let writer = Some(writer);
         let mut process = Process { store, writer, ids, sections, bodies, stop, leases, workers };
         (0..DESTINATIONS).for_each(|at| process.deliver_to(at, self.clock));
         self.process = Some(process);
@@ -503,6 +595,7 @@ impl World {
     }
 
     fn judge(&mut self) -> Result<Told, String> {
+        self.nothing_is_left()?;
         let process = self.process.take().expect("a process runs");
         self.witness.nothing_is_lost(&process.store, &process.ids)?;
         let twice = self.witness.explain_what_came_twice()?;
@@ -512,7 +605,20 @@ impl World {
         let in_order = self.witness.went_in_order(&process.store, &process.ids)?;
         let acknowledged = self.acknowledged.len();
         let (together, apart) = self.witness.together();
-        let told = Told { acknowledged, twice, dead, crashes, digests, gathered, by_night, in_order, together, apart };
+        let forgotten = self.witness.forgotten();
+        let told = Told {
+            acknowledged,
+            twice,
+            dead,
+            forgotten,
+            crashes,
+            digests,
+            gathered,
+            by_night,
+            in_order,
+            together,
+            apart,
+        };
         Ok(told)
     }
 }

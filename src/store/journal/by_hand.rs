@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 
 use super::commands::Durable;
 use super::cursor::{List, cursor, numbers_of};
+use super::erase::Walk;
 use super::format::{Act, BulkAct, DeliveryKey};
 use super::inbox::Urgency;
 use super::index::Update;
@@ -15,9 +16,9 @@ use super::words::ReadError;
 use super::{Bitmap, JournalStore, lock};
 use crate::event::EventId;
 use crate::store::{
-    AppendError, AttemptNote, Change, Counts, Cursor, DeadLetter, DeadQuery, DeadReasons, Duty, EventView, Lease,
-    NameId, NameKind, NameState, NamesFull, Queue, ReplayProgress, SearchLimit, Settled, Settlement, States, Store,
-    StoreError, StoredEvent, TakenOver,
+    AppendError, AttemptNote, Change, Counts, Cursor, DeadLetter, DeadQuery, DeadReasons, Duty, ErasingStep, EventView,
+    Lease, NameId, NameKind, NameState, NamesFull, Queue, ReplayProgress, SearchLimit, Settled, Settlement, States,
+    Store, StoreError, StoredEvent, TakenOver,
 };
 
 /// Events by their numbers.
@@ -164,6 +165,15 @@ impl JournalStore {
 
     pub(crate) fn note(&self, notes: Vec<(DeliveryKey, AttemptNote)>) {
         self.journal.index.update(vec![Update::Notes(notes)]);
+    }
+
+    /// One step of a walk that erases, while the writer is given its turns.
+    pub(crate) fn erase_by_hand(
+        &self,
+        walk: &mut Walk,
+        let_write: &mut dyn FnMut(),
+    ) -> Result<ErasingStep, StoreError> {
+        self.journal.erasing_step(walk, let_write)
     }
 
     pub(crate) fn pause(&self, id: NameId, reason: &str) {

@@ -141,6 +141,13 @@ impl Journal {
         let until = walk.until.unwrap_or_default();
         let next = self.segments.outline().into_iter().find(|info| (walk.from..until).contains(&info.segment));
         let Some(info) = next else { return self.end_of_round(walk, let_write) };
+        if walk.erases {
+            // What was cut off its end, at a start or when it was sealed, could come back with a power cut until then.
+            let synced = self.segments.file(info.segment).and_then(|file| file.sync());
+            synced.map_err(|error| {
+                StoreError::Unavailable(format!("a segment of the journal cannot be synced: {error}"))
+            })?;
+        }
         let found = self.look_through(&info, walk).map_err(StoreError::from)?;
         let mut step = ErasingStep {
             already: found.already.len(),

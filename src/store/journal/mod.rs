@@ -120,6 +120,8 @@ pub use self::words::Damage;
 pub use self::writer::{OUTCOMES_SYNCED_WITHIN, OUTCOMES_WRITTEN_WITHIN, OnSync};
 
 #[cfg(test)]
+pub(crate) use self::erase::Walk;
+#[cfg(test)]
 pub(crate) use self::index::Untold;
 use self::running::Journal;
 pub use self::store::JournalStore;
