@@ -257,6 +257,17 @@ impl Bins {
         Some(write(ShownBin { bin: name, received, entries }))
     }
 
+    /// Lets go of the entries that say something. Takes some milliseconds: not for a thread that serves.
+    pub fn forget(&self, says: impl Fn(&[u8]) -> bool) {
+        for bin in self.kept().bins.values_mut() {
+            bin.entries.retain(|entry| {
+                let headers = entry.headers.iter().map(|(_, value)| value.as_bytes());
+                !headers.chain([entry.path.as_bytes(), &entry.body]).any(&says)
+            });
+            bin.bytes = bin.entries.iter().map(|entry| entry.bytes()).sum();
+        }
+    }
+
     /// The names of all bins, and how much came into each.
     pub fn overview(&self) -> Value {
         let kept = self.kept();

@@ -176,6 +176,7 @@ fn show_unreached(run: &Value) {
 fn show_forgotten(run: &Value) {
     let erased = numbered(number(&run["about"], "events"), "event");
     say!("erased: {erased}; {} ended", numbered(number(run, "ended"), "delivery"));
+    list(run, "removed").for_each(|name| say!("removed: {}", plain(name.as_str().unwrap_or("?"))));
     list(run, "left_behind").for_each(|what| say!("left: {}", plain(what.as_str().unwrap_or("?"))));
     show_mentions(run);
     if run["searched"] == true {

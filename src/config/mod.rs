@@ -293,6 +293,12 @@ impl Config {
         changes
     }
 
+    /// The numbers of the lines of its text that say something, from 1 on.
+    pub(crate) fn lines_that(&self, say: impl Fn(&[u8]) -> bool) -> Vec<usize> {
+        let lines = self.text.expose().lines().enumerate();
+        lines.filter(|(_, line)| say(line.as_bytes())).map(|(at, _)| at + 1).collect()
+    }
+
     /// What it says, as it may be shown.
     pub fn shown(&self) -> &Shown {
         self.shown.get_or_init(|| Shown::of(self.text.expose()))

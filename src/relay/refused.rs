@@ -207,6 +207,15 @@ impl Refused {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).requests.iter().cloned().collect()
     }
 
+    /// Lets go of those that say something. They are counted as before.
+    pub fn forget(&self, says: impl Fn(&[u8]) -> bool) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.requests.retain(|request| {
+            let RefusedRequest { reason, path, body, .. } = request;
+            ![reason, path, body].into_iter().any(|text| says(text.as_bytes()))
+        });
+    }
+
     /// Since when they are counted, unix milliseconds, and how many there were for each reason.
     pub fn counts(&self) -> (u64, BTreeMap<&'static str, u64>) {
         (self.since_ms, self.kept.lock().unwrap_or_else(PoisonError::into_inner).counts.clone())

@@ -290,8 +290,11 @@ async fn a_person_is_erased_in_every_state_and_others_are_as_they_were() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_verb_looks_asks_and_erases_and_what_it_finds_left_is_its_failure() {
     let fake = Fake::start([Act::with(400, &[], &format!("no such mailbox: {ZOE}"))]).await;
-    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let relay = TestRelay::start(&format!("# zoe@example.org is a friend\n{}", to_crm(&fake, ""))).await;
     let admin = relay.running.admin_address;
+    // No file of the store's, and it lies among them.
+    let note = relay.directory.path().join("data/journal/note");
+    std::fs::write(&note, format!("ask {ZOE}")).expect("written");
     let quotes = relay.accept(&of("bob@example.org", 1)).await;
     relay.until(&quotes, "dead").await;
     let hers = relay.accept(&of(ZOE, 2)).await;
@@ -307,16 +310,31 @@ async fn the_verb_looks_asks_and_erases_and_what_it_finds_left_is_its_failure() 
     let dry = verb(&["--dry-run"], Some(0));
     assert!(dry.contains("1 event about this person") && dry.contains("crm has got 1 delivery"), "{dry}");
     assert!(dry.contains("what the relay cannot reach:\n  - what destinations have got"), "{dry}");
+    assert!(dry.contains("the config names the address in line 5: take it out and reload"), "{dry}");
     // Nobody can be asked in a pipe.
     let unasked = verb(&[], Some(2));
     assert!(unasked.contains("1 event will be erased") && unasked.contains("To do it, say --yes"), "{unasked}");
     assert!(relay.admin(&format!("/api/events/{hers}")).await.json()["erased"].is_null());
     let done = verb(&["--yes"], Some(1));
-    assert!(done.contains("erased: 1 event;") && done.contains("state.db, in its table dead: 1 time"), "{done}");
-    assert!(done.contains("the events are erased, and the relay has this address in "), "{done}");
+    assert!(
+        done.contains("erased: 1 event;") && done.contains("  journal/note: 1 time, the first at byte 4"),
+        "{done}"
+    );
+    assert!(done.contains("the events are erased, and the relay has this address in 1 place"), "{done}");
+    let delivery = relay.deliveries(&quotes).await[0].to_string();
+    assert!(delivery.contains(&format!("no such mailbox: {}", "*".repeat(ZOE.len()))), "{delivery}");
     assert_eq!(relay.admin(&format!("/api/events/{hers}")).await.json()["erased"], true);
     let as_json: Value = serde_json::from_str(out(&forget(admin, ZOE, &["--yes", "--json"])).trim()).expect("JSON");
     assert_eq!((&as_json["proved"], &as_json["dry_run"]), (&json!(false), &json!(false)));
+    std::fs::remove_file(&note).expect("removed");
+    let output = forget(admin, ZOE, &["--yes"]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
+    assert!(
+        out(&output).contains("no file of the relay has this address; 8 places above cannot be reached"),
+        "{}",
+        out(&output)
+    );
+    said.push(out(&output));
     assert!(said.iter().all(|said| !said.contains("zoe@")), "{said:?}");
 }
 
@@ -375,4 +393,29 @@ async fn an_attempt_in_flight_is_waited_for_and_another_run_is_refused_meanwhile
     assert_eq!(stopped["proved"], false);
     let shown = relay.admin(&format!("/api/events/{id}")).await.json();
     assert_eq!((&shown["erased"], &shown["deliveries"][0]["state"]), (&json!(true), &json!("in_flight")), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_lets_go_of_what_names_somebody_and_the_same_event_may_come_again() {
+    let head = HEAD.replace("token: secret", "token: secret, dedupe: 10m");
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start_with(&format!("{head}{}", to_crm(&fake, ""))).await;
+    let hers = of(ZOE, 1);
+    let first = relay.accept(&hers).await;
+    assert_eq!(relay.accept(&hers).await, first);
+    relay.until(&first, "delivered").await;
+    for address in [ZOE, "bob@example.org"] {
+        assert_eq!(relay.post(&format!("no JSON of {address}")).await.status(), 400);
+        let put = request(relay.running.admin_address, "POST", "/bin/one", &[], address.as_bytes()).await;
+        assert_eq!(put.status(), 200);
+    }
+    let run = ended(&relay, json!({ "email": ZOE })).await;
+    assert_eq!(run["proved"], true, "{run}");
+    for path in ["/api/refused", "/bin/one"] {
+        let shown = relay.admin(path).await.text();
+        assert!(shown.contains("bob@example.org") && !shown.contains(ZOE), "{path}: {shown}");
+    }
+    let again = relay.accept(&hers).await;
+    assert_ne!(again, first, "she is forgotten, not blocked");
+    relay.until(&again, "delivered").await;
 }

@@ -50,8 +50,8 @@ fn begin(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
         (false, true) => Act::Look,
         (false, false) => Act::Erase,
     };
-    let unreached = Unreached::of(&relay.generation().config);
-    match relay.forgetter.begin(new_id()?, act, person, unreached) {
+    let unreached = Unreached::of(&person, &relay.generation().config);
+    match relay.forgetter.begin(relay, new_id()?, act, person, unreached) {
         Ok((run, work)) => {
             relay.background.spawn(work);
             Ok(shown(&run))
@@ -121,6 +121,7 @@ fn shown(run: &Run) -> Value {
         "ended": progress.ended,
         "texts": progress.texts,
         "in_flight": progress.in_flight,
+        "removed": progress.removed,
         "left_behind": progress.left_behind,
         "searched": progress.is_searched,
         "files": searched.files,

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::unreached::Unreached;
 pub use self::whom::{Address, Person, USER_IDS_MAX};
 use self::work::Work;
+use super::Relay;
 use super::search::Searched;
 use crate::event::EventId;
 use crate::store::Standing;
@@ -78,6 +79,8 @@ pub struct Progress {
     pub texts: u64,
     /// Attempts at what was erased that are in flight.
     pub in_flight: u64,
+    /// Files of the store's that were removed.
+    pub removed: Vec<String>,
     /// What could not be erased, in sentences.
     pub left_behind: Vec<String>,
     /// Every event that was meant reads as erased.
@@ -146,6 +149,7 @@ impl Forgetter {
     /// Begins a run under an id that nobody has. It is done by the work. Where another goes on, that is the error.
     pub fn begin(
         &self,
+        relay: &Arc<Relay>,
         id: u128,
         act: Act,
         person: Person,
@@ -161,7 +165,8 @@ impl Forgetter {
         let run = Arc::new(Run { id, at_ms: wall_ms(), act, unreached, stop, progress });
         *last = Some(run.clone());
         let (journal, data_dir) = (self.journal.clone(), self.data_dir.clone());
-        let work = Work { run: run.clone(), store: journal.clone(), journal, data_dir, person: Arc::new(person) };
+        let (relay, store, person) = (relay.clone(), journal.clone(), Arc::new(person));
+        let work = Work { run: run.clone(), relay, store, journal, data_dir, person };
         Ok((run, work.do_it()))
     }
 

@@ -1,5 +1,6 @@
 //! What the relay cannot reach, and whoever forgets a person has to see to.
 
+use super::Person;
 use crate::config::Config;
 
 /// What the relay cannot reach, in sentences.
@@ -7,14 +8,19 @@ use crate::config::Config;
 pub struct Unreached(pub Vec<String>);
 
 impl Unreached {
-    /// What there is by a config.
-    pub fn of(config: &Config) -> Self {
+    /// What there is of somebody by a config.
+    pub fn of(person: &Person, config: &Config) -> Self {
         let files = config.destinations.iter().filter(|one| one.destination.file_pattern().is_some());
         let files: Vec<_> = files.map(|one| format!("`{}`", one.name)).collect();
         let mut told = vec![
             "what destinations have got is theirs: erase it there".to_owned(),
             "backups of the store, and second names of its files".to_owned(),
         ];
+        let lines = config.lines_that(person.names());
+        if let Some(first) = lines.first() {
+            let many = if lines.len() > 1 { format!(" and in {} more", lines.len() - 1) } else { String::new() };
+            told.push(format!("the config names the address in line {first}{many}: take it out and reload"));
+        }
         if !files.is_empty() {
             let names = files.join(", ");
             told.push(format!("files that file destinations have written ({names}): those below data_dir are searched, and none is changed"));

@@ -83,6 +83,12 @@ impl Person {
         }
         Ok(Self { email, user_id: user_id.map(str::to_owned), with_mentions })
     }
+
+    /// Tells whether a text has the address; none has, where it is not given.
+    pub fn names(&self) -> impl Fn(&[u8]) -> bool + use<> {
+        let finder = self.email.as_ref().map(Address::finder);
+        move |text| finder.as_ref().is_some_and(|finder| !whole_places(finder, text).is_empty())
+    }
 }
 
 /// What was seen beside an address.

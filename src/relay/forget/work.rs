@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::whom::{Question, Seen};
 use super::{Act, Person, Phase, Progress, Run, USER_IDS_MAX};
 use crate::event::EventId;
+use crate::relay::Relay;
 use crate::relay::search::{FoundIn, Searched, Unread, search, search_text};
 use crate::spelled::Finder;
 use crate::store::journal::JournalStore;
@@ -46,6 +47,7 @@ impl From<StoreError> for Ended {
 
 pub(super) struct Work {
     pub run: Arc<Run>,
+    pub relay: Arc<Relay>,
     pub store: Arc<dyn Store>,
     /// The same, for what lies in its files.
     pub journal: Arc<JournalStore>,
@@ -139,6 +141,7 @@ impl Work {
                 return Err(Ended::Failed(why.to_owned()));
             }
         }
+        self.let_go(&known).await;
         for id in &known {
             self.goes_on()?;
             let is_erased = match self.store.event(*id).await {
@@ -178,6 +181,18 @@ impl Work {
         }
     }
 
+    /// Memory lets go of what it has beside the store.
+    async fn let_go(&self, events: &[EventId]) {
+        self.relay.doubles.forget(&events.iter().copied().collect());
+        let (relay, names) = (self.relay.clone(), self.person.names());
+        let let_go = move || {
+            relay.refused.forget(&names);
+            relay.bins.forget(&names);
+        };
+        // A panic is in the log, and what it left is gone at the end of the process.
+        let _ = tokio::task::spawn_blocking(let_go).await;
+    }
+
     /// One walk through the store.
     async fn walk(&self, phase: Phase, question: &Arc<Question>, depth: Depth) -> Result<Walked, Ended> {
         self.run.change(|progress| (progress.phase, progress.share) = (phase, 0.0));
@@ -198,6 +213,7 @@ impl Work {
             walked.mentions.extend(step.mentions.into_iter().filter(|id| seen.insert(*id)));
             walked.standing = sum(walked.standing, step.standing);
             walked.left_behind.extend(step.left_behind);
+            self.run.change(|progress| progress.removed.extend(step.removed));
             walked.in_flight = step.in_flight;
             self.run.change(|progress| {
                 progress.share = 1.0 - step.left as f64 / in_all.max(1) as f64;
