@@ -174,6 +174,10 @@ fn read_rule(
         Some(node) => (reader.text(node)?.to_owned(), node.id),
         None => (format!("rule {}", at + 1), node.id),
     };
+    if name_at == node.id && once.as_ref().is_some_and(Option::is_some) {
+        let help = "write name: …, and keep it when rules come or go above it".to_owned();
+        reader.error_with(node.id, "a rule with `once_per` needs a `name`: by it is known what it let through", help);
+    }
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         let help = "write a short name, or leave `name` out".to_owned();
         reader.error_with(name_at, format!("a rule's name has from 1 to {NAME_BYTES_MAX} bytes"), help);

@@ -281,14 +281,6 @@ fn read_field(reader: &Reader, node: &Node, of: &Info, fields: &mut FieldSetBuil
         return None;
     }
     let text = reader.text(node)?;
-    if let Some(several) = words::listed(text).filter(|several| several.iter().all(|path| vero::sends(path))) {
-        let help = match of.name == DIGEST_BY.info.name || of.name == ORDER_BY.info.name {
-            true => format!("write {}: [{}]", of.name, several.join(", ")),
-            false => format!("write one of them: {}: {}", of.name, several.first().unwrap_or(&of.example)),
-        };
-        reader.error_with(node.id, format!("this is one text, and it names {} fields", several.len()), help);
-        return None;
-    }
     let are_not = if of.name == ORDER_BY.info.name { "events are not put in order" } else { "events are not grouped" };
     let path = read_shared_path(reader, node, "campaign.name", are_not)?;
     advice::fields::advise_of_path(reader, node.id, &path);

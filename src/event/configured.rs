@@ -1,8 +1,10 @@
 //! A field as it stands in a config behind a key, without anything around it.
 
 use super::path::{FieldPath, RelayField};
+use super::vero;
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
+use crate::yaml::words;
 
 /// Reads a field; `None` where it is none, which has been told. `example`: one that could stand there.
 pub fn read_path(reader: &Reader, node: &Node, example: &str) -> Option<FieldPath> {
@@ -14,6 +16,11 @@ pub fn read_path(reader: &Reader, node: &Node, example: &str) -> Option<FieldPat
             Err(_) => format!("write a field like {example}"),
         };
         reader.error_with(node.id, "this is a field and no template", help);
+        return None;
+    }
+    if let Some(several) = words::listed(text).filter(|several| several.iter().all(|path| vero::sends(path))) {
+        let help = format!("write them as a list, [{}], or one of them", several.join(", "));
+        reader.error_with(node.id, format!("this is one text, and it names {} fields", several.len()), help);
         return None;
     }
     FieldPath::parse(text)

@@ -84,7 +84,7 @@ fn run<'c>(config: &'c Config, test: &'c ConfigTest, to_explain: &mut usize) -> 
     // What became of each rule takes far longer to find out than all else, where there are many.
     let is_explained = !missed.is_empty() && *to_explain > 0;
     *to_explain -= usize::from(is_explained);
-    let explanation = is_explained.then(|| Explanation::at(config, id, &body, relay));
+    let explanation = is_explained.then(|| Explanation::at(config, id, (&body, relay), None));
     Tested { test, missed, explanation: explanation.and_then(Result::ok) }
 }
 

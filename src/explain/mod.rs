@@ -60,16 +60,33 @@ impl<'c> Explanation<'c> {
     pub fn of(config: &'c Config, body: &[u8], source: &str) -> Result<Self, Refused> {
         let received_ms = crate::time::wall_ms();
         let id = EventId::mint(received_ms, 0, 0);
-        Self::at(config, id, body, RelayFields { source, received_ms })
+        Self::at(config, id, (body, RelayFields { source, received_ms }), None)
     }
 
-    /// Explains an event that is kept, as it would go by a config now.
-    pub fn of_kept(config: &'c Config, event: &StoredEvent, source: &str) -> Result<Self, Refused> {
-        Self::at(config, event.id, &event.body, RelayFields { source, received_ms: event.received_ms })
+    /// Explains an event that is kept, as it would go by a config now. `took`: whether a rule of some name took it when it came; one that matches once does
+    /// not take it now if it did not.
+    pub fn of_kept(
+        config: &'c Config,
+        event: &StoredEvent,
+        source: &str,
+        took: &dyn Fn(&str) -> bool,
+    ) -> Result<Self, Refused> {
+        let relay = RelayFields { source, received_ms: event.received_ms };
+        let let_through = |at: usize| took(&config.rules.rules()[at].name);
+        let mut explained = Self::at(config, event.id, (&event.body, relay), Some(&let_through))?;
+        for held in explained.rules.iter_mut().filter(|trace| trace.verdict == Some(false)) {
+            held.unless = held.unless.take().map(|what| format!("{what}, or there was no such rule yet"));
+        }
+        Ok(explained)
     }
 
-    fn at(config: &'c Config, id: EventId, body: &[u8], relay: RelayFields<'_>) -> Result<Self, Refused> {
-        let (routing, rules) = trace(&config.rules, &config.masks, (body, relay), None)?;
+    fn at(
+        config: &'c Config,
+        id: EventId,
+        (body, relay): (&[u8], RelayFields<'_>),
+        let_through: Option<&dyn Fn(usize) -> bool>,
+    ) -> Result<Self, Refused> {
+        let (routing, rules) = trace(&config.rules, &config.masks, (body, relay), let_through)?;
         let now_ms = crate::time::wall_ms();
         Ok(Self {
             config,
@@ -255,7 +272,7 @@ pub fn shown_rules(rules: &RuleSet, traces: &[RuleTrace]) -> Vec<Value> {
         });
         json!({
             "rule": rule.name, "matches": trace.verdict, "because": trace.because(), "stop": rule.stop,
-            "unless": trace.unless.as_ref().filter(|_| trace.verdict == Some(true)),
+            "unless": trace.unless,
             "conditions": steps.collect::<Vec<_>>(),
         })
     };

@@ -73,10 +73,12 @@ impl Generation {
         metrics.keep(&sources, &rules, &destinations);
     }
 
-    /// Where an event of the history goes by these rules.
+    /// Where an event of the history goes by these rules: by one that matches once only if it let the event through when it came.
     pub fn route(&self, source: &str, event: &StoredEvent) -> Vec<NameId> {
         let relay = RelayFields { source, received_ms: event.received_ms };
-        let routing = self.config.rules.route(&event.body, relay);
+        let rules = &self.config.rules;
+        let took = |at: usize| event.rules.contains(&self.rule_ids[at]);
+        let routing = rules.read(&event.body, relay).map(|read| rules.route_once(&read, &mut |at, _, _| took(at)));
         let to = |routing: Routing<'_>| routing.deliveries.iter().map(|(at, _)| self.destination_ids[*at]).collect();
         routing.map(to).unwrap_or_default()
     }

@@ -15,7 +15,7 @@ pub struct RuleTrace {
     pub verdict: Option<bool>,
     /// Its conditions, in order, with the depth of each.
     pub steps: Vec<TraceStep>,
-    /// Of a rule that matches once, and whose conditions hold: what holds the event back, in words, if it did, or, where that is not known, if it is so.
+    /// Of a rule that matches once, and whose conditions hold: what held the event back, in words; where the rule matches, what would.
     pub unless: Option<String>,
 }
 

@@ -126,10 +126,10 @@ impl RuleSet {
         self.has_once
     }
 
-    /// The key of an event to a rule that matches once.
-    pub fn key(&self, rule: usize, event: &Event<'_>) -> Option<Print> {
+    /// The key of an event to a rule that matches once, and for how long it holds back what has the same.
+    pub fn key(&self, rule: usize, event: &Event<'_>) -> Option<(Print, Duration)> {
         let rule = &self.rules[rule];
-        rule.once.as_ref().map(|once| once.key(&rule.name, &self.fields, event))
+        rule.once.as_ref().map(|once| (once.key(&rule.name, &self.fields, event), once.every))
     }
 
     fn decide<'a>(

@@ -567,8 +567,9 @@ fn taken_in_turn(yaml: &str, bodies: &[&str]) -> Vec<Vec<usize>> {
 
 #[test]
 fn a_rule_that_matches_once_holds_back_what_has_the_same_values() {
-    let by =
-        |fields: &str| format!("  - {{ match: {{ type: t }}, once_per: {{ fields: {fields}, every: 1h }}, to: a }}\n");
+    let by = |fields: &str| {
+        format!("  - {{ name: r, match: {{ type: t }}, once_per: {{ fields: {fields}, every: 1h }}, to: a }}\n")
+    };
     let took = |fields: &str, one: &str, other: &str| {
         let bodies = [one, other].map(|rest| format!(r#"{{"type":"t"{rest}}}"#));
         taken_in_turn(&by(fields), &[&bodies[0], &bodies[1]]) == [vec![0], vec![0]]
@@ -597,8 +598,8 @@ fn a_rule_that_matches_once_holds_back_what_has_the_same_values() {
 
 #[test]
 fn what_is_held_back_goes_on_to_later_rules_and_asks_only_those_whose_conditions_hold() {
-    let yaml = "  - { match: { type: t }, once_per: { fields: [x], every: 1h }, to: a, stop: true }\n  \
-                - { match: { type: t, y: 1 }, once_per: { fields: [x], every: 1h }, to: b }\n  - { to: c }\n";
+    let yaml = "  - { name: r, match: { type: t }, once_per: { fields: [x], every: 1h }, to: a, stop: true }\n  \
+                - { name: s, match: { type: t, y: 1 }, once_per: { fields: [x], every: 1h }, to: b }\n  - { to: c }\n";
     let bodies = [
         r#"{"type":"t","x":1,"y":1}"#,
         r#"{"type":"u","x":1,"y":1}"#,
@@ -612,7 +613,7 @@ fn what_is_held_back_goes_on_to_later_rules_and_asks_only_those_whose_conditions
 #[test]
 fn an_explanation_says_unless_what_or_that_it_was_so() {
     let rules = rules(
-        "  - { match: { type: t }, once_per: { fields: [x, y], every: 90m }, to: a, stop: true }\n  - { to: c }\n",
+        "  - { name: r, match: { type: t }, once_per: { fields: [x, y], every: 90m }, to: a, stop: true }\n  - { to: c }\n",
     );
     let body = br#"{"type":"t","x":1}"#;
     let words = "one with the same x and y went through within 1h 30m";

@@ -139,12 +139,20 @@ const WORDS_MAX: usize = 1000;
 
 /// The nearest of the known words, if one is near enough to be meant.
 pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    within((word.trim().chars().count() / 3).max(1), word, known)
+}
+
+/// The same, if not more than one letter is wrong.
+pub fn slipped<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    within(1, word, known)
+}
+
+fn within<'k>(allowed: usize, word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     if word.chars().nth(WORD_CHARACTERS_MAX).is_some() {
         return None;
     }
     let lower = word.trim().to_lowercase();
     let spelt = letters(word);
-    let allowed = (lower.chars().count() / 3).max(1);
     let distance = |candidate: &str| {
         let own = candidate.to_lowercase();
         if letters(candidate) == spelt { 0 } else { damerau_levenshtein(&lower, &own) }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
 use vero_relay::store::journal::model::{Faults, ModelDisk};
@@ -146,9 +147,46 @@ async fn a_rule_lets_one_of_each_through_and_the_page_says_why_another_was_held_
     let relay = TestRelay::start(ONCE).await;
     assert_eq!([took(&relay, "1").await, took(&relay, "1").await, took(&relay, "2").await], ["first", "rest", "first"]);
     let held = relay.accept(&click_of("2")).await;
+    let why = "one with the same user.id went through within 1h";
+    let said = |explained: &Value, at: usize| explained["rules"][at]["because"].as_str().unwrap_or_default().to_owned();
     let explained = relay.admin(&format!("/api/events/{held}/explain")).await.json();
-    assert_eq!(explained["rules"][0]["matches"], true, "as if it came now, {explained}");
-    assert_eq!(explained["rules"][0]["unless"], "one with the same user.id went through within 1h");
+    assert_eq!(
+        (explained["rules"][0]["matches"].as_bool(), said(&explained, 0)),
+        (Some(false), format!("{why}, or there was no such rule yet"))
+    );
+    assert_eq!(explained["then"]["trace"][0]["because"], why, "by the rules of when it came");
+    assert_eq!(explained["then"]["rules"], serde_json::json!(["rest"]));
+    let asked = serde_json::json!({ "event": click_of("2") }).to_string();
+    let headers = [("x-vero-relay-write", "1"), ("content-type", "application/json")];
+    let address = relay.running.admin_address;
+    let explained = request(address, "POST", "/api/explain", &headers, asked.as_bytes()).await.json();
+    assert_eq!(
+        (explained["rules"][0]["matches"].as_bool(), &explained["rules"][0]["unless"]),
+        (Some(true), &serde_json::json!(why))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_held_back_is_told_as_such_and_is_not_routed_again() {
+    let fake = Fake::start([]).await;
+    let config = to_crm(&fake, "");
+    let rule =
+        "rules:\n  - { name: first, match: { type: clicked }, once_per: { fields: [user.id], every: 1h }, to: crm }\n";
+    let rest = config.split_once("destinations:").expect("destinations").1;
+    let relay = TestRelay::start(&format!("{rule}destinations:{rest}")).await;
+    let through = relay.accept(&click_of("1")).await;
+    relay.until(&through, "delivered").await;
+    relay.accept(&click_of("1")).await;
+    let unrouted = relay.admin("/api/unrouted").await.json();
+    let group = &unrouted["groups"][0];
+    assert_eq!(
+        (&group["held_by"], &group["now"], &group["nearest"]),
+        (&serde_json::json!("first"), &serde_json::json!([]), &Value::Null)
+    );
+    let headers = [("x-vero-relay-write", "1"), ("content-type", "application/json")];
+    let asked = serde_json::json!({ "since": "1h", "by": "now", "dry_run": true }).to_string();
+    let counted = request(relay.running.admin_address, "POST", "/api/replays", &headers, asked.as_bytes()).await;
+    assert_eq!((counted.status(), &counted.json()["deliveries"]), (200, &serde_json::json!(1)), "{}", counted.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]

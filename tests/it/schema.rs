@@ -67,7 +67,7 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 273] = [
+const UNSEEN: [&str; 276] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
@@ -269,13 +269,16 @@ const UNSEEN: [&str; 273] = [
     "notify_repeated_too_seldom",
     "notify_where_nobody_reads",
     "once_per_a_moment",
+    "once_per_a_moment_of_arrival",
     "once_per_a_template",
     "once_per_an_age",
     "once_per_an_id_of_the_relay",
+    "once_per_in_a_rule_without_a_name",
     "once_per_nine_fields",
     "once_per_nothing",
     "once_per_null",
     "once_per_two_days",
+    "once_per_two_fields_in_one_text",
     "quiet_days_of_nothing",
     "quiet_hours_by_an_offset",
     "quiet_hours_for_ever",

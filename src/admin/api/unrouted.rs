@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::event::{EventId, RelayFields, summary};
 use crate::explain::Explanation;
 use crate::relay::Relay;
+use crate::rules::RuleTrace;
 use crate::store::{SearchLimit, StoredEvent};
 use crate::time::rfc3339;
 
@@ -115,7 +116,8 @@ impl Unrouted<'_> {
         self.search = left;
         let names = self.relay.store.names();
         for (event, _) in events.iter().zip(&states).filter(|(_, states)| states.is_empty()) {
-            self.found.add(event, &names.name(event.source));
+            let took = |rule: &str| event.rules.iter().any(|id| *names.name(*id) == *rule);
+            self.found.add(event, &names.name(event.source), &took);
         }
         Ok(())
     }
@@ -127,12 +129,16 @@ struct Kind {
     event_type: String,
     now: Vec<String>,
     missed: Option<(usize, Vec<String>)>,
+    /// The rule that held them back.
+    held: Option<usize>,
 }
 
 /// Events that are alike.
 struct Group {
     event_type: String,
     now: Vec<String>,
+    /// The rule with `once_per` that held them back, and why.
+    held: Option<(String, String)>,
     nearest: Value,
     count: u64,
     first_ms: u64,
@@ -168,7 +174,7 @@ impl<'c> Found<'c> {
         Self { config, names_ids: false, events: 0, shapes, explained: 0, kinds, groups: Vec::new(), not_grouped: 0 }
     }
 
-    fn add(&mut self, event: &Arc<StoredEvent>, source: &Arc<str>) {
+    fn add(&mut self, event: &Arc<StoredEvent>, source: &Arc<str>, took: &dyn Fn(&str) -> bool) {
         self.events += 1;
         let relay = RelayFields { source, received_ms: event.received_ms };
         let Ok(shape) = self.config.rules.shape(&event.body, relay) else {
@@ -184,14 +190,14 @@ impl<'c> Found<'c> {
                 if let (Some(vague), false, true) = (vague, is_full, *looks < LOOKS_MAX) {
                     *looks += 1;
                     self.explained += 1;
-                    vague.look_again(self.config, event, source);
+                    vague.look_again(self.config, event, source, took);
                 }
                 *group
             }
             Entry::Vacant(_) if is_full => None,
             Entry::Vacant(new) => {
                 self.explained += 1;
-                let explained = Explanation::of_kept(self.config, event, source).ok();
+                let explained = Explanation::of_kept(self.config, event, source, took).ok();
                 let group = explained.map(|explained| group(&mut self.kinds, &mut self.groups, &explained, event));
                 new.insert(Shape { group, looks: 1 }).group
             }
@@ -232,6 +238,8 @@ impl<'c> Found<'c> {
             let mut told = json!({
                 "type": group.event_type,
                 "now": group.now,
+                "held_by": group.held.as_ref().map(|(rule, _)| rule),
+                "held_because": group.held.as_ref().map(|(_, why)| why),
                 "nearest": group.nearest,
                 "count": group.count,
                 "first_at": rfc3339(group.first_ms),
@@ -262,23 +270,33 @@ fn group(
     let event_type = summary(&event.body).event_type;
     let now: Vec<_> =
         explained.deliveries.iter().map(|delivery| explained.destination(delivery).name.clone()).collect();
-    let nearest = if now.is_empty() { explained.nearest.first() } else { None };
+    let holds = |trace: &&RuleTrace| trace.verdict == Some(false) && trace.unless.is_some();
+    let held = explained.rules.iter().filter(|_| now.is_empty()).find(holds);
+    let nearest = if now.is_empty() && held.is_none() { explained.nearest.first() } else { None };
     let missed = nearest.map(|miss| (miss.rule, miss.failed.iter().map(|missed| missed.field.clone()).collect()));
-    let kind = Kind { event_type: event_type.clone(), now: now.clone(), missed };
+    let kind = Kind { event_type: event_type.clone(), now: now.clone(), missed, held: held.map(|trace| trace.rule) };
     *kinds.entry(kind).or_insert_with(|| {
         let nearest = nearest.map(|miss| shortened(explained.shown_miss(miss))).unwrap_or_default();
         let received_ms = event.received_ms;
         let (first_ms, last_ms) = (received_ms, received_ms);
         let (examples, ids) = (Vec::new(), Vec::new());
-        groups.push(Group { event_type, now, nearest, count: 0, first_ms, last_ms, examples, ids });
+        let told = |trace: &RuleTrace| Some((explained.rule(trace.rule).name.clone(), trace.unless.clone()?));
+        let held = held.and_then(told);
+        groups.push(Group { event_type, now, held, nearest, count: 0, first_ms, last_ms, examples, ids });
         groups.len() - 1
     })
 }
 
 impl Group {
     /// Takes another event's near miss for the group's, where it says what was probably meant; that event is the first example then.
-    fn look_again(&mut self, config: &Config, event: &Arc<StoredEvent>, source: &Arc<str>) {
-        let Ok(explained) = Explanation::of_kept(config, event, source) else { return };
+    fn look_again(
+        &mut self,
+        config: &Config,
+        event: &Arc<StoredEvent>,
+        source: &Arc<str>,
+        took: &dyn Fn(&str) -> bool,
+    ) {
+        let Ok(explained) = Explanation::of_kept(config, event, source, took) else { return };
         let told = explained.nearest.first().map(|miss| shortened(explained.shown_miss(miss)));
         // Where letters decide, it may be another rule's.
         if let Some(told) = told.filter(|told| !is_vague(told) && told["rule"] == self.nearest["rule"]) {
@@ -343,7 +361,10 @@ mod tests {
             let mut found = Found::new(&config);
             let mut names = vec!["Receipts"; others];
             names.push("Newsletter");
-            names.iter().enumerate().for_each(|(number, name)| found.add(&sent(number, name), &"vero".into()));
+            names
+                .iter()
+                .enumerate()
+                .for_each(|(number, name)| found.add(&sent(number, name), &"vero".into(), &|_| false));
             let told = found.json();
             let value = &told["groups"][0]["nearest"]["failed"][0]["meant"]["value"];
             assert_eq!(value == "Newsletter", meant, "behind {others} others: {told}");
@@ -361,7 +382,7 @@ mod tests {
         let mut found = Found::new(&config);
         let source: Arc<str> = "vero".into();
         let mut add = |number: usize| {
-            found.add(&event(number, format!("{{\"type\":\"type-{number}\"}}")), &source);
+            found.add(&event(number, format!("{{\"type\":\"type-{number}\"}}")), &source, &|_| false);
             (found.events, found.not_grouped)
         };
         for number in 0..SHAPES_MAX {
@@ -383,7 +404,7 @@ mod tests {
             let mut found = Found::new(&config);
             let mut add = |event_type: &str| {
                 let event = event(0, format!("{{\"type\":\"{event_type}\"}}"));
-                found.add(&event, &"vero".into());
+                found.add(&event, &"vero".into(), &|_| false);
             };
             (0..GROUPS_MAX).for_each(|number| (0..2).for_each(|_| add(&format!("type-{number}"))));
             add(&"x".repeat(bytes));

@@ -135,6 +135,8 @@ function drawWent(own) {
 }
 
 function nowhere(own) {
+  const held = own.why?.rules.find((rule) => rule.matches === false && rule.unless);
+  if (held) return h("div.note.s-wait", null, h("p", null, h("b", null, "Held back by ", h("span.foreign", null, held.rule), "."), " ", h("span.foreign", null, held.unless), ". It is kept in the history and was delivered nowhere."));
   const nearest = own.why?.nearest?.[0];
   return h("div.note.s-wait", null, h("p", null, h("b", null, "No rule wanted this event."), " It is kept in the history and was delivered nowhere."), nearest && h("p", null, "Nearest: ", miss(nearest)));
 }

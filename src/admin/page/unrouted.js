@@ -83,8 +83,8 @@ async function loadGroups(isOver) {
 }
 
 /** What events of one group have in common. */
-function keyOf({ type, now: names, nearest }) {
-  return JSON.stringify([type, names, nearest && [nearest.rule, nearest.failed.map(({ field }) => field)]]);
+function keyOf({ type, now: names, held_by: held, nearest }) {
+  return JSON.stringify([type, names, held, nearest && [nearest.rule, nearest.failed.map(({ field }) => field)]]);
 }
 
 function add(groups, one) {
@@ -127,11 +127,15 @@ function group(one) {
     h(
       "div",
       null,
-      one.now.length > 0 ? now(one) : nearest ? near(nearest) : h("p.dim", null, "No rule comes near: none asks for events like these."),
+      one.now.length > 0 ? now(one) : one.held_by ? held(one) : nearest ? near(nearest) : h("p.dim", null, "No rule comes near: none asks for events like these."),
       h("p.dim", null, "Last ", moment(one.last_at, "ago"), one.examples.map((id, at) => [" · ", h("a", { href: link("events", [id]) }, `example ${at + 1}`)])),
     ),
     h("div.acts", null, h("a.btn", { href: link("events", [], { q: search("type", one.type), show: "unrouted" }), title: "All events of this type that went nowhere, of whatever group" }, "See all of this type"), one.now.length > 0 && button("Route again…", () => again(one))),
   );
+}
+
+function held({ held_by: rule, held_because: because }) {
+  return h("p", null, "Held back by ", h("b.foreign", null, rule), ": ", h("span.foreign", null, because), ".");
 }
 
 function now({ now: names }) {

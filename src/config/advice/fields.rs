@@ -159,7 +159,9 @@ fn tell_of_unsent(reader: &Reader, at: NodeId, path: &str) {
     let hyphened = path.replace('_', "-");
     // Two letters are near to any other two: `if` is no `id`.
     let nearest = || nearest(path, vero::FIELDS).filter(|_| path.len() > 2);
-    let near = || vero::meant(path).or_else(nearest).map(str::to_owned);
+    // One letter that is wrong is that, whatever the end of the path means elsewhere: `campain.id`.
+    let slipped = || words::slipped(path, vero::FIELDS).filter(|_| path.contains('.'));
+    let near = || slipped().or_else(|| vero::meant(path)).or_else(nearest).map(str::to_owned);
     let meant = || if vero::sends(&hyphened) { Some(hyphened) } else { near() };
     let look = || words::oddity(path).or_else(|| meant().map(|field| format!("did you mean `{field}`?")));
     let help = if reader.may_look(Severity::Warning) { look() } else { None };

@@ -14,6 +14,7 @@
 //! * `blocks`: Slack's blocks. [`channels`]: those that events choose and nobody has named.
 //! * [`files`]: destinations that may write to one file.
 //! * [`shaping`]: fields that are taken, left out or hidden, of which nothing is left. [`columns`]: those of a table.
+//! * [`history`]: one that is shorter than what is remembered by it.
 //! * [`exposure`]: what strangers could read.
 //! * [`ways`]: destinations that are the relay [`itself`], which are refused, and URLs without a value for some events.
 
@@ -24,6 +25,7 @@ pub(super) mod digests;
 pub(crate) mod exposure;
 pub(super) mod fields;
 pub(super) mod files;
+pub(super) mod history;
 pub(super) mod itself;
 mod reads;
 pub(super) mod rules;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::advice;
 use crate::config::sources::DEDUPE;
 use crate::event::configured::read_shared_path;
-use crate::event::{FieldId, FieldSetBuilder};
+use crate::event::{FieldId, FieldPath, FieldSetBuilder, RelayField};
 use crate::rules::Once;
 use crate::yaml::keys::{Key, Of, Section, by_hand, duration, key};
 use crate::yaml::raw::Node;
@@ -51,7 +51,17 @@ fn read_fields(reader: &Reader, node: &Node, set: &mut FieldSetBuilder) -> Optio
     let mut fields: Vec<(String, FieldId)> = Vec::new();
     for item in &items {
         let path = read_shared_path(reader, item, "campaign.id", "events are not told apart")?;
+        if let FieldPath::Relay(RelayField::ReceivedAt | RelayField::OccurredAt) = path {
+            let help = "it can be relay.source, or a field of the event".to_owned();
+            reader.error_with(
+                item.id,
+                format!("each event has a `{path}` of its own, so nothing would be held back"),
+                help,
+            );
+            return None;
+        }
         advice::fields::advise_of_path(reader, item.id, &path);
+        advice::digests::advise_of_an_object(reader, item.id, &path.to_string(), "all objects are one value");
         let id = set.add(&path);
         if fields.iter().any(|(_, known)| *known == id) {
             reader.warning(item.id, format!("`{path}` is named twice"), None);

@@ -30,7 +30,6 @@ use tokio::sync::watch;
 pub use self::read_back::{READ_BACK_MAX, ReadBack};
 use self::table::{Asked, Table};
 pub use self::table::{Claim, KEYS_MAX};
-use crate::config::Config;
 use crate::event::{Event, EventId, Print};
 use crate::rules::{Routing, RuleSet};
 
@@ -126,11 +125,4 @@ impl Doubles {
     pub fn keys(&self) -> usize {
         self.table.len()
     }
-}
-
-/// How far back the keys of a config go; zero where it asks for none.
-fn longest(config: &Config) -> Duration {
-    let sources = config.sources.iter().filter_map(|source| source.dedupe);
-    let rules = config.rules.rules().iter().filter_map(|rule| Some(rule.once.as_ref()?.every));
-    sources.chain(rules).max().unwrap_or_default()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::{Doubles, longest};
+use super::Doubles;
 use crate::config::Config;
 use crate::event::RelayFields;
 use crate::relay::Generation;
@@ -37,8 +37,6 @@ impl Doubles {
     /// Reads back what a config asks for and the one before did not, before it is put in force.
     pub async fn read_back(&self, store: &dyn Looking, before: Option<&Config>, next: &Generation) -> ReadBack {
         let generation = next.number;
-        // Never shorter while the config before is in force.
-        self.table.keep_for(longest(&next.config).max(before.map(longest).unwrap_or_default()));
         let within = missing(before, &next.config);
         if within.is_zero() {
             return ReadBack { generation, begun_ms: None };
@@ -54,7 +52,6 @@ impl Doubles {
         if let Some(begun_ms) = read.begun_ms {
             self.read_since(store, next, begun_ms.saturating_sub(millis(OVERLAP))).await;
         }
-        self.table.keep_for(longest(&next.config));
         drop(ready);
     }
 
@@ -99,8 +96,10 @@ impl Doubles {
                 if let Some((key, within)) = read.identity.zip(window) {
                     self.table.note(key, event.id, *within);
                 }
-                for key in once.iter().filter_map(|rule| config.rules.key(*rule, &read)) {
-                    self.table.note_last(key, event.id);
+                for rule in once {
+                    if let Some((key, every)) = config.rules.key(rule, &read) {
+                        self.table.note_last(key, event.id, every);
+                    }
                 }
             }
             match page.next {

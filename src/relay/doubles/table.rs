@@ -7,10 +7,11 @@
 //!
 //! # Bounds
 //!
-//! [`KEYS_MAX`] keys; where they are more, the oldest go first, which is counted, and told once. What is older than the longest window goes as others come.
+//! [`KEYS_MAX`] keys; where they are more, the oldest go first, which is counted, and told once. A key goes when its own window is over and others come, so that many
+//! of a short window do not push out those of a long one.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::event::{EventId, Print};
 const SHARDS: usize = 16;
 /// Keys of one: what a hash map of 65 536 places holds before it doubles.
 const SHARD_KEYS_MAX: usize = 57_344;
-/// Keys in all. By computation a key takes 65 bytes, so all of them 60 MB; ten minutes of 1 500 events a second.
+/// Keys in all. By computation a key takes 69 bytes, so all of them 63 MB; ten minutes of 1 500 events a second.
 pub const KEYS_MAX: usize = SHARDS * SHARD_KEYS_MAX;
 /// Entries of the order beyond twice the keys, before those of keys that were seen again are swept out.
 const SWEPT_BEYOND: usize = 1024;
@@ -31,19 +32,46 @@ const SWEPT_BEYOND: usize = 1024;
 /// The keys.
 pub struct Table {
     shards: [Mutex<Shard>; SHARDS],
-    /// What is older is of no use to anybody.
-    longest_ms: AtomicU64,
     forgotten: Counter,
     has_told: AtomicBool,
 }
 
 #[derive(Default)]
 struct Shard {
-    known: HashMap<Print, EventId>,
-    /// As they became known. One that was seen again stands there again; by the event's number it is told which is the last.
-    order: VecDeque<(Print, u64)>,
+    known: HashMap<Print, Seen>,
+    /// Those of each window, in milliseconds, as they became known. One that was seen again stands there again; by the event's number it is told which is the last.
+    orders: BTreeMap<u32, VecDeque<(Print, u64)>>,
+    /// How many stand in all of them.
+    entries: usize,
     /// Dropped when it is decided.
     claimed: HashMap<Print, watch::Sender<()>>,
+}
+
+/// With what a key was seen. As bytes, since a number of 16 bytes would take 32 with another beside it.
+#[derive(Clone, Copy)]
+struct Seen {
+    event: [u8; 16],
+    within_ms: [u8; 4],
+}
+
+impl Seen {
+    fn new(event: EventId, within: Duration) -> Self {
+        let within_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+        Self { event: event.to_bytes(), within_ms: within_ms.to_le_bytes() }
+    }
+
+    fn event(&self) -> EventId {
+        EventId::from_bytes(self.event)
+    }
+
+    fn within_ms(&self) -> u32 {
+        u32::from_le_bytes(self.within_ms)
+    }
+
+    /// Whether an event that arrived at some time is not held back by it any more.
+    fn is_over(&self, at_ms: u64) -> bool {
+        self.event().received_ms().abs_diff(at_ms) >= u64::from(self.within_ms())
+    }
 }
 
 /// How a key stands.
@@ -60,6 +88,7 @@ pub enum Asked {
 pub struct Claim {
     table: Arc<Table>,
     key: Print,
+    within: Duration,
     is_kept: bool,
 }
 
@@ -69,7 +98,7 @@ impl Claim {
         self.is_kept = true;
         let table = &self.table;
         let mut shard = table.shard(self.key);
-        table.put(&mut shard, self.key, event);
+        table.put(&mut shard, self.key, Seen::new(event, self.within));
         shard.claimed.remove(&self.key);
     }
 }
@@ -85,13 +114,7 @@ impl Drop for Claim {
 impl Table {
     /// An empty one, which counts what it forgets too early.
     pub fn new(forgotten: Counter) -> Self {
-        let (longest_ms, has_told) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { shards: Default::default(), longest_ms, forgotten, has_told }
-    }
-
-    /// Says what the longest window is from now on.
-    pub fn keep_for(&self, longest: Duration) {
-        self.longest_ms.store(ms(longest), Ordering::Relaxed);
+        Self { shards: Default::default(), forgotten, has_told: AtomicBool::new(false) }
     }
 
     /// Asks for a key of an event that arrived at `at_ms`.
@@ -101,39 +124,41 @@ impl Table {
             return Asked::Claimed(claimed.subscribe());
         }
         match shard.known.get(&key) {
-            Some(event) if event.received_ms().abs_diff(at_ms) < ms(within) => Asked::Known(*event),
+            Some(seen) if !Seen::new(seen.event(), within).is_over(at_ms) => Asked::Known(seen.event()),
             _ => {
                 shard.claimed.insert(key, watch::Sender::new(()));
-                Asked::Free(Claim { table: self.clone(), key, is_kept: false })
+                Asked::Free(Claim { table: self.clone(), key, within, is_kept: false })
             }
         }
     }
 
     /// Notes a key of an event of the history, of which what comes within so long is the same again. The same twice changes nothing.
     pub fn note(&self, key: Print, event: EventId, within: Duration) {
-        let mut shard = self.shard(key);
-        let replaces = shard.known.get(&key).is_none_or(|known| {
-            let is_same = known.received_ms().abs_diff(event.received_ms()) < ms(within);
+        let seen = Seen::new(event, within);
+        self.note_if(key, seen, |known| {
             // By their numbers: a clock that was set back has not changed which came first.
-            if is_same { event.sequence() < known.sequence() } else { event.sequence() > known.sequence() }
+            let (number, known_number) = (event.sequence(), known.event().sequence());
+            if seen.is_over(known.event().received_ms()) { number > known_number } else { number < known_number }
         });
-        if replaces {
-            self.put(&mut shard, key, event);
-        }
     }
 
     /// Notes a key of an event of the history, from which the time counts anew: the last one is known. The same twice changes nothing.
-    pub fn note_last(&self, key: Print, event: EventId) {
+    pub fn note_last(&self, key: Print, event: EventId, within: Duration) {
+        self.note_if(key, Seen::new(event, within), |known| event.sequence() > known.event().sequence());
+    }
+
+    fn note_if(&self, key: Print, seen: Seen, replaces: impl Fn(&Seen) -> bool) {
         let mut shard = self.shard(key);
-        if shard.known.get(&key).is_none_or(|known| event.sequence() > known.sequence()) {
-            self.put(&mut shard, key, event);
+        let is_longer = |known: &Seen| known.event == seen.event && known.within_ms() < seen.within_ms();
+        if shard.known.get(&key).is_none_or(|known| replaces(known) || is_longer(known)) {
+            self.put(&mut shard, key, seen);
         }
     }
 
     /// Forgets all that was seen with some events: nothing of a person who is to be erased is to be told by a key.
     pub fn forget(&self, events: &HashSet<EventId>) {
         for shard in &self.shards {
-            lock(shard).known.retain(|_, event| !events.contains(event));
+            lock(shard).known.retain(|_, seen| !events.contains(&seen.event()));
         }
     }
 
@@ -142,28 +167,23 @@ impl Table {
         self.shards.iter().map(|shard| lock(shard).known.len()).sum()
     }
 
-    fn put(&self, shard: &mut Shard, key: Print, event: EventId) {
-        shard.known.insert(key, event);
-        shard.order.push_back((key, event.sequence()));
-        let longest_ms = self.longest_ms.load(Ordering::Relaxed);
-        let is_old = |known: &EventId| known.received_ms().abs_diff(event.received_ms()) >= longest_ms;
-        while let Some((first, number)) = shard.order.front() {
-            let known = shard.known.get(first).filter(|known| known.sequence() == *number);
-            let is_full = shard.known.len() > SHARD_KEYS_MAX;
-            match known {
-                Some(known) if !is_full && !is_old(known) => break,
-                Some(known) if !is_old(known) => self.tell_of_forgotten(),
-                _ => {}
-            }
-            if known.is_some() {
-                let first = *first;
-                shard.known.remove(&first);
-            }
-            shard.order.pop_front();
+    fn put(&self, shard: &mut Shard, key: Print, seen: Seen) {
+        let event = seen.event();
+        shard.known.insert(key, seen);
+        shard.orders.entry(seen.within_ms()).or_default().push_back((key, event.sequence()));
+        shard.entries += 1;
+        shard.drop_old(seen.within_ms(), event.received_ms());
+        if shard.known.len() > SHARD_KEYS_MAX {
+            let windows: Vec<u32> = shard.orders.keys().copied().collect();
+            windows.into_iter().for_each(|within_ms| shard.drop_old(within_ms, event.received_ms()));
         }
-        if shard.order.len() > 2 * shard.known.len() + SWEPT_BEYOND {
-            let Shard { known, order, .. } = shard;
-            order.retain(|(key, number)| known.get(key).is_some_and(|known| known.sequence() == *number));
+        while shard.known.len() > SHARD_KEYS_MAX {
+            if shard.drop_oldest() {
+                self.tell_of_forgotten();
+            }
+        }
+        if shard.entries > 2 * shard.known.len() + SWEPT_BEYOND {
+            shard.sweep();
         }
     }
 
@@ -183,12 +203,58 @@ impl Table {
     }
 }
 
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
+impl Shard {
+    /// Whether what was said of a key when it became known holds still.
+    fn is_last(known: &HashMap<Print, Seen>, within_ms: u32, (key, number): &(Print, u64)) -> Option<Seen> {
+        let seen = known.get(key)?;
+        (seen.event().sequence() == *number && seen.within_ms() == within_ms).then_some(*seen)
+    }
+
+    /// Drops the first of a window that are over by some time.
+    fn drop_old(&mut self, within_ms: u32, at_ms: u64) {
+        let Some(order) = self.orders.get_mut(&within_ms) else { return };
+        while let Some(first) = order.front() {
+            match Self::is_last(&self.known, within_ms, first) {
+                Some(seen) if !seen.is_over(at_ms) => break,
+                Some(_) => drop(self.known.remove(&first.0)),
+                None => {}
+            }
+            order.pop_front();
+            self.entries -= 1;
+        }
+        if order.is_empty() {
+            self.orders.remove(&within_ms);
+        }
+    }
+
+    /// Drops what became known first of all; whether it was a key that is still of use.
+    fn drop_oldest(&mut self) -> bool {
+        let fronts = self.orders.iter().filter_map(|(within_ms, order)| Some((*within_ms, *order.front()?)));
+        let Some((within_ms, first)) = fronts.min_by_key(|(_, (_, number))| *number) else { return false };
+        let is_of_use = Self::is_last(&self.known, within_ms, &first).is_some();
+        if is_of_use {
+            self.known.remove(&first.0);
+        }
+        if let Some(order) = self.orders.get_mut(&within_ms) {
+            order.pop_front();
+            self.entries -= 1;
+        }
+        is_of_use
+    }
+
+    /// Drops what was said of keys that were seen again.
+    fn sweep(&mut self) {
+        let Self { known, orders, entries, .. } = self;
+        for (within_ms, order) in orders.iter_mut() {
+            order.retain(|entry| Self::is_last(known, *within_ms, entry).is_some());
+        }
+        orders.retain(|_, order| !order.is_empty());
+        *entries = orders.values().map(VecDeque::len).sum();
+    }
 }
 
-fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -199,9 +265,7 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn table() -> Arc<Table> {
-        let table = Arc::new(Table::new(Counter::default()));
-        table.keep_for(MINUTE);
-        table
+        Arc::new(Table::new(Counter::default()))
     }
 
     fn key(text: &str) -> Print {
@@ -289,10 +353,10 @@ mod tests {
         let table = table();
         let all = [id(1000, 1), id(1070, 2), id(1140, 3)];
         for event in [all[0], all[1], all[2], all[1], all[2]] {
-            table.note_last(key("a"), event);
+            table.note_last(key("a"), event, MINUTE);
         }
         assert_eq!([known(&table, "a", 1199), known(&table, "a", 1200)], [Some(all[2]), None]);
-        table.note_last(key("a"), id(500, 4));
+        table.note_last(key("a"), id(500, 4), MINUTE);
         assert_eq!(known(&table, "a", 510), Some(id(500, 4)), "a clock was set back between them");
     }
 
@@ -315,11 +379,10 @@ mod tests {
 
     #[test]
     fn a_key_that_is_seen_again_and_again_takes_the_room_of_one() {
-        let table = Arc::new(Table::new(Counter::default()));
-        table.keep_for(Duration::from_secs(1 << 30));
+        let table = table();
         (0..100_000).for_each(|number| table.note(key("a"), id(1000 + 60 * number, number), MINUTE));
         assert_eq!(table.len(), 1);
-        assert!(table.shard(key("a")).order.len() <= 2 + SWEPT_BEYOND);
+        assert!(table.shard(key("a")).entries <= 2 + SWEPT_BEYOND);
         assert_eq!(known(&table, "a", 6_000_940), Some(id(6_000_940, 99_999)));
     }
 
@@ -330,5 +393,29 @@ mod tests {
         claim(&table, "b", 1000).keep(id(1000, 2));
         table.forget(&HashSet::from([id(1000, 1)]));
         assert_eq!([known(&table, "a", 1000), known(&table, "b", 1000)], [None, Some(id(1000, 2))]);
+    }
+
+    #[test]
+    fn many_of_a_short_window_do_not_push_out_one_of_a_long_one() {
+        let (table, day) = (table(), Duration::from_secs(24 * 60 * 60));
+        table.note_last(key("long"), id(1000, 0), day);
+        for second in 0..20 {
+            for number in 0..100_000 {
+                let number = second * 100_000 + number + 1;
+                table.note_last(key(&format!("short {number}")), id(1000 + second, number), Duration::from_secs(1));
+            }
+        }
+        assert_eq!(table.forgotten.get(), 0, "in no second there were too many");
+        assert!(matches!(table.ask(key("long"), 1_020_000, day), Asked::Known(event) if event == id(1000, 0)));
+        assert!(table.len() < 200_000, "{}", table.len());
+    }
+
+    #[test]
+    fn a_key_of_which_the_window_has_become_longer_stays_so_long() {
+        let (table, hour) = (table(), Duration::from_secs(60 * 60));
+        claim(&table, "a", 1000).keep(id(1000, 1));
+        table.note(key("a"), id(1000, 1), hour);
+        (0..100).for_each(|number| table.note(key(&format!("b {number}")), id(2000, 2 + number), MINUTE));
+        assert!(matches!(table.ask(key("a"), 2_000_000, hour), Asked::Known(event) if event == id(1000, 1)));
     }
 }

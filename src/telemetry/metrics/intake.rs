@@ -68,7 +68,7 @@ impl Intake {
             keys_forgotten: book.counter(
                 "dedupe_keys_forgotten",
                 "keys",
-                "Keys of events that `dedupe` forgot before their time, for want of room",
+                "Keys of events that `dedupe` and `once_per` forgot before their time, for want of room",
             ),
             unmatched: book.counter("unmatched_events", "events", "Events that no rule sends anywhere"),
         }
