@@ -46,6 +46,7 @@ mod oracle;
 mod outage;
 mod outgoing;
 mod packaging;
+mod presets;
 mod recipes;
 mod refused;
 mod reload;
