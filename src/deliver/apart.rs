@@ -1,10 +1,48 @@
-//! Deliveries that went out with others, were refused with them, and are tried again with fewer or alone. Pure.
+//! Deliveries that went out with others, were refused or failed with them, and are tried again with fewer or alone. Pure.
 //!
-//! What is known of them lies in memory alone. Forgotten, they go out together once more, and are refused and told apart once more.
+//! What is known of them lies in memory alone. Forgotten, they go out together once more, and are told apart once more. None is given up by what a
+//! request with several came to.
 
 use std::collections::{HashMap, VecDeque};
 
+use super::decide::{Policy, Tried};
+use crate::destination::Outcome;
 use crate::event::EventId;
+
+/// One that fails now and then is tried again as it was. From this attempt on it may be that one of them has it fail each time.
+const PARTS_FROM: u16 = 2;
+/// Too many requests is said of none of them, and halves are more requests: <https://www.rfc-editor.org/rfc/rfc6585#section-4>.
+const TOO_MANY: u16 = 429;
+
+/// What is known of a request that failed.
+#[derive(Clone, Copy, Debug)]
+pub struct Together {
+    /// So many were in it.
+    pub count: usize,
+    /// The destination fails with everything.
+    pub is_failing: bool,
+}
+
+/// Whether a delivery is to be tried again by what its request came to.
+pub fn failed_with_all(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Retry { reason, .. } if !reason.is_local)
+}
+
+/// What an attempt came to for one that is to be tried again, where any other of its request may be to blame: those go by halves, as long as the
+/// destination works, and at the last each by itself.
+pub fn part(outcome: Outcome, tried: &Tried, Together { count, is_failing }: Together, policy: &Policy) -> Outcome {
+    if count < 2 || !failed_with_all(&outcome) {
+        return outcome;
+    }
+    let Outcome::Retry { reason, after, holds_all } = outcome else { return outcome };
+    let says_when = after.is_some() || reason.status == Some(TOO_MANY);
+    let at_most = match tried {
+        tried if tried.is_over(policy) => 1,
+        tried if tried.attempts >= PARTS_FROM && !is_failing && !says_when => count.div_ceil(2),
+        _ => return Outcome::Retry { reason, after, holds_all },
+    };
+    Outcome::Apart { reason: reason.of_several(count, at_most), at_most }
+}
 
 /// So many are known of one destination: ten of the largest requests. Beyond it those that were told apart first are forgotten.
 const KNOWN_MAX: usize = 10_000;
@@ -88,7 +126,10 @@ pub fn prefix(sizes: impl Iterator<Item = (usize, usize)>, bytes_max: usize) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::destination::Reason;
 
     fn id(at: u64) -> EventId {
         EventId::mint(0, 0, at)
@@ -110,6 +151,52 @@ mod tests {
         check(&[(1, any), (1, any), (1, 2), (1, any)], (2, 2));
         check(&[(1, any), (1, 1)], (1, 1));
         check(&[(1, 3), (1, 3), (1, 3), (1, 3)], (3, 3));
+    }
+
+    /// Of so many that failed together in their so-manieth attempt: with how many each goes next.
+    #[track_caller]
+    fn check_part(outcome: Outcome, count: usize, attempts: u16, is_failing: bool, expected: Option<usize>) {
+        let policy = Policy { attempts_max: Some(5), give_up_after: Duration::from_secs(60), ..Policy::default() };
+        let tried = Tried { attempts, age: Duration::from_secs(attempts.into()) };
+        let given = outcome.clone();
+        let parted = part(outcome, &tried, Together { count, is_failing }, &policy);
+        match expected {
+            Some(expected) => {
+                assert!(matches!(parted, Outcome::Apart { at_most, .. } if at_most == expected), "{parted:?}")
+            }
+            None => assert_eq!(parted, given),
+        }
+        let old = Tried { age: Duration::from_secs(60), ..tried };
+        let is_to_part = count > 1 && failed_with_all(&given);
+        let parted = part(given, &old, Together { count, is_failing }, &policy);
+        assert_eq!(matches!(parted, Outcome::Apart { at_most: 1, .. }), is_to_part, "at the last: {parted:?}");
+    }
+
+    #[test]
+    fn what_fails_together_again_goes_by_halves_and_at_the_last_alone() {
+        let fails = || Outcome::retry("503");
+        check_part(fails(), 100, 1, false, None);
+        check_part(fails(), 100, 2, false, Some(50));
+        check_part(fails(), 3, 4, false, Some(2));
+        check_part(fails(), 2, 2, false, Some(1));
+        check_part(fails(), 1, 4, false, None);
+        check_part(fails(), 1, 5, false, None);
+        check_part(fails(), 100, 4, true, None);
+        check_part(fails(), 100, 5, true, Some(1));
+        check_part(fails(), 100, 5, false, Some(1));
+        let with = |status, after| Outcome::Retry {
+            reason: Reason { status: Some(status), ..Reason::new("it says when") },
+            after,
+            holds_all: false,
+        };
+        check_part(with(429, None), 100, 2, false, None);
+        check_part(with(503, None), 100, 2, false, Some(50));
+        check_part(with(503, Some(Duration::ZERO)), 100, 2, false, None);
+        check_part(with(429, None), 100, 5, false, Some(1));
+        let unread = || Outcome::Retry { reason: Reason::local("the disk"), after: None, holds_all: false };
+        check_part(unread(), 100, 2, false, None);
+        check_part(Outcome::reject("422"), 100, 5, false, None);
+        check_part(Outcome::Delivered, 100, 5, false, None);
     }
 
     #[test]

@@ -63,20 +63,35 @@ pub enum Next {
     Pause(String),
 }
 
-/// Decides what follows an attempt: the `attempts`-th, `age` after the first. `spread`, from 0 to 1, says to which side of the usual
-/// wait this one goes.
-pub fn decide(outcome: &Outcome, attempts: u16, age: Duration, spread: f64, policy: &Policy) -> Next {
+/// How long a delivery has been tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// The attempt that has ended included.
+    pub attempts: u16,
+    /// Since the first attempt.
+    pub age: Duration,
+}
+
+impl Tried {
+    /// Whether an attempt that fails now was the last.
+    pub fn is_over(self, policy: &Policy) -> bool {
+        policy.attempts_max.is_some_and(|most| self.attempts >= most) || self.age >= policy.give_up_after
+    }
+}
+
+/// Decides what follows an attempt. `spread`, from 0 to 1, says to which side of the usual wait this one goes.
+pub fn decide(outcome: &Outcome, tried: Tried, spread: f64, policy: &Policy) -> Next {
+    let Tried { attempts, age } = tried;
     match outcome {
         Outcome::Delivered | Outcome::DeliveredInPart { .. } => Next::Done,
         Outcome::Skipped { reason } => Next::Skip(reason.text.clone()),
         Outcome::Reject { reason } => Next::DeadLetter(reason.why().text()),
         Outcome::Apart { .. } => Next::Return,
         Outcome::Pause { reason } => Next::Pause(reason.text.clone()),
-        Outcome::Retry { reason, .. } if policy.attempts_max.is_some_and(|most| attempts >= most) => {
-            Next::DeadLetter(given_up(&numbered(attempts.into(), "attempt"), reason))
-        }
-        Outcome::Retry { reason, .. } if age >= policy.give_up_after => {
-            Next::DeadLetter(given_up(&in_words(age), reason))
+        Outcome::Retry { reason, .. } if tried.is_over(policy) => {
+            let is_by_count = policy.attempts_max.is_some_and(|most| attempts >= most);
+            let after = if is_by_count { numbered(attempts.into(), "attempt") } else { in_words(age) };
+            Next::DeadLetter(given_up(&after, reason))
         }
         Outcome::Retry { after, .. } => {
             let wait = wait(attempts, policy.initial, policy.factor, policy.max, spread);
@@ -108,7 +123,7 @@ mod tests {
     #[track_caller]
     fn check(outcome: Outcome, attempts: u16, age: Duration, expected: &str) {
         let policy = Policy { attempts_max: Some(9), ..Policy::default() };
-        let shown = match decide(&outcome, attempts, age, 0.5, &policy) {
+        let shown = match decide(&outcome, Tried { attempts, age }, 0.5, &policy) {
             Next::Done => "done".to_owned(),
             Next::Skip(reason) => format!("skip: {reason}"),
             Next::RetryIn(wait) => format!(

@@ -407,6 +407,17 @@ impl Reason {
 }
 
 impl Reason {
+    /// The same said of so many in one request, which are tried again with at most so many.
+    pub fn of_several(self, count: usize, at_most: usize) -> Self {
+        let next = match at_most {
+            1 => "each is tried alone".to_owned(),
+            _ => format!("they are tried again, {at_most} at once"),
+        };
+        let brief = format!("{} for {count} events together, and {next}", self.brief);
+        let said = self.text.strip_prefix(&self.brief).unwrap_or_default();
+        Reason { text: Reason::new(format!("{brief}{said}")).text, brief, ..self }
+    }
+
     /// As it is kept with the delivery: what the other side said apart from the rest.
     pub fn why(&self) -> Why<'_> {
         let status = self.status;

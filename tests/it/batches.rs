@@ -73,15 +73,64 @@ async fn as_many_as_were_asked_for_go_in_one_request_which_is_one_attempt() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_dies_in_the_middle_gets_all_of_them_again_under_one_id() {
-    let fake = Fake::start([Act::Close, Act::status(503)]).await;
+    let fake = Fake::start([Act::Close]).await;
     let relay = TestRelay::start(&to_batches(&fake, "{ max: 3, every: 60s }", "")).await;
     let ids = accept(&relay, [1, 2, 3]).await;
     all_are(&relay, &ids, "delivered").await;
-    assert_eq!(all_numbers(&fake), [[1, 2, 3]; 3]);
+    assert_eq!(all_numbers(&fake), [[1, 2, 3]; 2]);
     let seen = fake.seen();
     assert!(seen.iter().all(|request| request.header("webhook-id") == seen[0].header("webhook-id")));
     let shown = &relay.deliveries(&ids[1]).await[0];
-    assert_eq!(shown["attempted"].as_array().map(Vec::len), Some(3), "{shown}");
+    assert_eq!(shown["attempted"].as_array().map(Vec::len), Some(2), "{shown}");
+}
+
+/// Of 0 to 9 in one request the 3 has each request fail that it is in; each delivery has so many attempts. Returns its dead letter and all requests.
+async fn one_fails(status: u16, attempts: u16) -> (Value, Vec<Vec<u64>>) {
+    let fake = Fake::judged("127.0.0.1:0", [], judge(status, |numbers| numbers.contains(&3))).await;
+    let more =
+        format!("    concurrency: 1\n    retry: {{ initial: 20ms, factor: 1, max: 50ms, max_attempts: {attempts} }}\n");
+    let config = to_batches(&fake, "{ max: 10, every: 60s }", "").replace(QUICK, "") + &more;
+    let relay = TestRelay::start(&config).await;
+    let mut ids = accept(&relay, 0..10).await;
+    let bad = ids.remove(3);
+    all_are(&relay, &ids, "delivered").await;
+    (relay.until(&bad, "dead").await, all_numbers(&fake))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_fails_each_time_takes_no_other_with_it() {
+    for (status, says) in [(500, "500 Internal Server Error"), (404, "404 Not Found")] {
+        let (dead, requests) = one_fails(status, 3).await;
+        assert_eq!(dead["reason"], format!("given up after 3 attempts: {says}"), "{dead}");
+        let sizes: Vec<usize> = requests.iter().map(Vec::len).collect();
+        assert_eq!(sizes[..3], [10, 10, 5], "by halves, once it was no accident: {requests:?}");
+        let alone = requests.iter().filter(|request| request[..] == [3]).count();
+        assert!(alone == 2 && requests.len() <= 12, "{requests:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn none_is_given_up_by_what_came_of_several() {
+    let (dead, requests) = one_fails(503, 1).await;
+    assert_eq!(dead["reason"], "given up after 1 attempt: 503 Service Unavailable", "{dead}");
+    let told = &dead["attempted"][0];
+    let together = "503 Service Unavailable for 10 events together, and each is tried alone";
+    assert_eq!((&told["outcome"], &told["reason"]), (&json!("retry"), &json!(together)), "{dead}");
+    assert_eq!((requests[0].len(), requests.len()), (10, 11), "{requests:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_order_keys_that_of_one_that_fails_each_time_stands_and_the_others_go_on() {
+    let fake = Fake::judged("127.0.0.1:0", [], judge(500, |numbers| numbers.contains(&3))).await;
+    let relay = TestRelay::start(&to_batches(&fake, "{ max: 10, every: 20ms }", "    order_by: user.id\n")).await;
+    let mut ids = Vec::new();
+    for n in 0..20 {
+        ids.push(relay.accept(&json!({ "type": "sent", "n": n, "user": { "id": n % 5 } }).to_string()).await);
+    }
+    let others: Vec<_> = ids.iter().enumerate().filter(|(n, _)| n % 5 != 3).map(|(_, id)| id.clone()).collect();
+    all_are(&relay, &others, "delivered").await;
+    let behind = [8, 13, 18];
+    assert!(all_numbers(&fake).iter().flatten().all(|n| !behind.contains(n)), "they stand behind the one that fails");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,9 +9,10 @@ use futures_util::stream::StreamExt;
 use smallvec::SmallVec;
 
 use super::{Attempted, Attempts, Worker};
+use crate::deliver::apart::{Together, failed_with_all, part};
 use crate::deliver::backoff::spread;
 use crate::deliver::breaker::{Change as BreakerChange, Sign};
-use crate::deliver::decide::{Next, decide};
+use crate::deliver::decide::{Next, Tried, decide};
 use crate::deliver::in_hand::Decided;
 use crate::destination::{Outcome, Reason};
 use crate::store::{AttemptNote, Change, Claim, DeliveryId, Settlement};
@@ -71,6 +72,7 @@ impl Worker {
         let Attempted { section, claims, outcomes, started_ms, took, .. } = attempted;
         let is_one_request = section.config.destination.batching().is_some();
         let mut counted = Counted { is_one_request, names: SmallVec::new() };
+        let count = if is_one_request { outcomes.iter().filter(|outcome| failed_with_all(outcome)).count() } else { 1 };
         let together = claims.first().filter(|_| is_one_request);
         claims.settle(outcomes, decided, |claim, outcome| {
             if counted.counts(&outcome) {
@@ -79,15 +81,20 @@ impl Worker {
             if is_of_now {
                 self.observe(&outcome);
             }
+            let name = outcome.name();
+            let moments = Moments { is_of_now, started_ms, now_ms, first: together.unwrap_or(claim.delivery) };
+            let tried = self.tried(claim, &outcome, &moments);
+            let is_failing = self.open_since_ms.is_some();
+            let outcome = part(outcome, &tried, Together { count, is_failing }, &self.section.config.policy);
             let is_worth_it = match &outcome {
                 Outcome::Apart { reason, .. } => !reason.is_local,
                 Outcome::Delivered => claim.attempts > 0,
                 Outcome::Skipped { .. } => claim.attempts > 0 || self.skip_notes.has_one_more(Instant::now()),
                 _ => true,
             };
-            let attempt = is_worth_it.then(|| note(&outcome, started_ms, took));
-            let first = together.unwrap_or(claim.delivery);
-            let settlement = self.decide(claim, &outcome, Moments { is_of_now, started_ms, now_ms, first });
+            let attempt =
+                is_worth_it.then(|| AttemptNote { outcome: name.to_owned(), ..note(&outcome, started_ms, took) });
+            let settlement = self.decide(claim, &outcome, tried, moments);
             self.tell_apart(claim, &outcome, &settlement);
             (settlement, attempt)
         });
@@ -106,22 +113,29 @@ impl Worker {
         }
     }
 
-    /// What follows from an outcome for its delivery.
-    fn decide(
-        &self,
-        claim: &Claim,
-        outcome: &Outcome,
-        Moments { is_of_now, started_ms, now_ms, first }: Moments,
-    ) -> Settlement {
-        let attempts = claim.attempts.saturating_add(1);
+    /// How often, and for how long, a delivery has been tried with this attempt.
+    fn tried(&self, claim: &Claim, outcome: &Outcome, Moments { started_ms, now_ms, .. }: &Moments) -> Tried {
+        let (started_ms, now_ms) = (*started_ms, *now_ms);
         let first_attempt_ms = claim.first_attempt_ms.unwrap_or(started_ms);
         let counted_until_ms = self.open_since_ms.map_or(now_ms, |since_ms| since_ms.min(now_ms));
         let mut age_ms = counted_until_ms.saturating_sub(first_attempt_ms);
         if matches!(outcome, Outcome::Retry { .. }) {
             age_ms = age_ms.saturating_sub(self.quiet_ms(first_attempt_ms..counted_until_ms));
         }
-        let age = Duration::from_millis(age_ms);
-        match decide(outcome, attempts, age, spread(first, attempts), &self.section.config.policy) {
+        Tried { attempts: claim.attempts.saturating_add(1), age: Duration::from_millis(age_ms) }
+    }
+
+    /// What follows from an outcome for its delivery.
+    fn decide(
+        &self,
+        claim: &Claim,
+        outcome: &Outcome,
+        tried: Tried,
+        Moments { is_of_now, started_ms, now_ms, first }: Moments,
+    ) -> Settlement {
+        let attempts = tried.attempts;
+        let first_attempt_ms = claim.first_attempt_ms.unwrap_or(started_ms);
+        match decide(outcome, tried, spread(first, attempts), &self.section.config.policy) {
             Next::Done => {
                 self.section.metrics.delivered(self.members(claim), now_ms);
                 claim.digest.inspect(|id| self.parts.status.sorted().delivered(*id));

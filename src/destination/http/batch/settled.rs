@@ -1,6 +1,6 @@
 //! What the answer to a request with several events means for each of them. Pure.
 
-use crate::destination::{Outcome, Reason};
+use crate::destination::Outcome;
 
 /// Too much at once: <https://www.rfc-editor.org/rfc/rfc9110#status.413>.
 const TOO_LARGE: u16 = 413;
@@ -11,20 +11,10 @@ pub fn of_each(outcome: Outcome, count: usize) -> Outcome {
     match outcome {
         Outcome::Reject { reason } if count > 1 => {
             let at_most = if reason.status == Some(TOO_LARGE) { count.div_ceil(2) } else { 1 };
-            Outcome::Apart { reason: together(reason, count, at_most), at_most }
+            Outcome::Apart { reason: reason.of_several(count, at_most), at_most }
         }
         outcome => outcome,
     }
-}
-
-fn together(reason: Reason, count: usize, at_most: usize) -> Reason {
-    let next = match at_most {
-        1 => "each is tried alone".to_owned(),
-        _ => format!("they are tried again, {at_most} at once"),
-    };
-    let brief = format!("{} for {count} events together, and {next}", reason.brief);
-    let said = reason.text.strip_prefix(&reason.brief).unwrap_or_default();
-    Reason { text: Reason::new(format!("{brief}{said}")).text, brief, ..reason }
 }
 
 #[cfg(test)]
