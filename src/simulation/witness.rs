@@ -633,6 +633,10 @@ impl Model {
         let mut ending = Ending { model: self, sequence, leases_lost, works: Some(false) };
         tokio::time::sleep(took).await;
         let outcome = match mode {
+            // Who takes each of them may not take all at once.
+            Mode::Healthy if deliveries.len() > 1 && dice == 5 => {
+                Outcome::Apart { reason: Reason::new("too many"), at_most: deliveries.len().div_ceil(2) }
+            }
             Mode::Healthy => Outcome::Delivered,
             Mode::Flaky if dice < 2 => Outcome::Delivered,
             Mode::Rejecting if dice < 3 => Outcome::Delivered,
