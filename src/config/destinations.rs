@@ -236,6 +236,7 @@ fn read_one(
     if let Some(destination) = &destination {
         policy.interval = policy.interval.max(destination.interval_min());
         in_turn::check_concurrency(reader, [node, defaults], &**destination, &policy);
+        batches::advise_of_age(reader, [node, defaults], &**destination, backlog.max_age);
     }
     in_turn::advise_of_fields(reader, kind, [section, defaults]);
     advice::shaping::advise(reader, kind, [section, defaults]);

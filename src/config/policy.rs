@@ -64,11 +64,11 @@ pub(super) const ANSWERS: Key<()> = key("answers", by_hand(Of::Own("map of statu
         format!("What an HTTP status means, in place of [the table](#what-an-answer-means). Not for {without}, which {get} none.")
     })
     .example("{ 404: reject, 409: delivered }");
-const BACKLOG: Key<()> = key("backlog", by_hand(Of::Map(backlog_keys)))
+pub(super) const BACKLOG: Key<()> = key("backlog", by_hand(Of::Map(backlog_keys)))
     .about("What may wait. Without it a destination that is down for good keeps its events until the disk is full.")
     .example("{ max_age: 12h, max_size: 1GiB }");
 
-const BACKLOG_AGE: Key<Duration> = key("max_age", duration(SECOND..=YEAR))
+pub(super) const BACKLOG_AGE: Key<Duration> = key("max_age", duration(SECOND..=YEAR))
     .about("A delivery that was never attempted by then becomes a dead letter (\"stale\"): a channel that gets yesterday's thousand messages is read by nobody.")
     .example("12h")
     .otherwise_made(|| by_kind(|defaults| defaults.stale_after.map(shown_duration)) + ", the others no limit");

@@ -73,6 +73,19 @@ mod tests {
     }
 
     #[test]
+    fn by_another_section_the_first_has_waited_for_as_long_as_before() {
+        let now = Instant::now();
+        let of = |every| Batching { max: 10, every: Duration::from_secs(every), bytes_max: 1 };
+        let one = Claimable { deliveries: 1, have_waited: false };
+        let mut collecting = Collecting::default();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        assert_eq!(collecting.waits_until(one, &of(9), now), Some(at(9)));
+        assert_eq!(collecting.waits_until(one, &of(9), at(5)), Some(at(9)));
+        assert_eq!(collecting.waits_until(one, &of(7), at(6)), Some(at(7)));
+        assert_eq!(collecting.waits_until(one, &of(3), at(6)), None);
+    }
+
+    #[test]
     fn what_has_waited_already_waits_for_nobody_and_the_rest_begins_anew() {
         let now = Instant::now();
         let batching = Batching { max: 10, every: Duration::from_secs(1), bytes_max: 1 };

@@ -243,8 +243,7 @@ impl Worker {
         if self.parts.section.has_changed().unwrap_or(false) {
             self.section = self.parts.section.borrow_and_update().clone();
             self.breaker.set_concurrency(self.section.config.policy.concurrency);
-            // By the new one it may be enough.
-            self.collecting.begin();
+            // By the new one it may be enough; what waits has waited for as long as before.
             self.is_ready = true;
             self.show_section();
         }
@@ -462,27 +461,30 @@ async fn attempted(attempt: Attempt) -> Attempted {
     // The call itself may panic as well as what it returns.
     let destination = &*section.config.destination;
     let mut recalled = Recalled::default();
+    let batches = destination.batching().is_some();
     let attempt = AssertUnwindSafe(async {
         match destination.memory() {
-            None => destination.attempt(&deliveries).await,
+            None if batches => Ok(destination.attempt_within(&deliveries, timeout).await),
+            None => tokio::time::timeout(timeout, destination.attempt(&deliveries)).await,
             // In a box, so that the others have no room for it.
             Some(memory) => {
                 let is_urgent = |delivery: &Delivery| is_urgent(&section, delivery);
                 let queue = claims.queue();
-                Box::pin(recalled::attempt(memory, &*queue, &deliveries, is_urgent, &mut recalled)).await
+                let attempt = recalled::attempt(memory, &*queue, &deliveries, is_urgent, &mut recalled);
+                tokio::time::timeout(timeout, Box::pin(attempt)).await
             }
         }
     })
     .catch_unwind();
-    let made = match tokio::time::timeout(timeout, attempt).await {
+    let made = match attempt.await {
         Ok(Ok(outcomes)) => outcomes,
         // Any one of them may be to blame.
-        Ok(Err(_)) if destination.batching().is_some() && deliveries.len() > 1 => {
+        Err(_) if batches && deliveries.len() > 1 => {
             let reason = Reason::local("a bug: the attempt at several panicked; see the log");
             Outcomes::from_elem(Outcome::Apart { reason, at_most: 1 }, deliveries.len())
         }
-        Ok(Err(_)) => Outcomes::from_elem(Outcome::local("a bug: the attempt panicked; see the log"), deliveries.len()),
-        Err(_) => Outcomes::from_elem(Outcome::retry(format!("no answer within {timeout:?}")), deliveries.len()),
+        Err(_) => Outcomes::from_elem(Outcome::local("a bug: the attempt panicked; see the log"), deliveries.len()),
+        Ok(Err(_)) => Outcomes::from_elem(Outcome::unanswered(timeout), deliveries.len()),
     };
     if destination.memory().is_some() {
         Box::pin(recalled.keep(&claims.queue())).await;

@@ -30,7 +30,7 @@ use super::unsent::says_nothing;
 use super::view::View;
 use super::{
     Answers, Batching, Context, Defaults, Delivery, Destination, Digest, Kind, Language, Outcome, Outcomes, Preview,
-    Teller, TemplateKey, Unsent, exposure, one_by_one, shaping, url_template, way,
+    Teller, TemplateKey, Unsent, exposure, one_by_one, shaping, url_template, way, within,
 };
 use crate::event::{Json, Shaping};
 use crate::fault::Fault;
@@ -99,6 +99,8 @@ pub(super) const KIND: Kind = Kind {
     build: |context, entries| build(context, entries).map(|http| Arc::new(http) as Arc<dyn Destination>),
 };
 
+/// Of the events of a request so many are made, and then others have their turn: a template may take some milliseconds.
+const MADE_AT_ONCE: usize = 16;
 const METHODS: [&str; 3] = ["POST", "PUT", "PATCH"];
 
 const URL: Key<String> = key("url", form(client::URL_FORM, "URL"))
@@ -706,15 +708,26 @@ impl Http {
         self.request(url.clone(), batch.body(members), About { id: &id, received_ms, via, content_type: None })
     }
 
-    /// One request for all that can be made of these, and what it comes to for each of them.
-    async fn attempt_together(&self, batch: &Batch, deliveries: &[Delivery]) -> Outcomes {
+    /// One request for all that can be made of these, and what it comes to for each of them. There is so long for its answer.
+    async fn attempt_together(&self, batch: &Batch, deliveries: &[Delivery], timeout: Duration) -> Outcomes {
         let mut outcomes = Outcomes::from_elem(Outcome::Delivered, deliveries.len());
-        let made = deliveries.iter().map(|delivery| self.member(batch, delivery));
+        let mut made = Vec::with_capacity(deliveries.len());
+        for (at, delivery) in deliveries.iter().enumerate() {
+            if at % MADE_AT_ONCE == MADE_AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
+            made.push(self.member(batch, delivery));
+        }
+        let made = made.into_iter();
         let (places, members) = batch.together(made, &mut outcomes);
         let together: Vec<&Delivery> = places.iter().map(|place| &deliveries[*place]).collect();
         let Some(first) = together.first() else { return outcomes };
         let outcome = match self.url_of(first) {
-            Ok(url) => self.sent(self.call_together(batch, &url, &together, &members)).await,
+            Ok(url) => {
+                let sent = self.sent(self.call_together(batch, &url, &together, &members));
+                let sent = tokio::time::timeout(timeout, sent).await;
+                sent.unwrap_or_else(|_| Outcome::unanswered(timeout))
+            }
             Err(unsent) => unsent.into(),
         };
         let outcome = batch::of_each(outcome, places.len());
@@ -802,8 +815,15 @@ impl Http {
 impl Destination for Http {
     fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Outcomes> {
         match &self.batch {
-            Some(batch) => self.attempt_together(batch, deliveries).boxed(),
+            Some(batch) => self.attempt_together(batch, deliveries, Duration::MAX).boxed(),
             None => one_by_one(deliveries, |delivery| self.attempt_one(delivery)),
+        }
+    }
+
+    fn attempt_within<'a>(&'a self, deliveries: &'a [Delivery], timeout: Duration) -> BoxFuture<'a, Outcomes> {
+        match &self.batch {
+            Some(batch) => self.attempt_together(batch, deliveries, timeout).boxed(),
+            None => within(timeout, deliveries.len(), self.attempt(deliveries)).boxed(),
         }
     }
 

@@ -310,6 +310,11 @@ impl Outcome {
         Outcome::Retry { reason: Reason::new(reason), after: None, holds_all: false }
     }
 
+    /// No answer came in the time that there is for one.
+    pub fn unanswered(timeout: Duration) -> Self {
+        Self::retry(format!("no answer within {timeout:?}"))
+    }
+
     /// A reject for a reason of our own: nothing was sent.
     pub fn local(reason: impl Into<String>) -> Self {
         Outcome::Reject { reason: Reason::local(reason) }
@@ -439,6 +444,12 @@ impl std::fmt::Display for Reason {
     }
 }
 
+/// An attempt at so many, for which there is so long.
+async fn within(timeout: Duration, count: usize, attempt: BoxFuture<'_, Outcomes>) -> Outcomes {
+    let made = tokio::time::timeout(timeout, attempt).await;
+    made.unwrap_or_else(|_| Outcomes::from_elem(Outcome::unanswered(timeout), count))
+}
+
 /// Makes one attempt after the other, for kinds that send each delivery by itself.
 fn one_by_one<'a, F>(
     deliveries: &'a [Delivery],
@@ -477,6 +488,12 @@ pub trait Destination: Send + Sync {
     /// Makes one attempt at each of some deliveries, at most [`batch_max`](Self::batch_max), and says what each came to, in order.
     /// The future may be dropped at its timeout: what was in flight then may have arrived.
     fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Outcomes>;
+
+    /// The same where one request takes several, for whose answer there is so long: what is made of many of them before takes none of that time,
+    /// and what it says of one of them by itself holds whatever the answer is.
+    fn attempt_within<'a>(&'a self, deliveries: &'a [Delivery], timeout: Duration) -> BoxFuture<'a, Outcomes> {
+        within(timeout, deliveries.len(), self.attempt(deliveries)).boxed()
+    }
 
     /// What an attempt made now would send, to be looked at: a request with its headers, or a path and a line. Sends nothing.
     fn preview(&self, delivery: &Delivery) -> Result<Preview, Unsent>;

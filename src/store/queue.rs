@@ -50,7 +50,7 @@ pub trait Queue: Lanes {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Claimable {
     pub deliveries: u64,
-    /// Some of them have waited already: for the time of a retry, or in somebody's hands.
+    /// Some of them have waited already: for the time of a retry, in somebody's hands, or behind another of their key.
     pub have_waited: bool,
 }
 

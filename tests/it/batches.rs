@@ -299,6 +299,18 @@ async fn of_each_order_key_one_goes_and_the_others_wait_behind_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_stood_behind_another_of_its_key_waits_for_no_others() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_batches(&fake, "{ max: 2, every: 60s }", "    order_by: user.id\n")).await;
+    let mut ids = Vec::new();
+    for (user, n) in [(1, 1), (1, 2), (1, 3), (1, 4), (2, 5)] {
+        ids.push(relay.accept(&json!({ "type": "sent", "n": n, "user": { "id": user } }).to_string()).await);
+    }
+    all_are(&relay, &ids, "delivered").await;
+    assert_eq!(all_numbers(&fake), [vec![1, 5], vec![2], vec![3], vec![4]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_larger_than_a_request_goes_alone() {
     let fake = Fake::start([]).await;
     let relay = TestRelay::start(&to_batches(&fake, "{ max: 3, every: 60s }", "    concurrency: 1\n")).await;

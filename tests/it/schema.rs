@@ -67,7 +67,7 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 276] = [
+const UNSEEN: [&str; 277] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
@@ -82,6 +82,7 @@ const UNSEEN: [&str; 276] = [
     "a_batch_of_texts_in_an_array",
     "a_batch_that_waits_for_longer_than_a_minute",
     "a_batch_to_a_url_of_an_event",
+    "a_batch_under_a_key_of_each_event",
     "a_batch_under_an_empty_key",
     "a_ca_that_is_no_certificate",
     "a_channel_that_is_a_template",

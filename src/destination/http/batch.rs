@@ -101,13 +101,18 @@ impl Batch {
         for (place, member) in made.enumerate() {
             match member {
                 Ok(member) if together.has_room_for(&member) => together.push(place, member),
-                Ok(_) => left_out.push(place),
+                Ok(member) => left_out.push((place, member.len())),
                 Err(unsent) => outcomes[place] = unsent.into(),
             }
         }
-        let at_most = together.places.len();
-        for place in left_out {
+        // As many as the next has room for, so that not all of them are made again for each request.
+        let goes_alone = |bytes: usize| bytes >= BYTES_MAX;
+        let mut room = BYTES_MAX;
+        let sizes = left_out.iter().map(|(_, bytes)| bytes + 1).filter(|bytes| !goes_alone(*bytes));
+        let next = sizes.take_while(|bytes| room.checked_sub(*bytes).inspect(|rest| room = *rest).is_some()).count();
+        for (place, bytes) in left_out {
             let reason = Reason::local("the request had no room for it, and it goes with the next");
+            let at_most = if goes_alone(bytes + 1) { 1 } else { next };
             outcomes[place] = Outcome::Apart { reason, at_most };
         }
         (together.places, together.members)
@@ -143,11 +148,14 @@ pub(super) fn id(ids: impl Iterator<Item = EventId>) -> String {
 
 /// A text as one line.
 fn line(text: Bytes) -> Result<Bytes, Unsent> {
-    let text = text.slice_ref(text.trim_ascii_end());
+    let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    // A template begins with one where its first line says nothing.
+    let from = text.iter().take_while(|byte| is_break(byte)).count();
+    let text = text.slice_ref(text[from..].trim_ascii_end());
     if text.is_empty() {
         return Err(Unsent::Skipped("the text is empty, and an empty line is no event".to_owned()));
     }
-    if text.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+    if text.iter().any(is_break) {
         let why = "the text has a line break, and each event of a request is one line";
         return Err(Unsent::failed(why));
     }

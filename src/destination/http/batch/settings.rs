@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::{Body, JSON, TEXT, Target};
 use super::{BYTES_MAX, Batch, Form};
 use crate::destination::Batching;
+use crate::destination::template::is_template;
 use crate::yaml::keys::{Defaulted, Key, Of, Section, boolean, by_hand, duration, key, text, whole, word};
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
@@ -27,7 +28,7 @@ const BATCH_MAX: Defaulted<u64> = key("max", whole(*MAX.start()..=*MAX.end()))
     .example("500")
     .default(100);
 const BATCH_EVERY: Defaulted<Duration> = key("every", duration(EVERY))
-    .about("For so long the first waits for others, where fewer than `max` are there; what was tried before waits for none. `0s`: what is there goes.")
+    .about("For so long the first waits for others, where fewer than `max` are there; what was tried before, or stood behind another of its `order_by`, waits for none. `0s`: what is there goes.")
     .example("5s")
     .default(Duration::from_secs(1));
 const FORMAT: Key<String> = key("format", word(&FORMATS))
@@ -74,6 +75,10 @@ pub(in super::super) fn read(
     }
     if let (Some(node), Some("")) = (wrap_node, wrap) {
         reader.error_with(node.id, "`wrap` is empty", "write wrap: events, or take it out".to_owned());
+    }
+    if let Some(node) = wrap_node.filter(|_| wrap.is_some_and(is_template)) {
+        let help = "write a key as it is, like wrap: events".to_owned();
+        reader.error_with(node.id, "`wrap` is one key for all events of a request, and this is made of an event", help);
     }
     if let Some(Target::Templated(_)) = target {
         let help = "write a URL without templates, or take `batch` out".to_owned();

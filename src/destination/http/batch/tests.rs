@@ -113,12 +113,30 @@ async fn what_has_no_room_goes_with_the_next_and_what_is_larger_goes_alone() {
     let large = format!(r#"{{"x":"{}"}}"#, "x".repeat(BYTES_MAX));
     let half = format!(r#"{{"x":"{}"}}"#, "x".repeat(BYTES_MAX / 2));
     let (outcomes, seen) = attempt("batch: {}", 200, &["{}", &half, &large, &half, "{}"]).await;
-    let left_out = |outcome: &Outcome| matches!(outcome, Outcome::Apart { reason, at_most: 3 } if reason.is_local);
+    let left_out = |outcome: &Outcome| matches!(outcome, Outcome::Apart { reason, at_most: 1 } if reason.is_local);
     assert!(left_out(&outcomes[2]) && left_out(&outcomes[3]), "{:?}", outcomes.iter().map(Outcome::name));
     assert!([0, 1, 4].iter().all(|at| outcomes[*at].is_delivered()));
     assert_eq!((seen.len(), seen[0].1.len()), (1, half.len() + 2 * 2 + 4));
-    let (outcomes, _) = attempt("batch: {}", 200, &[&large, "{}"]).await;
-    assert!(outcomes[0].is_delivered() && matches!(outcomes[1], Outcome::Apart { at_most: 1, .. }));
+    let third = format!(r#"{{"x":"{}"}}"#, "x".repeat(BYTES_MAX / 3));
+    let (outcomes, _) = attempt("batch: {}", 200, &[&large, "{}", &third, &large, "{}", &third, &third]).await;
+    let at_most = |outcome: &Outcome| match outcome {
+        Outcome::Apart { at_most, .. } => *at_most,
+        outcome => usize::from(!outcome.is_delivered()),
+    };
+    let at_most: Vec<usize> = outcomes.iter().map(at_most).collect();
+    assert_eq!(at_most, [0, 4, 4, 1, 4, 4, 4], "the large ones alone, and the others together");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_answer_says_nothing_of_what_is_known_of_an_event_by_itself() {
+    let client = Client::scripted(|_| None);
+    let section = format!("{{ {URL}, batch: {{ format: ndjson }}, text: \"{{{{ c }}}}\" }}");
+    let silent = built("http", &section, "", &client).unwrap_or_else(|told| panic!("{told:?}"));
+    let all = deliveries(&["{}", r#"{"c":"1\n2"}"#, r#"{"c":"\n\nok\n"}"#]);
+    let outcomes = silent.attempt_within(&all, std::time::Duration::from_secs(1)).await;
+    let names: Vec<_> = outcomes.iter().map(Outcome::name).collect();
+    assert_eq!(names, ["skipped", "reject", "retry"], "{outcomes:?}");
+    assert_eq!(outcomes[2].reason().map(|reason| reason.text.as_str()), Some("no answer within 1s"));
 }
 
 #[tokio::test]
@@ -173,6 +191,7 @@ fn what_does_not_go_together_is_refused() {
     let of = |rest: &str| format!("{{ {URL}, {rest} }}");
     refused(&of("batch: { format: ndjson, wrap: x }"), "", "`wrap` puts an array into an object, and these are lines");
     refused(&of("batch: { wrap: \"\" }"), "", "`wrap` is empty");
+    refused(&of("batch: { wrap: \"{{ type }}\" }"), "", "`wrap` is one key for all events of a request");
     refused(&of("batch: { format: jsonl }"), "", "`jsonl` is no format of a batch");
     refused(&of("batch: {}, text: x"), "", "a text has no place in a JSON array");
     refused(&of("batch: { envelope: true }, json: {}"), "", "`json` makes one anew");

@@ -42,6 +42,7 @@ impl Queue {
         let due = self.scheduled.range(..=(now_ms, u64::MAX)).count();
         let have_waited = due > 0 || !self.returned.is_empty();
         if self.sorts() {
+            let have_waited = have_waited || self.has_followed();
             return Claimable { deliveries: self.others(now_ms), have_waited };
         }
         let fresh = match self.scheduled.len() {

@@ -19,6 +19,8 @@ pub(super) struct InOrder {
     behind: Bitmap,
     /// What of it is in flight.
     behind_in_flight: BTreeSet<u64>,
+    /// Heads that were behind others before. Of what is scheduled or in flight a part is in it as well.
+    followed: BTreeSet<u64>,
     /// All that was looked at and is not settled.
     looked: Bitmap,
     /// All that waits below this was looked at.
@@ -97,6 +99,7 @@ impl Lanes {
     pub(super) fn leave_order(&mut self, sequence: u64) {
         let Some(order) = &mut self.order else { return };
         order.looked.remove(sequence);
+        order.followed.remove(&sequence);
         if let Some(key) = order.heads.remove(&sequence) {
             return self.lead(key);
         }
@@ -111,6 +114,7 @@ impl Lanes {
     pub(super) fn leave_order_all(&mut self, sequences: &Bitmap) {
         let Some(order) = &mut self.order else { return };
         order.looked.remove_all(sequences);
+        order.followed.retain(|sequence| !sequences.contains(*sequence));
         if !order.behind.is_apart_from(sequences) {
             order.behind.remove_all(sequences);
             order.lines.values_mut().for_each(|line| line.behind.remove_all(sequences));
@@ -145,6 +149,7 @@ impl Lanes {
         if self.placed.contains(next) {
             self.ready.insert(next);
             self.ready_cursor = self.ready_cursor.min(next);
+            order.followed.insert(next);
         }
     }
 
@@ -173,6 +178,12 @@ impl Queue {
     /// Whether of each key one goes after the other.
     pub(in super::super) fn is_in_order(&self) -> bool {
         self.lanes.as_ref().is_some_and(|lanes| lanes.order.is_some())
+    }
+
+    /// Whether something may be claimed that has waited behind another.
+    pub(in super::super) fn has_followed(&self) -> bool {
+        let Some(Lanes { order: Some(order), ready, .. }) = self.lanes.as_deref() else { return false };
+        order.followed.iter().any(|sequence| ready.contains(*sequence) && !self.claimed.contains_key(sequence))
     }
 
     /// How many keys something is known to wait of, and how many deliveries wait behind others.

@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 use proptest::prelude::*;
 
 use super::*;
+use crate::store::Claimable;
 
 const KEYS: u64 = 3;
 
@@ -55,6 +56,31 @@ fn claim(queue: &mut Queue, max: usize, now_ms: u64) -> Vec<u64> {
 /// All of one key.
 fn one(_: u64) -> Lane {
     Lane::InOrder(key(0))
+}
+
+#[test]
+fn what_was_behind_another_has_waited() {
+    let mut queue = waiting(3);
+    look(&mut queue, one);
+    let claimable = |queue: &Queue| {
+        let Claimable { deliveries, have_waited } = queue.claimable(0);
+        (deliveries, have_waited)
+    };
+    assert_eq!(claimable(&queue), (1, false));
+    claim(&mut queue, 9, 0);
+    assert_eq!(claimable(&queue), (0, false));
+    queue.settle(0, 1, &OutcomeState::Delivered);
+    assert_eq!(claimable(&queue), (1, true));
+    claim(&mut queue, 9, 0);
+    queue.settle(1, 1, &scheduled(100));
+    assert_eq!(claimable(&queue), (0, false), "it waits for its retry");
+    assert_eq!(claim(&mut queue, 9, 100), [1]);
+    queue.settle(1, 2, &OutcomeState::Delivered);
+    claim(&mut queue, 9, 100);
+    queue.settle(2, 1, &OutcomeState::Delivered);
+    queue.add(3);
+    look(&mut queue, one);
+    assert_eq!(claimable(&queue), (1, false), "nothing was before it");
 }
 
 #[test]
