@@ -86,7 +86,7 @@ fn is_free(path: &[&str]) -> bool {
 
 /// How much may be seen of a value that these keys lead to; `None` where it is nobody's business.
 fn sight(path: &[&str]) -> Option<Sight> {
-    (!is_free(path)).then(|| sight_in(&root::keys(), path))
+    (!is_free(path)).then(|| root::keys().sight(path))
 }
 
 /// How much may be seen of the keys below some keys: they are the config's own, or names; but of those of a body, a header or an event
@@ -100,18 +100,6 @@ fn sight_of_keys(section: &Section, path: &[&str]) -> Sight {
         (of, below) => {
             of.section().map_or_else(|| info.sight().max(Sight::Prose), |section| sight_of_keys(&section, below))
         }
-    }
-}
-
-fn sight_in(section: &Section, path: &[&str]) -> Sight {
-    let found = path.split_first().and_then(|(key, below)| {
-        let info = section.keys.iter().find(|known| known.name == *key)?;
-        Some((info, below))
-    });
-    let Some((info, below)) = found else { return Sight::Names };
-    match (info.of, below) {
-        (Of::Named(keys), [_, below @ ..]) => sight_in(&keys(), below),
-        (of, below) => of.section().map_or_else(|| info.sight(), |section| sight_in(&section, below)),
     }
 }
 

@@ -135,7 +135,7 @@ const TEXT: Key<String> = key("text", text())
 
 const ESCAPES: [&str; 2] = ["html", "markdown"];
 const ESCAPE: Key<String> = key("escape", word(&ESCAPES))
-    .about("What is done to each value where a template of a body puts it in, so that none is markup: in `html` `& < > \" '` become entities; in `markdown` a backslash stands before each of `` \\ ` * _ ~ | < > [ ] ( ) # ``, and an `@` that begins a word becomes `＠`, so that nobody is called. What the filter `url` makes stays a link. A text of `json` that is one `{{ path }}` becomes a text then.")
+    .about("What is done to each value where a template of a body puts it in, so that none is markup: in `html` `& < > \" '` become entities; in `markdown` a backslash stands before each of `` \\ ` * _ ~ | < > [ ] ( ) # `` and before what would begin a list or a rule, and a value of several lines becomes one line. In both an `@` that begins a word becomes `＠`, so that nobody is called. A chat that makes links of plain addresses still does. What the filter `url` makes stays a link. A text of `json` that is one `{{ path }}` becomes a text then.")
     .example("markdown")
     .otherwise("nothing");
 

@@ -23,10 +23,11 @@ impl Preview {
     /// A request. `url` is the one to be shown.
     pub(super) fn request(call: &Call, url: String, masks: Masks) -> Self {
         let method = call.method.to_string();
+        let headers = call.shown_headers().into_iter();
         Self {
             title: format!("{method} {url}"),
             facts: vec![("method", method), ("url", url)],
-            headers: Some(call.shown_headers()),
+            headers: Some(headers.map(|(name, value)| (masks.apply_to_name(name), masks.apply(value))).collect()),
             content_name: "body",
             content: String::from_utf8_lossy(&call.body).into_owned(),
             parts: Vec::new(),

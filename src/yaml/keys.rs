@@ -359,6 +359,19 @@ impl Section {
         self
     }
 
+    /// How much may be seen of a value that these keys lead to.
+    pub fn sight(&self, path: &[&str]) -> Sight {
+        let found = path.split_first().and_then(|(key, below)| {
+            let info = self.keys.iter().find(|known| known.name == *key)?;
+            Some((info, below))
+        });
+        let Some((info, below)) = found else { return Sight::Names };
+        match (info.of, below) {
+            (Of::Named(keys), [_, below @ ..]) => keys().sight(below),
+            (of, below) => of.section().map_or_else(|| info.sight(), |section| section.sight(below)),
+        }
+    }
+
     /// Something else must hold.
     pub fn besides(mut self, schema: Value) -> Self {
         self.besides.push(schema);

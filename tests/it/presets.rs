@@ -46,7 +46,7 @@ async fn telegram_says_how_long_to_wait_and_pauses_where_the_chat_is_gone() {
     assert_eq!(request.first_line, format!("POST /bot1:{CANARY}/sendMessage HTTP/1.1"));
     let body = request.json();
     assert_eq!((&body["chat_id"], &body["parse_mode"]), (&json!(-100), &json!("HTML")));
-    assert!(body["text"].as_str().is_some_and(|text| text.contains("&lt;b&gt; *x* @all")), "{body}");
+    assert!(body["text"].as_str().is_some_and(|text| text.contains("&lt;b&gt; *x* ＠all")), "{body}");
     assert_eq!(delivered["attempted"][0]["status"], 429, "{delivered}");
     let second = relay.accept(&event(2)).await;
     eventually("the destination to be paused", async || relay.destination("chat").await["state"] == "paused").await;

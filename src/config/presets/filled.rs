@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::destination::path_template::PLACES;
-use crate::yaml::raw::{Node, Value};
+use crate::yaml::raw::{Key, Node, Value};
 use crate::yaml::reader::Reader;
 
 /// What is given for each field, where something is.
@@ -14,6 +14,8 @@ pub(super) struct Filling {
     pub node: Node,
     /// A template that becomes a text, whatever its one value is.
     pub becomes_text: bool,
+    /// How large it is, by [`Node::size`].
+    size: (usize, usize),
 }
 
 /// What makes a text of a template that is but one value: alone, that would keep its type.
@@ -56,6 +58,27 @@ pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
     pieces
 }
 
+/// How large a node is when its places are filled, by [`Node::size`]: known before anything is filled, since a short preset may come to very much.
+pub(super) fn size(node: &Node, given: &Given<'_>) -> (usize, usize) {
+    let sum =
+        |one: (usize, usize), other: (usize, usize)| (one.0.saturating_add(other.0), one.1.saturating_add(other.1));
+    let of = |name: &str| given.get(name).map_or((0, 0), |filling| filling.size);
+    match &node.value {
+        Value::List(items) => items.iter().map(|item| size(item, given)).fold((1, 0), sum),
+        Value::Map(entries) => {
+            let one = |(key, node): &(Key, Node)| sum((1, key.text.len()), size(node, given));
+            entries.iter().map(one).fold((1, 0), sum)
+        }
+        Value::Scalar(scalar) => match pieces(&scalar.text).as_slice() {
+            [Piece::Place(name)] => of(name),
+            pieces => pieces.iter().fold((1, 0), |all, piece| match piece {
+                Piece::Text(text) => sum(all, (0, text.len())),
+                Piece::Place(name) => sum(all, (0, of(name).1)),
+            }),
+        },
+    }
+}
+
 /// Fills the places below a node; `None` where nothing is left of it.
 pub(super) fn fill(reader: &Reader, node: &Node, given: &Given<'_>) -> Option<Node> {
     let value = match &node.value {
@@ -87,6 +110,10 @@ pub(super) fn fill(reader: &Reader, node: &Node, given: &Given<'_>) -> Option<No
 }
 
 impl Filling {
+    pub fn new(node: Node, becomes_text: bool) -> Self {
+        Self { size: node.size(), node, becomes_text }
+    }
+
     /// In a place that nothing stands beside.
     fn alone(&self) -> Node {
         let mut node = self.node.clone();
@@ -99,14 +126,19 @@ impl Filling {
 
 /// A text of several pieces, each as it is.
 fn put_together(reader: &Reader, node: &Node, pieces: &[Piece<'_>], given: &Given<'_>) -> Option<Node> {
-    let part = |piece: &Piece<'_>| match piece {
+    let part = |(at, piece): (usize, &Piece<'_>)| match piece {
         Piece::Text(text) => Some((node.id, (*text).to_owned())),
         Piece::Place(name) => {
             let Filling { node, .. } = given.get(name)?;
-            Some((node.id, node.scalar()?.text.clone()))
+            let text = node.scalar()?.text.as_str();
+            // An address is copied with its slash, and a path begins with one.
+            let is_address =
+                text.contains("://") && matches!(pieces.get(at + 1), Some(Piece::Text(next)) if next.starts_with('/'));
+            let text = if is_address { text.trim_end_matches('/') } else { text };
+            Some((node.id, text.to_owned()))
         }
     };
-    let parts: Vec<_> = pieces.iter().map(part).collect::<Option<_>>()?;
+    let parts: Vec<_> = pieces.iter().enumerate().map(part).collect::<Option<_>>()?;
     Some(reader.put_together(node.id, &parts))
 }
 

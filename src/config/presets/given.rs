@@ -10,7 +10,8 @@ use crate::yaml::problem::did_you_mean;
 use crate::yaml::raw::{Node, Scalar, Style, Value};
 use crate::yaml::reader::Reader;
 
-/// Reads what is given; `None` where something is wrong or missing, which has been told.
+/// Reads what is given; `None` where something is wrong or missing, which has been told. Of secrets that stand in the file as they are, the
+/// reader still has the places.
 pub(super) fn read<'w>(
     reader: &Reader,
     written: &'w Written<'_>,
@@ -37,7 +38,6 @@ pub(super) fn read<'w>(
         }
         is_known
     });
-    let mut goes_out = true;
     for field in &written.fields {
         let own = entries.iter().find(|(key, node)| key.text == field.name && !node.is_null()).map(|(_, node)| *node);
         if own.is_none() && field.is_required && !meant.contains(&field.name) {
@@ -50,16 +50,11 @@ pub(super) fn read<'w>(
         }
         let Some(node) = own.or(field.default) else { continue };
         if let Some(value) = value(reader, field, node) {
-            goes_out &= !is_of_this_machine(&value);
             let text = value.scalar().map(|scalar| scalar.text.as_str());
             let is_template = matches!(field.form, Form::Template);
             let becomes_text = is_template && text.is_some_and(|text| sole_path(text).is_some());
-            given.insert(field.name, Filling { node: value, becomes_text });
+            given.insert(field.name, Filling::new(value, becomes_text));
         }
-    }
-    let plain = reader.take_plain().into_iter().map(|(at, _)| at);
-    if goes_out {
-        advise_of_plain_secrets(reader, plain);
     }
     (reader.errors() == errors_before).then_some(given)
 }
@@ -72,9 +67,14 @@ fn missing(written: &Written<'_>, field: &Field<'_>) -> String {
     [example, about, written.see()].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
-fn is_of_this_machine(node: &Node) -> bool {
-    let url = node.scalar().and_then(|scalar| parse_url(&scalar.text).ok());
-    url.is_some_and(|url| is_loopback(&url))
+/// Tells of the secrets that were given as they are, unless they go nowhere but to this machine; from then on no message holds one of them.
+pub(super) fn advise_of_secrets(reader: &Reader, written: &Written<'_>, fields: Option<&Node>, goes_out: bool) {
+    let plain = reader.take_plain().into_iter().map(|(at, _)| at);
+    if goes_out {
+        advise_of_plain_secrets(reader, plain);
+    }
+    let secrets = written.fields.iter().filter(|field| field.is_secret);
+    secrets.filter_map(|field| fields?.get(field.name)).for_each(|node| reader.conceal(node));
 }
 
 /// What goes into the places of a field.
@@ -111,9 +111,6 @@ fn value(reader: &Reader, field: &Field<'_>, node: &Node) -> Option<Node> {
         _ => text.to_owned(),
     };
     advise(reader, field, node, text);
-    if field.is_secret {
-        reader.conceal(node);
-    }
     let is_interpolated = field.is_secret || node.scalar().is_some_and(|scalar| scalar.is_interpolated);
     Some(Node { id: node.id, value: Value::Scalar(Scalar { text: value, style: Style::String, is_interpolated }) })
 }

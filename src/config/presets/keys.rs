@@ -44,7 +44,7 @@ pub(super) const FIELD_ABOUT: Key<String> = key("about", text())
 pub(super) const REQUIRED: Defaulted<bool> =
     key("required", boolean()).about("Whether it must be given.").example("true").default(false);
 pub(super) const SECRET: Defaulted<bool> = key("secret", boolean())
-    .about("It gives access: it is shown nowhere, wherever its place is. A text or a URL.")
+    .about("It gives access: it is shown nowhere, but for scheme and host of a URL. So its place is refused in what is shown (the host of a URL, a path, the name of a header) and in the code of a template, which might change it. A text or a URL.")
     .example("true")
     .default(false);
 pub(super) const FORMS: [&str; 5] = ["text", "url", "template", "any", "choice"];

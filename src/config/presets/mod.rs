@@ -19,10 +19,12 @@ mod written;
 
 use std::sync::LazyLock;
 
+use self::filled::Given;
 pub(super) use self::keys::{FIELDS, PRESET, PRESETS};
 use self::written::Written;
 use super::policy::COMMON;
 use super::sorting::{DIGEST, QUIET};
+use crate::destination::client::{is_loopback, parse_url};
 use crate::yaml::load::{self, NODES_MAX, TEXT_BYTES_MAX};
 use crate::yaml::problem::did_you_mean;
 use crate::yaml::raw::{Key, Node, NodeId, Value};
@@ -53,7 +55,9 @@ built_in! {
 
 static BUILT_IN: LazyLock<Vec<(&str, Node)>> = LazyLock::new(|| {
     let read = |(name, text): &(&'static str, &str)| {
-        let node = load::parse(text).unwrap_or_else(|error| panic!("the preset {name}: {}", error.message));
+        let mut node = load::parse(text).unwrap_or_else(|error| panic!("the preset {name}: {}", error.message));
+        // Nothing is put in from outside here; its signs are written as in a config all the same, for who copies it.
+        node.for_each_scalar(&mut |_, scalar| scalar.text = scalar.text.replace("$${", "${"));
         (*name, node)
     };
     TEXTS.iter().map(read).collect()
@@ -144,7 +148,7 @@ struct Budget {
 
 impl Budget {
     fn take(&mut self, (values, bytes): (usize, usize)) -> bool {
-        (self.values, self.bytes) = (self.values + values, self.bytes + bytes);
+        (self.values, self.bytes) = (self.values.saturating_add(values), self.bytes.saturating_add(bytes));
         self.values <= NODES_MAX as usize && self.bytes <= TEXT_BYTES_MAX
     }
 }
@@ -203,16 +207,20 @@ impl Expansion<'_> {
 
     fn by(&self, written: &Written<'_>, node: &Node, preset: &Node, budget: &mut Budget) -> Option<Node> {
         let reader = self.reader;
-        if !budget.take(written.node.size()) {
+        if let Some(warning) = written.warning {
+            reader.warning(preset.id, warning.to_owned(), written.see());
+        }
+        let fields = node.get(FIELDS.info.name).filter(|node| !node.is_null());
+        let given = given::read(reader, written, fields, preset);
+        let goes_out = given.as_ref().is_none_or(|given| goes_out(reader, node, written, given));
+        given::advise_of_secrets(reader, written, fields, goes_out);
+        let given = given?;
+        if !budget.take(filled::size(written.node, &given)) {
             let message =
                 format!("the presets, written out, hold more than {NODES_MAX} values or {TEXT_BYTES_MAX} bytes");
             reader.error_with(preset.id, message, "use presets for fewer destinations".to_owned());
             return None;
         }
-        if let Some(warning) = written.warning {
-            reader.warning(preset.id, warning.to_owned(), written.see());
-        }
-        let given = given::read(reader, written, node.get(FIELDS.info.name), preset)?;
         let fill = |node: &Node| filled::fill(reader, node, &given);
         let Value::Map(mut entries) = node.value.clone() else { return None };
         let key = |name: &str| Key { id: preset.id, text: name.to_owned() };
@@ -272,6 +280,18 @@ impl Expansion<'_> {
         entries.retain(|(key, _)| key.text != DIGEST.info.name);
         entries.push((Key { id: at, text: DIGEST.info.name.to_owned() }, digest));
     }
+}
+
+/// The key of a section that says where it goes, if it says so by a URL.
+const ADDRESS: &str = "url";
+
+/// Whether a destination sends to another machine, by the address that it has itself or by that of its preset.
+fn goes_out(reader: &Reader, node: &Node, written: &Written<'_>, given: &Given<'_>) -> bool {
+    let own = node.get(written.kind.name).and_then(|section| section.get(ADDRESS));
+    let address =
+        own.cloned().or_else(|| written.section.get(ADDRESS).and_then(|node| filled::fill(reader, node, given)));
+    let url = address.and_then(|node| parse_url(&node.scalar()?.text).ok());
+    !url.is_some_and(|url| is_loopback(&url))
 }
 
 /// Adds the entries of a map to another for the keys that it does not have. What is no map is told of by whoever reads it.

@@ -98,6 +98,101 @@ fn a_digest_looks_as_the_preset_says_unless_the_destination_says_it_and_there_is
 }
 
 #[test]
+fn an_address_with_a_slash_behind_it_has_none_twice_where_a_path_follows() {
+    let preset = "{ fields: { api: { form: url } }, http: { url: \"{api}/bot/x\", json: { a: \"{api}\" } } }";
+    check(
+        preset,
+        "fields: { api: \"https://x.example.com/\" }",
+        "{ http: { url: \"https://x.example.com/bot/x\", json: { a: \"https://x.example.com/\" } } }",
+    );
+}
+
+/// What is told of a config that has these presets and destinations.
+fn told(presets: &str, destinations: &str) -> Vec<String> {
+    let text = format!("presets: {presets}\ndestinations: {destinations}\n");
+    let root = load::parse(&text).unwrap_or_else(|error| panic!("{text}: {}", error.message));
+    let reader = Reader::new(".".into(), &Known);
+    expand(&reader, &root);
+    let problems = reader.into_found().problems.into_iter();
+    problems.map(|problem| format!("{}; {}", problem.message, problem.help.unwrap_or_default())).collect()
+}
+
+/// That a preset with a secret in these places is refused for each of these reasons, and for nothing else.
+#[track_caller]
+fn check_refused(section: &str, expected: &[&str]) {
+    let told = told(&format!("{{ mine: {{ fields: {{ key: {{ secret: true }} }}, {section} }} }}"), "{}");
+    assert_eq!(told.len(), expected.len(), "{section}: {told:?}");
+    for (told, expected) in told.iter().zip(expected) {
+        assert!(told.starts_with("`{key}` is a secret, and ") && told.contains(expected), "{section}: {told}");
+    }
+}
+
+#[test]
+fn a_secret_has_no_place_where_it_would_be_shown() {
+    check_refused("http: { url: \"https://{key}.example.com/x\" }", &["the host of a URL"]);
+    check_refused("http: { url: \"https://x.example.com{key}\" }", &["the host of a URL"]);
+    check_refused("http: { url: \"{key}x\" }", &["the host of a URL"]);
+    check_refused("http: { url: \"https://x.example.com/{key}?k={key}\" }", &[]);
+    check_refused("http: { url: \"{key}\" }", &[]);
+    check_refused(
+        "http: { url: \"https://x\", auth: { header: { name: \"{key}\", value: \"{key}\" } } }",
+        &["`http.auth.header.name`"],
+    );
+    check_refused(
+        "http: { url: \"https://x\", sign: { header: \"x-{key}\", secret: \"{key}\" } }",
+        &["`http.sign.header`"],
+    );
+    check_refused("http: { url: \"https://x\", headers: { x-a: \"{key}\" }, json: [{ a: \"b{key}\" }] }", &[]);
+    check_refused("file: { path: \"{key}/{date}\" }", &["`file.path`"]);
+    check_refused("slack: { url: \"https://{key}/x\" }", &["the host of a URL"]);
+    check_refused("slack: { token: \"{key}\", api: \"https://{key}/x\" }", &["the host of a URL"]);
+    check_refused("email: { server: \"{key}\", password: \"{key}\" }", &["`email.server`"]);
+}
+
+#[test]
+fn a_secret_has_no_place_where_a_template_would_change_it() {
+    let code = "what a template makes of it";
+    check_refused("http: { url: \"https://x\", text: \"{{ '{key}' | upper }}\" }", &[code]);
+    check_refused("http: { url: \"https://x\", json: { a: \"{% filter upper %}{key}{% endfilter %}\" } }", &[code]);
+    check_refused("http: { url: \"https://x\", json: {} }, digest: { json: { a: \"{{ '{key}' }}\" } }", &[code]);
+    check_refused("http: { url: \"https://x\", text: \"{{ type }} {key} {{ type }}\" }", &[]);
+}
+
+#[test]
+fn what_presets_come_to_is_counted_with_what_is_given_before_it_is_made() {
+    let many = |count: usize, text: &str| vec![text; count].join(", ");
+    let lists =
+        format!("{{ mine: {{ fields: {{ x: {{ form: any }} }}, http: {{ json: [{}] }} }} }}", many(1000, "\"{x}\""));
+    let texts = format!("{{ mine: {{ fields: {{ x: {{}} }}, http: {{ text: \"{}\" }} }} }}", "{x}".repeat(1000));
+    let told_of = |presets: &str, x: &str| told(presets, &format!("{{ d: {{ preset: mine, fields: {{ x: {x} }} }} }}"));
+    assert_eq!(told_of(&lists, &format!("[{}]", many(100, "1"))), [""; 0]);
+    assert!(told_of(&lists, &format!("[{}]", many(1000, "1")))[0].starts_with("the presets, written out, hold more"));
+    assert_eq!(told_of(&texts, &"y".repeat(1000)), [""; 0]);
+    assert!(told_of(&texts, &"y".repeat(100_000))[0].starts_with("the presets, written out, hold more"));
+}
+
+#[test]
+fn a_secret_that_stands_in_the_file_is_told_as_such_unless_it_goes_to_this_machine() {
+    let plain = "this secret stands in the file as it is";
+    let discord = |fields: &str| told("{}", &format!("{{ d: {{ preset: discord, fields: {{ {fields} }} }} }}"));
+    let url = "url: \"https://discord.com/api/webhooks/1/a-secret-file\"";
+    assert!(discord(url)[0].starts_with(plain));
+    assert!(discord(&format!("{url}, avatar_url: \"http://127.0.0.1/a.png\""))[0].starts_with(plain));
+    assert_eq!(discord("url: \"http://127.0.0.1:8099/api/webhooks/1/a-secret-file\""), [""; 0]);
+    let own = "{ mine: { fields: { key: { secret: true } }, http: { url: \"http://127.0.0.1/x\", auth: { bearer: \"{key}\" } } } }";
+    assert_eq!(told(own, "{ d: { preset: mine, fields: { key: a-secret-file } } }"), [""; 0]);
+    let elsewhere =
+        told(own, "{ d: { preset: mine, fields: { key: a-secret-file }, http: { url: \"https://x.example.com\" } } }");
+    assert!(elsewhere[0].starts_with(plain), "{elsewhere:?}");
+}
+
+#[test]
+fn what_is_told_of_a_missing_field_can_be_copied() {
+    let told = told("{}", "{ d: { preset: discord } }");
+    assert!(told[0].contains("write fields: { url: \"${DISCORD_WEBHOOK_URL}\" }"), "{told:?}");
+}
+
+#[test]
 fn a_config_without_presets_is_left_alone() {
     let root = load::parse("destinations: { a: { file: { path: x } } }").expect("YAML");
     assert_eq!(expand(&Reader::new(".".into(), &Known), &root), None);

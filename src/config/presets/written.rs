@@ -12,10 +12,11 @@ use super::keys::{
 use crate::destination::path_template::PLACES;
 use crate::destination::{KINDS, Kind};
 use crate::rules::glob::to_regex;
-use crate::yaml::keys::{Info, Key};
+use crate::yaml::keys::{Info, Key, Section};
 use crate::yaml::problem::did_you_mean;
 use crate::yaml::raw::{self, Node, NodeId, Value};
 use crate::yaml::reader::Reader;
+use crate::yaml::sight::Sight;
 
 /// A preset.
 pub(super) struct Written<'n> {
@@ -76,7 +77,12 @@ impl<'n> Written<'n> {
             reader.error_with(node.id, format!("{what} is of one kind"), help);
             return None;
         };
-        [Some(section), digest].into_iter().flatten().for_each(|node| check_places(reader, node, &fields));
+        let places = Places { reader, fields: &fields, section: (kind.keys)() };
+        places.check(section, kind.name, &mut Vec::new());
+        if let (Some(node), Some(of_kind)) = (digest, &kind.digest) {
+            let places = Places { section: (of_kind.keys)(), ..places };
+            places.check(node, DIGEST.info.name, &mut Vec::new());
+        }
         let written = Self { name, node, warning, documentation, fields, kind, section };
         (reader.errors() == errors_before).then_some(written)
     }
@@ -155,32 +161,93 @@ fn read_glob(reader: &Reader, node: &Node) -> Option<Regex> {
     Regex::new(&regex).map_err(|error| reader.error(node.id, error.to_string())).ok()
 }
 
-/// Tells of places that no field fills, and of those that cannot be filled where they stand.
-fn check_places(reader: &Reader, node: &Node, fields: &[Field<'_>]) {
-    match &node.value {
-        Value::List(items) => items.iter().for_each(|item| check_places(reader, item, fields)),
-        Value::Map(entries) => entries.iter().for_each(|(_, node)| check_places(reader, node, fields)),
-        Value::Scalar(scalar) => {
-            let pieces = filled::pieces(&scalar.text);
-            for piece in &pieces {
-                let Piece::Place(name) = piece else { continue };
-                check_place(reader, node.id, (name, pieces.len() == 1), fields);
+/// Where the places of a section stand.
+struct Places<'p, 'n> {
+    reader: &'p Reader,
+    fields: &'p [Field<'n>],
+    /// The keys of the section.
+    section: Section,
+}
+
+impl Places<'_, '_> {
+    /// Tells of places that no field fills, and of those that cannot be filled where they stand: below keys of the section `name`.
+    fn check<'n>(&self, node: &'n Node, name: &str, keys: &mut Vec<&'n str>) {
+        match &node.value {
+            Value::List(items) => items.iter().for_each(|item| self.check(item, name, keys)),
+            Value::Map(entries) => entries.iter().for_each(|(key, node)| {
+                keys.push(&key.text);
+                self.check(node, name, keys);
+                keys.pop();
+            }),
+            Value::Scalar(scalar) => {
+                let pieces = filled::pieces(&scalar.text);
+                let mut before = String::new();
+                for piece in &pieces {
+                    match piece {
+                        Piece::Text(text) => before.push_str(text),
+                        Piece::Place(place) => {
+                            let field = self.check_place(node.id, place, pieces.len() == 1);
+                            if let Some(wrong) = field
+                                .filter(|field| field.is_secret)
+                                .and_then(|_| self.shows(name, keys, &before, &scalar.text, pieces.len() == 1))
+                            {
+                                let message = format!("`{{{place}}}` is a secret, and {}", wrong.0);
+                                self.reader.error_with(node.id, message, wrong.1.to_owned());
+                            }
+                            before.push_str(FILLED);
+                        }
+                    }
+                }
             }
+        }
+    }
+
+    /// The field of a place, if it can be filled here.
+    fn check_place(&self, at: NodeId, name: &str, is_alone: bool) -> Option<&Field<'_>> {
+        let Self { reader, fields, .. } = self;
+        let field = fields.iter().find(|field| field.name == name);
+        match field {
+            Some(Field { form: Form::Any, .. }) if !is_alone => {
+                let message = format!("`{{{name}}}` may be anything, so its place stands alone in a text");
+                reader.error_with(at, message, "give the field another form, like template".to_owned());
+            }
+            Some(_) => {}
+            None => {
+                let near = did_you_mean(name, fields.iter().map(|field| field.name));
+                let help = near.unwrap_or_else(|| format!("write it below `fields`: {name}: {{ required: true }}"));
+                reader.error_with(at, format!("there is no field `{name}` to put here"), help);
+            }
+        }
+        field
+    }
+
+    /// Why a secret would be shown, or come out as no mask knows it, behind `before` in the text of these keys, and what to do.
+    fn shows(
+        &self,
+        name: &str,
+        keys: &[&str],
+        before: &str,
+        text: &str,
+        is_alone: bool,
+    ) -> Option<(String, &'static str)> {
+        let shown = |what: &str| {
+            Some((
+                what.to_owned(),
+                "put it where a secret may stand: below `auth` or `headers`, in the path of a `url`, or in a body",
+            ))
+        };
+        let is_in_host = || before.split_once("://").is_none_or(|(_, rest)| !rest.contains(['/', '?', '#']));
+        match self.section.sight(keys) {
+            Sight::All => shown(&format!("what `{name}.{}` says is shown", keys.join("."))),
+            Sight::Url if !is_alone && is_in_host() => shown("the host of a URL is shown"),
+            _ if text.contains("{%") || before.rfind("{{") > before.rfind("}}") => {
+                let help = "write it outside of `{{ }}`, in a text without `{% %}`";
+                Some(("what a template makes of it would not be known as one".to_owned(), help))
+            }
+            _ => None,
         }
     }
 }
 
-fn check_place(reader: &Reader, at: NodeId, (name, is_alone): (&str, bool), fields: &[Field<'_>]) {
-    match fields.iter().find(|field| field.name == name) {
-        Some(Field { form: Form::Any, .. }) if !is_alone => {
-            let message = format!("`{{{name}}}` may be anything, so its place stands alone in a text");
-            reader.error_with(at, message, "give the field another form, like template".to_owned());
-        }
-        Some(_) => {}
-        None => {
-            let near = did_you_mean(name, fields.iter().map(|field| field.name));
-            let help = near.unwrap_or_else(|| format!("write it below `fields`: {name}: {{ required: true }}"));
-            reader.error_with(at, format!("there is no field `{name}` to put here"), help);
-        }
-    }
-}
+/// What stands for a place whose value is not known: a URL, if one may stand there.
+const FILLED: &str = "://";

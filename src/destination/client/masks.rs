@@ -46,10 +46,19 @@ impl Masks {
 
     /// A text without them, however it spells them.
     pub fn apply(&self, text: String) -> String {
+        self.apply_in(text, Letters::Same)
+    }
+
+    /// The same of a name that is written in small letters, whatever it was made of: of a header or a host.
+    pub fn apply_to_name(&self, name: String) -> String {
+        self.apply_in(name, Letters::Any)
+    }
+
+    fn apply_in(&self, text: String, letters: Letters) -> String {
         if self.0.is_empty() {
             return text;
         }
-        let kept = spelled::without(&self.0, text.as_bytes(), usize::MAX, Letters::Same);
+        let kept = spelled::without(&self.0, text.as_bytes(), usize::MAX, letters);
         String::from_utf8_lossy(&kept).into_owned()
     }
 }

@@ -46,7 +46,7 @@ pub enum Escape {
     None,
     /// `&`, `<` and `>` as Slack wants them: <https://docs.slack.dev/messaging/formatting-message-text#escaping>.
     Slack,
-    /// As a text in HTML, between tags or in an attribute.
+    /// As a text in HTML, between tags or in an attribute; nobody is called by an `@`.
     Html,
     /// As a text in Markdown, as chats have it: a backslash before each sign that means something, and nobody is called by an `@`.
     Markdown,
@@ -111,37 +111,73 @@ fn base(escape: Escape) -> Environment<'static> {
 }
 
 fn write_html(out: &mut Output<'_>, text: &str) -> std::fmt::Result {
+    use std::fmt::Write as _;
+    let mut is_within_a_word = false;
     for c in text.chars() {
         match c {
+            '@' if !is_within_a_word => out.write_char(CALLS_NOBODY)?,
             '&' => out.write_str("&amp;")?,
             '<' => out.write_str("&lt;")?,
             '>' => out.write_str("&gt;")?,
             '"' => out.write_str("&quot;")?,
             '\'' => out.write_str("&#39;")?,
-            c => out.write_str(c.encode_utf8(&mut [0; 4]))?,
+            c => out.write_char(c)?,
         }
+        is_within_a_word = c.is_alphanumeric();
     }
     Ok(())
 }
 
+/// In the place of an `@` that begins a word: chats, in HTML as in Markdown, call whoever is named so, and no escape is said to keep them from it.
+const CALLS_NOBODY: char = '＠';
+
+/// What ends a line somewhere.
+const LINE_BREAKS: [char; 7] = ['\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'];
+
 /// A backslash before a sign stands for the sign itself in all of them:
-/// <https://spec.commonmark.org/0.31.2/#backslash-escapes>. For an `@` that begins a word that is not said anywhere.
+/// <https://spec.commonmark.org/0.31.2/#backslash-escapes>. A value is one line, for what begins a line may be a heading, a list or words of
+/// somebody else; a line break alone is the template's own.
 fn write_markdown(out: &mut Output<'_>, text: &str) -> std::fmt::Result {
     use std::fmt::Write as _;
+    if text.trim_matches(LINE_BREAKS).is_empty() {
+        return out.write_str(text);
+    }
+    let marked = marker(text);
     let mut is_within_a_word = false;
-    for c in text.chars() {
+    let mut is_at_a_break = false;
+    for (at, c) in text.char_indices() {
+        let is_break = LINE_BREAKS.contains(&c);
         match c {
-            '@' if !is_within_a_word => out.write_char('＠')?,
+            _ if is_break && is_at_a_break => {}
+            _ if is_break => out.write_char(' ')?,
+            '@' if !is_within_a_word => out.write_char(CALLS_NOBODY)?,
             c => {
-                if r"\`*_~|<>[]()#".contains(c) {
+                if r"\`*_~|<>[]()#".contains(c) || marked == Some(at) {
                     out.write_char('\\')?;
                 }
                 out.write_char(c)?;
             }
         }
-        is_within_a_word = c.is_alphanumeric();
+        (is_within_a_word, is_at_a_break) = (c.is_alphanumeric(), is_break);
     }
     Ok(())
+}
+
+/// Where the sign stands that would make a text the item of a list, a rule or a line below a heading, if a line begins with it.
+fn marker(text: &str) -> Option<usize> {
+    let begun = text.trim_start();
+    let unnumbered = begun.trim_start_matches(|c: char| c.is_ascii_digit());
+    let sign = unnumbered.chars().next()?;
+    let is_item = unnumbered[sign.len_utf8()..].starts_with(char::is_whitespace) || unnumbered.len() == sign.len_utf8();
+    let is_marker = match sign {
+        '.' => begun.len() > unnumbered.len() && is_item,
+        '-' | '+' if begun.len() == unnumbered.len() => {
+            is_item || begun.trim_end().trim_matches([sign, ' ']).is_empty()
+        }
+        '=' => begun.trim_end().trim_matches('=').is_empty(),
+        _ => false,
+    };
+    is_marker.then_some(text.len() - unnumbered.len())
 }
 
 /// A value of a URL's path or query, with what it is before it.

@@ -289,6 +289,36 @@ fn in_markdown_no_value_is_markup_calls_anybody_or_ends_a_link() {
 }
 
 #[test]
+fn in_markdown_a_value_is_one_line_and_begins_no_list_whatever_it_holds() {
+    for (name, expected) in [
+        (r"a\n- li\r\n1. one\n\n===", "a - li 1. one ==="),
+        (r"a\rb\u2028c\u0085d", "a b c d"),
+        ("- a", r"\- a"),
+        (" + a", r" \+ a"),
+        ("1. a", r"1\. a"),
+        ("12.", r"12\."),
+        ("---", r"\---"),
+        ("===", r"\==="),
+        ("-5", "-5"),
+        ("+49 1", "+49 1"),
+        ("1.5", "1.5"),
+        ("a - b", "a - b"),
+    ] {
+        let body = format!(r#"{{"type":"sent","campaign":{{"name":"{name}"}}}}"#);
+        let template = "{{ \"\\n\" }}{{ campaign.name }}";
+        let rendered = render(template, &body, Escape::Markdown).expect("renders");
+        assert_eq!(rendered, format!("\n{expected}"), "{name}");
+    }
+}
+
+#[test]
+fn in_html_nobody_is_called_and_an_address_stays_one() {
+    let body = r#"{"type":"sent","campaign":{"name":"@all (@x) x@y.z <b>"}}"#;
+    let rendered = render("@a {{ campaign.name }}", body, Escape::Html).expect("renders");
+    assert_eq!(rendered, "@a ＠all (＠x) x@y.z &lt;b&gt;");
+}
+
+#[test]
 fn an_id_is_a_ulid_of_the_same_bits() {
     let id = |text: &str| format!(r#"{{"type":"sent","id":"{text}"}}"#);
     check("{{ id | ulid }}", &id("01563e3a-b5d3-d676-4c61-efb99302bd5b"), "01ARZ3NDEKTSV4RRFFQ69G5FAV");
