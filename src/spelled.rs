@@ -15,6 +15,11 @@ const BACKSLASHES_MAX: usize = 16;
 const ESCAPES: &[u8] = b"%\\&+";
 /// Bytes of the longest escape that is looked for in front of a text: `\u003c` in a string within strings.
 const ESCAPE_BYTES_MAX: usize = 24;
+/// Signs that join the words of a local part, of those that RFC 5321 lets stand in one unquoted. The others also separate: in URLs (`#%&/=?`), in
+/// templates (`{}`) and in lists (`|`).
+const JOINING: [char; 10] = ['.', '-', '_', '+', '\'', '!', '$', '*', '^', '~'];
+/// Those of them that also stand around something.
+const QUOTING: [char; 3] = ['\'', '*', '~'];
 
 /// In which letters a secret is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,15 +93,18 @@ fn may_go_on(sought: &str, text: &[u8], letters: Letters) -> bool {
     is_same || ESCAPES.contains(next) || ESCAPES.contains(&text[0])
 }
 
-/// Whether what stands in a range of a text is a part of a longer word, as one address may be of another: `ann@example.com` of
-/// `joann@example.com`, and of `ann@example.com.au`. Where an escape may end in front of it, it is none.
+/// Whether the address that stands in a range of a text is a part of a longer word, and so of another address: `ann@example.com` of
+/// `joann@example.com`, of `bob+ann@example.com`, and of `ann@example.com.au`. In doubt it is none: where an escape may end in front of it, between
+/// two quotes, and behind a sign that also separates.
 pub(crate) fn is_part(text: &[u8], range: &Range<usize>) -> bool {
     let (before, behind) = (&text[..range.start], &text[range.end..]);
-    goes_on(before.utf8_chunks().last().map_or("", |chunk| chunk.valid()).chars().rev()) && !may_end_an_escape(before)
+    // Who writes a blank as `+` writes an `@` as `%40`.
+    let plus_is_blank = !text[range.clone()].contains(&b'@');
+    goes_on_before(before, behind, plus_is_blank)
         || goes_on(behind.utf8_chunks().next().map_or("", |chunk| chunk.valid()).chars())
 }
 
-/// Whether a word goes on with these characters: with a letter, or with one behind a sign that joins words.
+/// Whether a domain goes on with these characters: with a letter, or with one behind a sign that joins words.
 fn goes_on(mut characters: impl Iterator<Item = char>) -> bool {
     match characters.next() {
         Some('.' | '-' | '_') => characters.next().is_some_and(char::is_alphanumeric),
@@ -105,16 +113,43 @@ fn goes_on(mut characters: impl Iterator<Item = char>) -> bool {
     }
 }
 
-/// Whether the end of a text may be read as an escape of something that is in no word.
-fn may_end_an_escape(before: &[u8]) -> bool {
-    (2..=ESCAPE_BYTES_MAX.min(before.len())).any(|length| {
-        let mut is_one = false;
-        readings(&before[before.len() - length..], &mut |read, taken| {
-            let is_of_word = std::str::from_utf8(read).is_ok_and(|read| goes_on(read.chars()));
-            is_one |= taken == length && !is_of_word;
+/// Whether a word that an address ends stands in front of it: every reading of what is there has to be one.
+fn goes_on_before(before: &[u8], behind: &[u8], plus_is_blank: bool) -> bool {
+    let closes = |sign: char| {
+        let mut is_closed = false;
+        readings(behind, &mut |read, _| is_closed |= read == sign.encode_utf8(&mut [0; 4]).as_bytes());
+        is_closed
+    };
+    let joins = |sign: char| JOINING.contains(&sign) && !(QUOTING.contains(&sign) && closes(sign));
+    // Backwards, to the first letter.
+    let ends_a_word = |read: &str, rest: &[u8]| {
+        let rest = rest.utf8_chunks().last().map_or("", |chunk| chunk.valid());
+        let as_read = read.chars().rev().map(|sign| (sign, false));
+        let mut last = None;
+        for (sign, is_blank) in as_read.chain(rest.chars().rev().map(|sign| (sign, plus_is_blank && sign == '+'))) {
+            if sign.is_alphanumeric() {
+                return true;
+            }
+            if is_blank || !joins(sign) || last == Some(sign) {
+                return false;
+            }
+            last = Some(sign);
+        }
+        false
+    };
+    let (mut is_escape, mut is_word) = (false, true);
+    for length in 2..=ESCAPE_BYTES_MAX.min(before.len()) {
+        let (rest, escape) = before.split_at(before.len() - length);
+        readings(escape, &mut |read, taken| {
+            // An escaped `+` is one, and no blank.
+            let is_plus = read == b" " && escape.to_ascii_lowercase().ends_with(b"2b");
+            if taken == length && !is_plus {
+                is_escape = true;
+                is_word &= std::str::from_utf8(read).is_ok_and(|read| ends_a_word(read, rest));
+            }
         });
-        is_one
-    })
+    }
+    if is_escape { is_word } else { ends_a_word("", before) }
 }
 
 /// By the first byte of a text, whether a secret may stand there.
@@ -408,8 +443,23 @@ mod tests {
             r"a line\nann@example.com\nanother",
             r"\u003cann@example.com\u003e",
             r"\\u003Cann@example.com",
-            "x+ann@example.com",
+            "x+ann%40example.com",
+            "mail=ann@example.com",
+            "https://x.example/to/ann@example.com",
+            "https://x.example/page#ann@example.com",
+            "a=1&ann@example.com",
+            "bob|ann@example.com",
+            "{ann@example.com}",
+            "u'ann@example.com'",
+            "the*ann@example.com*",
+            "'ann@example.com",
+            "e=%27ann%40example.com%27",
+            "e=b%27ann%40example.com%27",
+            "e=%2Bann%40example.com",
+            "wait...ann@example.com",
+            "bob--ann@example.com",
             "-ann@example.com",
+            "+ann@example.com",
         ] {
             check(whole, false);
         }
@@ -417,6 +467,16 @@ mod tests {
             "joann@example.com",
             "jo.ann@example.com",
             "mary-ann@example.com",
+            "bob+ann@example.com",
+            "bob%2Bann%40example.com",
+            "bob%252bann%40example.com",
+            "bob+ann+ann@example.com",
+            "o'ann@example.com",
+            "o%27ann%40example.com",
+            "o&#39;ann@example.com",
+            "bob!ann@example.com",
+            "bob$ann@example.com",
+            "bob+-ann@example.com",
             "\u{e9}ann@example.com",
             "ann@example.community",
             "ann@example.com.au",

@@ -2,7 +2,7 @@
 //!
 //! An event is about somebody where its `user.email` is the address, in capital or small letters; where it has none, by `campaign.sent_to`; and
 //! where it has neither, by a `user.id` that was seen beside the address. One that names the address elsewhere mentions them. With a user id of its
-//! own every event with that `user.id` is meant too.
+//! own every event with that `user.id` is meant too. What is empty or blank is no address and no id: many have it.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -13,8 +13,12 @@ use crate::store::{Meant, StoredEvent, Whom};
 
 /// Bytes of an address: RFC 5321 allows 64 before the `@` and 255 behind it.
 const ADDRESS_BYTES_MAX: usize = 320;
+/// Signs that no unquoted local part has.
+const SPECIAL: [char; 11] = ['<', '>', '(', ')', '[', ']', ',', ';', ':', '\\', '"'];
 /// Bytes of a user id: Vero's own names have at most so many.
 const USER_ID_BYTES_MAX: usize = 256;
+/// How the text of any field shows an object, whatever is in it.
+const OBJECT: &str = "{…}";
 /// User ids seen beside one address. It is one, or a few where somebody was imported again; a shared address like `test@…` has hundreds, and then
 /// nobody knows who is meant.
 pub const USER_IDS_MAX: usize = 16;
@@ -36,8 +40,10 @@ impl Address {
     /// Reads one; else says why it is none, without repeating it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (before, behind) = text.rsplit_once('@').unwrap_or_default();
-        if before.is_empty() || behind.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err("`email` should be an address like ann@example.com, with no blank in or around it".to_owned());
+        let is_blank = |c: char| c.is_whitespace() || c.is_control();
+        if text.chars().any(is_blank) || !is_local_part(before) || !is_domain(behind) {
+            let why = "`email` should be an address like ann@example.com alone: with no blank, no name, no <> or quotes around it, and no mailto:";
+            return Err(why.to_owned());
         }
         if text.len() > ADDRESS_BYTES_MAX {
             return Err(format!("`email` has more than the {ADDRESS_BYTES_MAX} bytes that an address has at most"));
@@ -59,6 +65,22 @@ impl Address {
     }
 }
 
+/// Whether it may stand in front of the `@`: quoted, or without the signs that RFC 5321 allows only there. A `:` would be that of `mailto:`.
+fn is_local_part(text: &str) -> bool {
+    let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    quoted.is_some_and(|text| !text.is_empty()) || !(text.is_empty() || text.contains(SPECIAL))
+}
+
+/// Whether it may stand behind the `@`: a name, or a number in brackets. No dot ends it, with which events would have to end it too.
+fn is_domain(text: &str) -> bool {
+    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let number = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    match number {
+        Some(number) => !number.is_empty() && !number.contains(['[', ']', '@']),
+        None => !(text.is_empty() || text.starts_with('.') || text.ends_with('.')) && text.chars().all(is_name),
+    }
+}
+
 /// Who is meant.
 pub struct Person {
     pub email: Option<Address>,
@@ -72,8 +94,8 @@ impl Person {
     /// Reads who is meant; else says why nobody is.
     pub fn parse(email: Option<&str>, user_id: Option<&str>, with_mentions: bool) -> Result<Self, String> {
         let email = email.map(Address::parse).transpose()?;
-        if user_id.is_some_and(|id| id.is_empty() || id.len() > USER_ID_BYTES_MAX) {
-            return Err(format!("`user_id` should have 1 to {USER_ID_BYTES_MAX} bytes"));
+        if user_id.is_some_and(|id| is_none(id) || id.len() > USER_ID_BYTES_MAX) {
+            return Err(format!("`user_id` should have 1 to {USER_ID_BYTES_MAX} bytes, not only blanks"));
         }
         if email.is_none() && user_id.is_none() {
             return Err("`email` or `user_id` says who is meant: give one of them, or both".to_owned());
@@ -143,11 +165,15 @@ impl Question {
         let Ok(read) = set.read(&event.body, RelayFields { source: "", received_ms: event.received_ms }) else {
             return false;
         };
-        let [emails, sent_to, user_ids] = ids.map(|id| read.fields.texts(set, id));
+        let [emails, sent_to, user_ids] = ids.map(|id| {
+            let mut texts = read.fields.texts(set, id);
+            texts.retain(|text| !is_none(text));
+            texts
+        });
         let Person { email, user_id, .. } = &*self.person;
         let is_named = user_id.as_ref().is_some_and(|named| user_ids.contains(named));
         let Some(address) = email else { return is_named };
-        let addresses = if emails.iter().all(String::is_empty) { sent_to } else { emails };
+        let addresses = if emails.is_empty() { sent_to } else { emails };
         let is_hers = addresses.iter().any(|text| address.is(text));
         let is_known = user_ids.iter().any(|id| self.user_ids.contains(id));
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -156,13 +182,18 @@ impl Question {
             seen.user_ids.extend(user_ids.into_iter().take(room));
             return true;
         }
-        if addresses.iter().all(String::is_empty) {
+        if addresses.is_empty() {
             seen.unknown += u64::from(!is_known && !user_ids.is_empty());
             return is_named || is_known;
         }
         seen.other_addresses += u64::from(is_known && !is_named);
         is_named
     }
+}
+
+/// What says nobody: many events have it.
+fn is_none(text: &str) -> bool {
+    text.trim().is_empty() || text == OBJECT
 }
 
 /// Where an address stands that is not a part of a longer one.
@@ -197,11 +228,38 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_and_not_repeated() {
-        for good in ["ann@example.com", "\"a@b\"@example.com", "änn@exämple.com", "a@b"] {
+        for good in [
+            "ann@example.com",
+            "\"a@b\"@example.com",
+            "änn@exämple.com",
+            "a@b",
+            "o'ann+x!@x.example",
+            "ann@[192.0.2.1]",
+            "a{b}@x",
+        ] {
             assert!(Address::parse(good).is_ok(), "{good}");
         }
         let long = format!("{}@example.com", "a".repeat(ADDRESS_BYTES_MAX));
-        for bad in ["zoe", "@x.example", "zoe@", " zoe@x.example", "zoe@x.example\n", "z o@x.example", &long] {
+        for bad in [
+            "zoe",
+            "@x.example",
+            "zoe@",
+            " zoe@x.example",
+            "zoe@x.example\n",
+            "z o@x.example",
+            "<zoe@x.example>",
+            "mailto:zoe@x.example",
+            "'zoe@x.example'",
+            "\"zoe@x.example\"",
+            "zoe@x.example,bob@x.example",
+            "zoe@x.example;",
+            "zoe@x.example.",
+            "zoe@.example",
+            "zoe@[]",
+            "\"\"@x.example",
+            "zoe%40x.example",
+            &long,
+        ] {
             let why = Address::parse(bad).err().unwrap_or_else(|| panic!("{bad} is none"));
             assert!(!why.contains(bad), "{why}");
         }
@@ -210,6 +268,7 @@ mod tests {
             (None, None, false),
             (None, Some("7"), true),
             (Some("a@b"), Some(""), false),
+            (Some("a@b"), Some(" \t"), false),
             (Some("a"), Some("7"), false),
         ] {
             assert!(Person::parse(email, user_id, with_mentions).is_err(), "{email:?} {user_id:?}");
@@ -260,6 +319,29 @@ mod tests {
         );
         check("not JSON, by ann@example.com", Mentions, Mentions);
         check("{}", No, No);
+    }
+
+    #[test]
+    fn an_empty_id_beside_an_address_takes_nobody_with_it() {
+        let asked = |email: Option<&str>, ids: BTreeSet<String>| Question::new(person(email, Some("7"), false), ids);
+        for none in [r#""""#, r#"" ""#, r#""\t""#, "null", "[]", r#"["", null]"#, "{}"] {
+            let address = Some("ann@example.com");
+            let first = asked(address, BTreeSet::new());
+            let hers = format!(r#"{{"type":"sent","user":{{"id":{none},"email":"ann@example.com"}}}}"#);
+            assert_eq!((first.whom().meant)(&event(&hers)), Meant::Yes, "{none}");
+            let seen = first.seen();
+            assert_eq!(seen, Seen::default(), "{none}");
+            let second = asked(address, BTreeSet::from([String::new(), " ".to_owned()]));
+            for email in ["", r#","email":"""#, r#","email":" ""#, r#","email":null"#] {
+                let other = format!(r#"{{"type":"sent","user":{{"id":{none}{email}}}}}"#);
+                assert_eq!((second.whom().meant)(&event(&other)), Meant::No, "{other}");
+            }
+            assert_eq!(second.seen().unknown, 0, "{none}");
+        }
+        // A blank address is none, so that the id behind it counts.
+        let blank = r#"{"type":"sent","user":{"id":8,"email":" "}}"#;
+        let known = asked(Some("ann@example.com"), BTreeSet::from(["8".to_owned()]));
+        assert_eq!((known.whom().meant)(&event(blank)), Meant::Yes);
     }
 
     #[test]

@@ -105,9 +105,10 @@ impl Erasing for JournalErasing {
             }
             let (journal, walk) = (self.journal.clone(), self.walk.clone());
             // The checkpoint first: what it wrote before would be left behind in free pages.
+            let in_flight = step.in_flight;
             let cleaned = self.journal.blocking.begin(move || {
                 journal.upkeep.checkpoint();
-                journal.clean_index(&lock(&walk))
+                journal.clean_index(&lock(&walk), in_flight)
             });
             let masked = cleaned.await.unwrap_or(Err(StoreError::Closed))?;
             Ok(ErasingStep { texts: step.texts + masked, ..step })

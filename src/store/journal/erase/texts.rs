@@ -74,10 +74,11 @@ impl Journal {
         texts
     }
 
-    /// The index has nothing of these events any more, and nothing in it names whom it is about, also not where something was deleted before.
-    pub fn clean_index(&self, walk: &Walk) -> Result<u64, StoreError> {
+    /// The index has nothing of these events any more, and nothing in it names whom it is about. Its file is written anew where nothing of them is in
+    /// flight, which would leave more behind, and has nothing of what was deleted before then.
+    pub fn clean_index(&self, walk: &Walk, in_flight: u64) -> Result<u64, StoreError> {
         self.index.flush();
-        let cleaned = self.index.clean(&walk.hers, &walk.whom);
+        let cleaned = self.index.clean(&walk.hers, &walk.whom, in_flight == 0);
         cleaned.map_err(|error| unreadable(error).into())
     }
 

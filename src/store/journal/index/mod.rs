@@ -194,9 +194,10 @@ impl Index {
         true
     }
 
-    /// Erases what is said of some events and masks what names somebody, also in what was deleted before and lies in free pages or in SQLite's log.
-    /// Returns how many texts were masked.
-    pub fn clean(&self, sequences: &Bitmap, whom: &Whom) -> rusqlite::Result<u64> {
+    /// Erases what is said of some events and masks what names somebody. With `writes_anew` also what was deleted before, by age too, and lies in
+    /// free pages or in SQLite's log: an answer about somebody need not name them, so no look tells whether one is there. Returns how many texts
+    /// were masked.
+    pub fn clean(&self, sequences: &Bitmap, whom: &Whom, writes_anew: bool) -> rusqlite::Result<u64> {
         let mut database = self.write();
         database.overwrite_deleted(true)?;
         let mut masked = 0;
@@ -205,17 +206,16 @@ impl Index {
             masked = database.mask(whom)?;
             Ok(())
         });
-        let cleaned = cleaned.and_then(|()| self.clean_file(&database, whom));
+        let cleaned = cleaned.and_then(|()| self.clean_file(&database, whom, writes_anew));
         let relaxed = database.overwrite_deleted(false);
         cleaned.and(relaxed)?;
         Ok(masked)
     }
 
-    fn clean_file(&self, database: &Database, whom: &Whom) -> rusqlite::Result<()> {
+    fn clean_file(&self, database: &Database, whom: &Whom, writes_anew: bool) -> rusqlite::Result<()> {
         let Some(path) = self.path.as_ref().filter(|_| database.is_in_file()) else { return Ok(()) };
         database.empty_log()?;
-        // What cannot be read may say anything.
-        if file_names(path, whom).unwrap_or(true) {
+        if writes_anew {
             database.vacuum(self.bytes())?;
             database.empty_log()?;
         }
