@@ -464,6 +464,8 @@ async fn attempted(attempt: Attempt) -> Attempted {
     let batches = destination.batching().is_some();
     let attempt = AssertUnwindSafe(async {
         match destination.memory() {
+            // None of them can be read.
+            _ if deliveries.is_empty() => Ok(Outcomes::new()),
             None if batches => Ok(destination.attempt_within(&deliveries, timeout).await),
             None => tokio::time::timeout(timeout, destination.attempt(&deliveries)).await,
             // In a box, so that the others have no room for it.
@@ -524,7 +526,13 @@ fn together_of(digests: SmallVec<[Option<Arc<Digest>>; 1]>, read: &mut [Read]) -
         // One of its events that cannot be read is no reason to give all of them up.
         if let (Some(digest), Err(_)) = (&digest, &read) {
             let unread = || StoreError::Unavailable("none of the digest's events can be read".to_owned());
-            *read = digest.events.first().map(|first| first.event.clone()).ok_or_else(unread);
+            *read = match read {
+                // What was put together has it still: without it, it is another message.
+                Err(StoreError::Erased) => Err(StoreError::Unavailable(
+                    "an event of the digest was erased: it is put together anew".to_owned(),
+                )),
+                _ => digest.events.first().map(|first| first.event.clone()).ok_or_else(unread),
+            };
         }
         if read.is_ok() {
             together.push(digest.filter(|digest| digest.count > 1));
