@@ -1,3 +1,5 @@
+//! Presets written out: by rows through one expansion, and each that lies here with all of its fields against a server that repeats what it is sent.
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
