@@ -291,6 +291,7 @@ fn delivery() -> Delivery {
         rules: Vec::new(),
         deliveries: Vec::new(),
         body: Bytes::from_static(BODY.as_bytes()),
+        is_redacted: false,
     };
     Delivery { event: Arc::new(event), source: "vero".into(), rule: "everything".into(), digest: None }
 }

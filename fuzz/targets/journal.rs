@@ -238,6 +238,7 @@ fn head(sequence: u64) -> (EventHead, Vec<u8>) {
         rules: vec![rule],
         deliveries,
         is_erased: false,
+        is_redacted: false,
     };
     (head, body)
 }

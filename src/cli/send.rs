@@ -325,6 +325,7 @@ async fn try_destination(
             rules: Vec::new(),
             deliveries: Vec::new(),
             body: body.into(),
+            is_redacted: false,
         };
         let delivery = Delivery {
             event: Arc::new(stored),

@@ -1,9 +1,11 @@
 //! `store:` and `removed_grace:`: what is kept, and for how long.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::Retention;
+use crate::destination::shaping::read_paths;
+use crate::store::{Redaction, Retention};
 use crate::yaml::keys::{Defaulted, Key, Of, Section, by_hand, duration, key, size};
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
@@ -22,6 +24,14 @@ const HISTORY_SIZE: Key<u64> = key("max_size", size(SIZES))
     .about("How much of the disk they may take.")
     .example("20GiB")
     .otherwise("10GiB or a fifth of the file system, whichever is less");
+const REDACT: Key<()> = key("redact", by_hand(Of::Texts))
+    .about("The values of these fields are taken away from kept events, wherever Vero may have them, also in the files: of a text each byte becomes `*`, a number becomes `0`, lists and objects are empty. What still waits for a destination, and dead letters, stay as they came until they are over. An event without them cannot be sent again: replays pass it by. See [personal data](personal-data.md#keep-some-values-for-a-shorter-time).")
+    .example("[user.email, user.first_name]");
+const REDACT_AFTER: Key<Duration> = key("redact_after", duration(AGES))
+    .about("With `redact`: how long after an event came. It is done segment by segment, so at the latest twice as long after it, or ten minutes more where that is longer. Not shorter than a `dedupe` or an `every` of `once_per`, which are read back from the history.")
+    .example("48h")
+    .otherwise("a day, where there is `redact`");
+const REDACT_AFTER_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
 const DEAD_AGE: Defaulted<Duration> = key("max_age", duration(AGES))
     .about("How long a delivery that was given up can be replayed.")
     .example("60d")
@@ -57,20 +67,32 @@ pub(super) fn keys() -> Section {
 }
 
 fn history_keys() -> Section {
-    Section::of(&[HISTORY_AGE.info, HISTORY_SIZE.info])
+    Section::of(&[HISTORY_AGE.info, HISTORY_SIZE.info, REDACT.info, REDACT_AFTER.info])
 }
 
 fn dead_keys() -> Section {
     Section::of(&[DEAD_AGE.info, DEAD_SIZE.info])
 }
 
-/// Reads `store: {history: {max_age, max_size}, dead_letters: {max_age, max_size}, max_size, free_space_min}`.
+/// Reads `store: {history: {max_age, max_size, redact, redact_after}, dead_letters: {max_age, max_size}, max_size, free_space_min}`.
 pub(super) fn read(reader: &Reader, node: Option<&Node>) -> Retention {
     let mut retention = Retention::DEFAULT;
     let Some(mut entries) = node.and_then(|node| reader.map(node, "`store`")) else { return retention };
-    if let Some(mut history) = entries.map(&HISTORY.info) {
+    if let Some(node) = entries.node(&HISTORY.info)
+        && let Some(mut history) = reader.map(node, "`history`")
+    {
         retention.history_age = history.value(&HISTORY_AGE);
         retention.history_bytes = history.read(&HISTORY_SIZE);
+        let redact = history.node(&REDACT.info);
+        let after = history.read(&REDACT_AFTER).unwrap_or(REDACT_AFTER_DEFAULT);
+        retention.redaction = redact.map(|node| {
+            let paths = read_paths(reader, node, REDACT.info.name);
+            Arc::new(Redaction { paths, after })
+        });
+        if let (Some(at), None) = (node.get(REDACT_AFTER.info.name), redact) {
+            let help = "write redact: [user.email], or take `redact_after` out".to_owned();
+            reader.error_with(at.id, "`redact_after` belongs to `redact`, and there is none", help);
+        }
         history.finish();
     }
     if let Some(node) = entries.node(&DEAD_LETTERS.info)

@@ -66,7 +66,7 @@ pub(super) async fn open(
         clock,
         on_sync: Box::new(move |took| on_sync.synced(took)),
         segment_bytes: place.segment_bytes,
-        retention: config.retention,
+        retention: config.retention.clone(),
         ..Options::new(place.index)
     };
     let metrics = metrics.clone();

@@ -187,7 +187,7 @@ impl Owner {
         self.relay.doubles.catch_up(&*self.relay.store, &generation, read).await;
         self.workers.follow(&generation);
         generation.forget_others(&self.relay.metrics);
-        self.relay.store.retain(generation.config.retention);
+        self.relay.store.retain(generation.config.retention.clone());
         Ok(Reloaded { generation: generation.number, changes, warnings: report.lines().collect() })
     }
 }

@@ -497,8 +497,8 @@ async fn attempted(attempt: Attempt) -> Attempted {
         Err(error @ StoreError::Unavailable(_)) => {
             Outcome::Retry { reason: Reason::local(error.to_string()), after: None, holds_all: false }
         }
-        // Somebody asked for it to be erased, which is no reason to keep it as a dead letter.
-        Err(error @ StoreError::Erased) => Outcome::skipped(error.to_string()),
+        // Somebody asked for it, or some of it, to be erased, which is no reason to keep it as a dead letter.
+        Err(error @ (StoreError::Erased | StoreError::Redacted)) => Outcome::skipped(error.to_string()),
         Err(error) => Outcome::local(error.to_string()),
     });
     let outcomes = outcomes.collect();

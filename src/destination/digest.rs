@@ -289,6 +289,7 @@ fn member(body: &str, nth: u64) -> Delivery {
         rules: Vec::new(),
         deliveries: Vec::new(),
         body: body.as_bytes().to_vec().into(),
+        is_redacted: false,
     };
     Delivery { event: Arc::new(event), source: "vero".into(), rule: "everything".into(), digest: None }
 }

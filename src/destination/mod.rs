@@ -36,7 +36,7 @@ pub mod preview;
 pub mod retry_after;
 #[cfg(any(test, feature = "test-support"))]
 pub mod sample;
-mod shaping;
+pub(crate) mod shaping;
 mod signature;
 mod structure;
 pub mod template;

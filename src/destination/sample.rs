@@ -26,6 +26,7 @@ pub fn sample(body: impl Into<Bytes>, received_ms: u64) -> Delivery {
         rules: Vec::new(),
         deliveries: Vec::new(),
         body: body.into(),
+        is_redacted: false,
     };
     Delivery { event: Arc::new(event), source: "vero".into(), rule: "everything".into(), digest: None }
 }

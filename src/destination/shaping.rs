@@ -75,7 +75,8 @@ pub fn read(reader: &Reader, entries: &mut Entries<'_, '_>) -> Option<Shaped> {
     Some(Shaped { shaping: Shaping::new(&Lists { pick, drop, mask, hash }, key), name, at })
 }
 
-fn read_paths(reader: &Reader, node: &Node, name: &str) -> Vec<FieldPath> {
+/// Reads a list of fields of what an event holds.
+pub fn read_paths(reader: &Reader, node: &Node, name: &str) -> Vec<FieldPath> {
     let items = reader.list(node);
     let help = || format!("write {name}: [user.email]");
     if items.is_empty() || items.len() > PATHS_MAX {

@@ -31,6 +31,8 @@ enum Mark {
     Pick,
     Hash,
     Mask,
+    /// Its value goes, and it is as long as it was.
+    Blank,
     Drop,
 }
 
@@ -97,6 +99,18 @@ impl Shaping {
         });
         let key = key.map(|key| hmac::Key::new(hmac::HMAC_SHA256, key));
         Self { pick, changes, key }
+    }
+
+    /// One that takes the values of some fields away and leaves all else where it was: a body is as long afterwards, what is no value of theirs is the
+    /// same bytes, and done again it changes nothing. Of a string each byte becomes a `*`, a number becomes `0`, an object or a list is empty, a
+    /// truth is null, with blanks behind it.
+    pub fn blanking(paths: &[FieldPath]) -> Self {
+        let mut changes = Tree::default();
+        for path in paths {
+            changes.add(path, Mark::Blank);
+            others_below(path).iter().for_each(|other| changes.add(other, Mark::Blank));
+        }
+        Self { pick: None, changes, key: None }
     }
 
     /// The body as it goes out.
@@ -190,6 +204,11 @@ impl Walk<'_, '_> {
             Some(Mark::Mask) => {
                 let value = self.scan.value()?;
                 self.out.push_str(if value == "null" { value } else { MASKED });
+                return Ok(true);
+            }
+            Some(Mark::Blank) => {
+                let value = self.scan.value()?;
+                blank(value, &mut self.out);
                 return Ok(true);
             }
             Some(Mark::Hash) => return self.hashed(depth).map(|()| true),
@@ -345,6 +364,23 @@ impl Walk<'_, '_> {
             None => hex(digest::digest(&digest::SHA256, text).as_ref()),
         }
     }
+}
+
+/// Writes a value without what it says, in as many bytes.
+fn blank(value: &str, out: &mut String) {
+    let until = out.len() + value.len();
+    match value.as_bytes().first() {
+        Some(b'"') => {
+            out.push('"');
+            out.extend(std::iter::repeat_n('*', value.len().saturating_sub(2)));
+            out.push('"');
+        }
+        Some(b'{') => out.push_str("{}"),
+        Some(b'[') => out.push_str("[]"),
+        Some(b't' | b'f' | b'n') => out.push_str("null"),
+        _ => out.push('0'),
+    }
+    out.extend(std::iter::repeat_n(' ', until.saturating_sub(out.len())));
 }
 
 /// In lower case.

@@ -297,6 +297,7 @@ fn deliveries(
         rules: Vec::new(),
         deliveries: Vec::new(),
         body: body.to_vec().into(),
+        is_redacted: false,
     });
     let all_rules = config.rules.rules();
     let explained = |(destination, rule): &(usize, usize)| {

@@ -23,13 +23,13 @@ impl ErasedEvent {
     /// The same with no body, for who looks at where its deliveries stand.
     pub(crate) fn without_body(self) -> StoredEvent {
         let Self { id, received_ms, source, rules, deliveries } = self;
-        StoredEvent { id, received_ms, source, rules, deliveries, body: bytes::Bytes::new() }
+        StoredEvent { id, received_ms, source, rules, deliveries, body: bytes::Bytes::new(), is_redacted: false }
     }
 }
 
 impl From<&StoredEvent> for ErasedEvent {
     fn from(event: &StoredEvent) -> Self {
-        let StoredEvent { id, received_ms, source, rules, deliveries, body: _ } = event.clone();
+        let StoredEvent { id, received_ms, source, rules, deliveries, body: _, is_redacted: _ } = event.clone();
         Self { id, received_ms, source, rules, deliveries }
     }
 }

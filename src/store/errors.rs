@@ -44,6 +44,9 @@ pub enum StoreError {
     /// Its body was erased.
     #[error("this event was erased")]
     Erased,
+    /// It is not what came any more, so it goes out to nobody.
+    #[error("values of this event were redacted, and what goes out must be what came")]
+    Redacted,
     /// It is there and its bytes are not what was written.
     #[error("the event's bytes on the disk are damaged ({0})")]
     Damaged(String),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Cursor, Why};
-use crate::event::EventId;
+use crate::event::{EventId, FieldPath};
 
 /// The number of a name. Numbers are given once and never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,8 +73,10 @@ pub struct StoredEvent {
     /// The rules that matched, in order.
     pub rules: Vec<NameId>,
     pub deliveries: Vec<PlannedDelivery>,
-    /// The bytes that came.
+    /// The bytes that came; of one that was redacted, what is left of them.
     pub body: Bytes,
+    /// Some of its values were taken away after a while: it is for looking at, and goes out to nobody any more.
+    pub is_redacted: bool,
 }
 
 /// Names one delivery: an event and a destination.
@@ -432,7 +434,7 @@ pub struct ReplayProgress {
 }
 
 /// What is kept, and for how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// Events are kept this long.
     pub history_age: Duration,
@@ -446,6 +448,17 @@ pub struct Retention {
     pub bytes_max: Option<u64>,
     /// Below this much free room it takes nothing in; `None`: 256 MiB or a twentieth of the file system.
     pub free_bytes_min: Option<u64>,
+    /// What of an event is kept for a shorter time than the rest.
+    pub redaction: Option<Arc<Redaction>>,
+}
+
+/// Values of events that are taken away once nobody needs them for a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redaction {
+    /// Where they are.
+    pub paths: Vec<FieldPath>,
+    /// How long after the event came, by how long the store ran.
+    pub after: Duration,
 }
 
 impl Retention {
@@ -457,6 +470,7 @@ impl Retention {
         dead_bytes: 2 << 30,
         bytes_max: None,
         free_bytes_min: None,
+        redaction: None,
     };
 }
 

@@ -67,7 +67,7 @@ fn the_schema_takes_every_good_config() {
 
 /// Bad configs in which a schema sees nothing wrong: a key given twice, what two places or the surroundings make wrong, how large a duration
 /// or a size is, and what only a compiler of templates, patterns, paths or URLs can tell.
-const UNSEEN: [&str; 278] = [
+const UNSEEN: [&str; 282] = [
     "a_bad_glob",
     "a_bad_glob_in_a_list",
     "a_bad_regex",
@@ -89,6 +89,7 @@ const UNSEEN: [&str; 278] = [
     "a_choice_that_a_preset_does_not_have",
     "a_credential_that_cannot_be_read",
     "a_date_format_that_there_is_not",
+    "a_dedupe_longer_than_values_are_kept",
     "a_destination_that_is_the_relay_by_another_spelling",
     "a_destination_that_is_the_relay_itself",
     "a_device_that_is_closed",
@@ -144,6 +145,8 @@ const UNSEEN: [&str; 278] = [
     "a_preset_without_fields",
     "a_proxy_that_is_none",
     "a_query_that_is_a_template",
+    "a_redaction_of_nothing",
+    "a_redaction_of_the_relays_own",
     "a_rule_in_a_time_zone_that_there_is_not",
     "a_secret_file_that_cannot_be_read",
     "a_short_token_on_a_public_listener",
@@ -182,6 +185,7 @@ const UNSEEN: [&str; 278] = [
     "a_test_whose_event_has_no_type",
     "a_test_with_a_bad_regex",
     "a_test_with_nothing_behind_what_it_expects",
+    "a_time_of_redaction_without_one",
     "a_time_zone_that_there_is_not",
     "a_url_for_a_preset_that_is_none",
     "a_url_with_a_password",

@@ -336,7 +336,7 @@ fn refused(error: StoreError) -> Refusal {
     match error {
         StoreError::Unavailable(_) | StoreError::Closed => Refusal::unavailable(error.to_string()),
         StoreError::Missing => Refusal::missing(error.to_string()),
-        StoreError::Erased => Refusal::gone(error.to_string()),
+        StoreError::Erased | StoreError::Redacted => Refusal::gone(error.to_string()),
         StoreError::Conflict(_) | StoreError::NamesFull(_) => Refusal::wrong(error.to_string()),
         StoreError::IdTaken { .. } => Refusal::conflict(error.to_string()),
         StoreError::Damaged(_) => Refusal::failed(&error),

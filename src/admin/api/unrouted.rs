@@ -348,6 +348,7 @@ mod tests {
             rules: Vec::new(),
             deliveries: Vec::new(),
             body: body.into(),
+            is_redacted: false,
         })
     }
 

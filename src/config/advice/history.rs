@@ -1,24 +1,35 @@
 //! A history that is shorter than what is to be remembered by it.
 
-use std::time::Duration;
-
+use crate::store::Retention;
 use crate::units;
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
 
-/// Tells of each `dedupe` and `once_per` that is longer than events are kept: what it goes by is read back from the history at a start.
-pub(in crate::config) fn advise_of_a_short_one(
+/// Refuses each `dedupe` and `once_per` that is longer than the values of events stay that it may go by, and tells of each that is longer than events
+/// are kept: what they go by is read back from the history at a start.
+pub(in crate::config) fn check_what_goes_by_it(
     reader: &Reader,
-    kept: Duration,
+    retention: &Retention,
     sources: Option<&Node>,
     rules: Option<&Node>,
 ) {
+    let kept = retention.history_age;
+    let redacted_after = retention.redaction.as_ref().map(|redaction| redaction.after);
     let sources = sources.map(Node::entries).unwrap_or_default();
     let dedupe = sources.iter().filter_map(|(_, source)| source.get("dedupe"));
     let once = rules.map(|rules| reader.list(rules)).unwrap_or_default();
     let every = once.iter().filter_map(|rule| rule.get("once_per")?.get("every"));
     for node in dedupe.chain(every) {
         let within = node.scalar().and_then(|scalar| units::duration(&scalar.text).ok());
+        if let (Some(within), Some(after)) = (within, redacted_after)
+            && within > after
+        {
+            let message = format!(
+                "`store.history.redact_after` is {}: what came before that cannot be told apart after a restart",
+                units::shown_span(after)
+            );
+            reader.error_with(node.id, message, "make this shorter, or `redact_after` as long".to_owned());
+        }
         if within.is_some_and(|within| within > kept) {
             let kept = units::shown_span(kept);
             let message =

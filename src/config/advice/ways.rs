@@ -185,6 +185,7 @@ pub(super) fn delivery(body: &str) -> Delivery {
         rules: Vec::new(),
         deliveries: Vec::new(),
         body: body.as_bytes().to_vec().into(),
+        is_redacted: false,
     };
     Delivery { event: std::sync::Arc::new(event), source: "".into(), rule: "".into(), digest: None }
 }

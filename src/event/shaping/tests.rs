@@ -218,6 +218,35 @@ fn path() -> impl Strategy<Value = FieldPath> {
     prop::sample::select(all.to_vec()).prop_map(|text| FieldPath::parse(text).expect("a path"))
 }
 
+#[track_caller]
+fn check_blanked(paths_of: &[&str], body: &str, expected: &str) {
+    let shaped = Shaping::blanking(&paths(paths_of)).apply(body.as_bytes()).expect("it is shaped");
+    assert_eq!(String::from_utf8(shaped).expect("UTF-8"), expected, "{paths_of:?}");
+}
+
+#[test]
+fn what_is_blanked_says_nothing_any_more_and_all_else_stands_where_it_stood() {
+    check_blanked(&["user.email"], r#"{"user":{"email":"a@b.c","id":7}}"#, r#"{"user":{"email":"*****","id":7}}"#);
+    check_blanked(&["a"], "{\"a\": \"\\u00e9\u{e9}\" , \"b\":1}", "{\"a\": \"********\" , \"b\":1}");
+    check_blanked(&["a"], r#"{"a":"","b":[{ }]}"#, r#"{"a":"","b":[{ }]}"#);
+    check_blanked(&["a"], r#"{"a":-12.5e3}"#, r#"{"a":0      }"#);
+    check_blanked(&["a"], r#"{"a":0,"b":null}"#, r#"{"a":0,"b":null}"#);
+    check_blanked(&["a"], r#"{"a":true}"#, r#"{"a":null}"#);
+    check_blanked(&["a"], r#"{"a":false}"#, r#"{"a":null }"#);
+    check_blanked(&["a"], r#"{"a":{"x":"}"},"b":2}"#, r#"{"a":{}       ,"b":2}"#);
+    check_blanked(&["a"], r#"{"a":[1,"]"]}"#, r#"{"a":[]     }"#);
+    check_blanked(&["a.b"], r#"{"a":[{"b":1,"c":1},[{"b":"x"}]]}"#, r#"{"a":[{"b":0,"c":1},[{"b":"*"}]]}"#);
+    check_blanked(&["/a/1"], r#"{"a":["x","y"]}"#, r#"{"a":["x","*"]}"#);
+    check_blanked(
+        &["user.email"],
+        r#"{"us\u0065r":{"email":"x","email":"yz"}}"#,
+        r#"{"us\u0065r":{"email":"*","email":"**"}}"#,
+    );
+    check_blanked(&["user.email"], r#"{"action":"x","email":"a@b.c"}"#, r#"{"action":"x","email":"*****"}"#);
+    check_blanked(&["user"], r#"{"user":{"email":"a"},"email":"b"}"#, r#"{"user":{}           ,"email":"*"}"#);
+    check_blanked(&["other"], r#"{"user":{"email":"a@b.c"}}"#, r#"{"user":{"email":"a@b.c"}}"#);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(crate::seeds::cases(4_000)))]
 
@@ -244,6 +273,26 @@ proptest! {
         for lists in [Lists { drop: vec![none.clone()], ..Lists::default() }, Lists { mask: vec![none.clone()], hash: vec![none.clone()], ..Lists::default() }] {
             prop_assert_eq!(Shaping::new(&lists, None).apply(body.as_bytes()).expect("shaped"), body.clone().into_bytes());
         }
+    }
+
+    #[test]
+    fn what_is_blanked_is_as_long_and_json_and_nothing_of_the_values_is_left(body in body(), paths in prop::collection::vec(path(), 1..4)) {
+        let shaping = Shaping::blanking(&paths);
+        let blanked = shaping.apply(body.as_bytes()).expect("shaped");
+        prop_assert_eq!(blanked.len(), body.len());
+        prop_assert!(serde_json::from_slice::<serde::de::IgnoredAny>(&blanked).is_ok());
+        prop_assert_eq!(&shaping.apply(&blanked).expect("shaped"), &blanked, "again it changes nothing");
+        for path in &paths {
+            for value in found(&blanked, path) {
+                prop_assert!(!value.contains("a@b") && !value.contains("9007"), "{}", value);
+            }
+        }
+        // Each byte is the one that was there, or one that says nothing.
+        for (was, is) in body.bytes().zip(blanked) {
+            prop_assert!(was == is || b"*0 {}[]nul\"".contains(&is), "{} {}", was, is);
+        }
+        let none = FieldPath::parse("not.there").expect("a path");
+        prop_assert_eq!(Shaping::blanking(&[none]).apply(body.as_bytes()).expect("shaped"), body.into_bytes());
     }
 
     #[test]

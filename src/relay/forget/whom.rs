@@ -219,6 +219,7 @@ mod tests {
             rules: Vec::new(),
             deliveries: Vec::new(),
             body: Bytes::copy_from_slice(body.as_bytes()),
+            is_redacted: false,
         }
     }
 

@@ -132,9 +132,12 @@ impl Replayer {
         look: Look,
         step: &mut Step,
     ) -> Result<(), ReplayError> {
+        let events_looked_at = events.len();
         let bytes = events.iter().map(|event| event.body.len()).sum();
         let up_to_ms = events.last().map(|event| event.received_ms);
-        let mut looked = Looked { events: events.len(), bytes, up_to_ms, ..Looked::default() };
+        let mut looked = Looked { events: events_looked_at, bytes, up_to_ms, ..Looked::default() };
+        // What goes out must be what came.
+        let events = events.into_iter().filter(|event| !event.is_redacted).collect();
         let removed = self.removed().await?;
         let replayer = self.clone();
         let meant = asked.clone();

@@ -11,7 +11,7 @@ use super::format::{Act, DeliveryKey, OutcomeRecord, OutcomeState, cut};
 use super::inbox::{Message, Urgency};
 use super::index::Update;
 use super::queue::Claim;
-use super::words::state_of;
+use super::words::{ReadError, state_of};
 use super::{Journal, lock, reading};
 use crate::event::EventId;
 use crate::store::changes::told_of;
@@ -57,6 +57,8 @@ impl Handing {
             let sequence = claim.key.sequence;
             let recent = lock(&journal.recent).get(sequence);
             let read = recent.map_or_else(|| journal.read_anywhere(sequence, &mut window).map(Arc::new), Ok);
+            // It was redacted and then sent again, in one breath.
+            let read = read.and_then(|event| if event.is_redacted { Err(ReadError::Redacted) } else { Ok(event) });
             bytes += read.as_ref().map_or(0, |event| event.body.len());
             if bytes > body_bytes && !self.claimed.is_empty() {
                 // The rest waits for its turn, and comes first then, in its order.

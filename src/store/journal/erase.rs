@@ -28,7 +28,7 @@ use super::bitmap::Bitmap;
 use super::disk::DiskFile;
 use super::format::{BulkAct, DeliveryKey, EventHead, OutcomeRecord, OutcomeState, SegmentHeader, records};
 use super::inbox::Message;
-use super::segments::{Edits, FoundGroup, RewriteError, SegmentInfo, Window, events_in, next_group};
+use super::segments::{Edits, FoundGroup, RewriteError, Rewritten, SegmentInfo, Window, events_in, next_group};
 use super::words::{ReadError, state_of};
 use super::{Journal, JournalStore, lock};
 use crate::event::EventId;
@@ -37,7 +37,7 @@ use crate::store::{Answer, Depth, Erasing, ErasingStep, Meant, StoreError, Whom}
 /// Each round covers what was written during the one before: by the third little is.
 const ROUNDS_MAX: u32 = 3;
 /// Who reads a segment has read what it asked for within this; the old file of one that was written again is left as it is after it.
-const READ_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const READ_WITHIN: Duration = Duration::from_secs(10);
 /// What is read at once.
 const READ_BYTES: usize = 1 << 20;
 
@@ -199,7 +199,7 @@ impl Journal {
     }
 
     /// Has the segment that is written to sealed. Returns the number of the next one.
-    fn seal(&self, let_write: &mut dyn FnMut()) -> Result<u64, StoreError> {
+    pub(super) fn seal(&self, let_write: &mut dyn FnMut()) -> Result<u64, StoreError> {
         let (reply, sealed) = sync_channel(1);
         self.sender.send(Message::Seal(reply)).map_err(|_| StoreError::Closed)?;
         let_write();
@@ -293,8 +293,20 @@ impl Journal {
         let erases = |event: &EventHead| found.numbers.contains(event.id.sequence());
         let texts = |of: Option<u64>, text: &str| change(&walk.whom, &walk.hers, of, text);
         let blanks = |bytes: &[u8]| !(walk.whom.found)(bytes).is_empty();
-        let rewritten = self.segments.rewrite(info, &Edits { erases: &erases, texts: &texts, blanks: &blanks });
-        let rewritten = rewritten.map_err(|error| match error {
+        let edits = Edits { erases: &erases, redacts: &|_, _| None, texts: &texts, blanks: &blanks };
+        let rewritten = self.written_again(info, &edits)?;
+        self.let_go_of(&found.numbers);
+        self.watchers.erased(&found.about);
+        (step.erased, step.texts) = (rewritten.erased(), rewritten.texts());
+        if let Err(why) = rewritten.overwrite(READ_WITHIN) {
+            step.left_behind.push(format!("segment {}: {why}", info.segment));
+        }
+        Ok(())
+    }
+
+    /// Writes a segment again. Where it is not known afterwards which of its files has the name, the writer is told to give up.
+    pub(super) fn written_again(&self, info: &SegmentInfo, edits: &Edits<'_>) -> Result<Rewritten, StoreError> {
+        self.segments.rewrite(info, edits).map_err(|error| match error {
             RewriteError::Unchanged(error) => {
                 StoreError::Unavailable(format!("a segment of the journal could not be written again: {error}"))
             }
@@ -303,14 +315,7 @@ impl Journal {
                 let _ = self.sender.send(Message::Fail(why.clone()));
                 StoreError::Unavailable(why)
             }
-        })?;
-        self.let_go_of(&found.numbers);
-        self.watchers.erased(&found.about);
-        (step.erased, step.texts) = (rewritten.erased(), rewritten.texts());
-        if let Err(why) = rewritten.overwrite(READ_WITHIN) {
-            step.left_behind.push(format!("segment {}: {why}", info.segment));
-        }
-        Ok(())
+        })
     }
 
     /// Ends all deliveries of some events that wait, and drops their dead letters. That is durable when this returns.
@@ -366,7 +371,7 @@ impl Journal {
     }
 
     /// What lies in memory of some events goes, and whatever reads a segment opens it anew.
-    fn let_go_of(&self, sequences: &Bitmap) {
+    pub(super) fn let_go_of(&self, sequences: &Bitmap) {
         lock(&self.recent).forget(sequences);
         for id in self.destination_ids() {
             let destination = self.destination(id);

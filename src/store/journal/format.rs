@@ -19,7 +19,7 @@
 //! group   magic u32 | CRC32C u32 over the rest of the head and the record heads | segment u64 | own offset u64 | group u64
 //!         durable up to u64 | first sequence u64 | heads length u32 | bodies length u32 | events u32 | records u32
 //!         record heads … | bodies … | zeros to a multiple of 8
-//! record  kind u8, flags u8, 0 u8 ×2, head length u32, and by kind (flags: of 1 and 5, 1 where the body was erased; else 0):
+//! record  kind u8, flags u8, 0 u8 ×2, head length u32, and by kind (flags: of 1 and 5, 1 where the body was erased, 2 where values of it were; else 0):
 //!   1 event     body length u32 | body CRC32C u32 | id 16 bytes | source u32 | 0 u32 | rules u32 | deliveries u32
 //!               rule u32 … | destination u32, rule u32 …
 //!   2 outcomes  count u32, and for each: state u8, end u8, attempts u16 | destination u32 | to u32 | sequence u64 | at ms u64
@@ -61,7 +61,7 @@ mod texts;
 
 pub use self::acts::{Act, BulkAct, CommandRecord, Control, RENAMED, ReplayRecord, SelectionRecord};
 pub use self::codec::cut;
-pub use self::erased::{RecordPlace, erase_event, erased_body, record_places, seal_group};
+pub use self::erased::{RecordPlace, erase_event, erased_body, record_places, redact_event, seal_group};
 pub use self::group::{GroupBuilder, GroupHead, GroupPlace};
 pub use self::header::{HeaderError, SegmentHeader};
 pub use self::lanes::{DigestAct, DigestRecord, WindowsRecord};

@@ -208,6 +208,7 @@ impl Lanes for JournalQueue {
                 let mut events = Vec::with_capacity(read.len());
                 for (sequence, event) in read {
                     match event {
+                        Ok(event) if event.is_redacted => {}
                         Ok(event) => events.push(event),
                         // It may be read another time.
                         Err(error @ ReadError::Io(_)) => return Err(error.into()),

@@ -37,7 +37,7 @@
 //!   lies in one of its windows.
 //! * [`recent`]: the newest events in memory, so that a destination that keeps up never reads the disk. [`ends`]: how deliveries ended.
 //!   [`remembered`]: what an attempt leaves behind for those that follow.
-//! * [`erase`]: erasing what is kept of a person, segment after segment.
+//! * [`erase`]: erasing what is kept of a person, segment after segment. [`redact`]: taking values away from events that are old enough.
 //! * [`commands`]: what is done to many deliveries at once. [`known`]: that it is done once. [`cursor`]: where a list goes on.
 //! * [`names`]: the numbers of names. [`intern`]: a config's. [`rename`]: a queue under another name.
 //! * [`index`]: SQLite, on a thread of its own.
@@ -89,6 +89,7 @@ mod publish;
 mod queue;
 mod recent;
 mod recover;
+mod redact;
 mod remembered;
 mod rename;
 mod retention;

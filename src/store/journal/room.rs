@@ -7,9 +7,10 @@ use crate::store::Retention;
 impl Journal {
     /// What is kept, and its limits in bytes.
     pub fn limits(&self) -> (Retention, Resolved) {
-        let retention = *lock(&self.retention);
+        let retention = lock(&self.retention).clone();
         let total = self.disk.space().map(|space| space.total);
-        (retention, resolve(&retention, total))
+        let resolved = resolve(&retention, total);
+        (retention, resolved)
     }
 
     /// Why events may not take so many bytes more, if they may not.

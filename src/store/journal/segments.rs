@@ -24,9 +24,7 @@ use self::group::erased;
 pub use self::group::{FoundGroup, events_in, stored};
 pub use self::info::SegmentInfo;
 use self::open_files::OpenFiles;
-#[cfg(test)]
-pub use self::rewrite::Rewritten;
-pub use self::rewrite::{Edits, RewriteError};
+pub use self::rewrite::{Edits, RewriteError, Rewritten};
 use self::scan::group_at;
 pub use self::scan::{Scan, next_group};
 pub use self::window::Window;

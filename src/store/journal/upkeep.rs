@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use super::inbox::Message as ToWriter;
 use super::index::{Database, META_DIGEST, META_GROUP, META_JOURNAL, META_LANES, META_SEGMENT};
 use super::queue::Snapshot;
+use super::redact::Redactor;
 use super::retention::Trimmer;
 use super::upkeep_inbox::Message;
 use super::{Journal, lock};
@@ -31,12 +32,21 @@ const SAVE_AGES_EVERY: Duration = Duration::from_secs(60);
 pub fn begin(journal: &Arc<Journal>) -> (Sender<Message>, Worker) {
     let (sender, receiver) = channel();
     let trimmer = Trimmer::new(journal.clone());
-    (sender, Worker { journal: journal.clone(), trimmer, receiver, saved_up_to: 0, ages_saved_at: Instant::now() })
+    let worker = Worker {
+        journal: journal.clone(),
+        trimmer,
+        redactor: Redactor::default(),
+        receiver,
+        saved_up_to: 0,
+        ages_saved_at: Instant::now(),
+    };
+    (sender, worker)
 }
 
 pub struct Worker {
     journal: Arc<Journal>,
     trimmer: Trimmer,
+    redactor: Redactor,
     receiver: Receiver<Message>,
     /// The segment of the last checkpoint; 0 before the first of this process.
     saved_up_to: u64,
@@ -76,6 +86,7 @@ impl Worker {
         if !self.journal.index.is_broken() && (is_checkpoint_due || self.trimmer.is_due()) {
             self.trim();
         }
+        self.journal.redact_some(&mut self.redactor, &mut || {});
     }
 
     /// A checkpoint, and then whatever it allows to go.

@@ -136,6 +136,9 @@ pub enum ReadError {
     /// Its body was erased.
     #[error("this event was erased")]
     Erased(Box<ErasedEvent>),
+    /// It was to go out and is not what came any more.
+    #[error("values of this event were redacted, and what goes out must be what came")]
+    Redacted,
     /// It is there and its bytes are not what was written.
     #[error("the event's bytes on the disk are damaged ({0})")]
     Damaged(String),
@@ -149,6 +152,7 @@ impl From<ReadError> for StoreError {
         match error {
             ReadError::Missing => Self::Missing,
             ReadError::Erased(_) => Self::Erased,
+            ReadError::Redacted => Self::Redacted,
             ReadError::Damaged(why) => Self::Damaged(why),
             ReadError::Io(source) => Self::Unavailable(format!("reading the store failed: {source}")),
         }

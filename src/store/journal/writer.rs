@@ -306,6 +306,7 @@ impl Writer {
             rules: std::mem::take(&mut event.rules),
             deliveries: std::mem::take(&mut event.deliveries),
             is_erased: false,
+            is_redacted: false,
         }
     }
 

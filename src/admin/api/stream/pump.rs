@@ -282,6 +282,7 @@ mod tests {
             rules: Vec::new(),
             deliveries: Vec::new(),
             body: bytes::Bytes::new(),
+            is_redacted: false,
         })
     }
 

@@ -182,6 +182,7 @@ mod tests {
             rules: Vec::new(),
             deliveries: Vec::new(),
             body: vec![0; body_bytes].into(),
+            is_redacted: false,
         }))
     }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::record::{FLAG_ERASED, Record, records_in};
+use super::record::{FLAG_ERASED, FLAG_REDACTED, Record, records_in};
 use super::{GROUP_HEAD, GroupHead};
 
 const ERASED: &[u8] = br#"{"type":"erased"}"#;
@@ -49,11 +49,19 @@ pub fn record_places(head: &GroupHead, group: &[u8]) -> Vec<RecordPlace> {
 
 /// Erases an event. The group is to be [sealed](seal_group) afterwards.
 pub fn erase_event(group: &mut [u8], place: &RecordPlace) {
-    let body = erased_body(place.body.len());
+    put_body(group, place, FLAG_ERASED, &erased_body(place.body.len()));
+}
+
+/// Puts a body that says less in the place of an event's, of the same length. The group is to be [sealed](seal_group) afterwards.
+pub fn redact_event(group: &mut [u8], place: &RecordPlace, body: &[u8]) {
+    put_body(group, place, FLAG_REDACTED, body);
+}
+
+fn put_body(group: &mut [u8], place: &RecordPlace, flag: u8, body: &[u8]) {
     let head = &mut group[place.head.clone()];
-    head[1] |= FLAG_ERASED;
-    head[BODY_CRC_AT..BODY_CRC_AT + 4].copy_from_slice(&crc32c::crc32c(&body).to_le_bytes());
-    group[place.body.clone()].copy_from_slice(&body);
+    head[1] |= flag;
+    head[BODY_CRC_AT..BODY_CRC_AT + 4].copy_from_slice(&crc32c::crc32c(body).to_le_bytes());
+    group[place.body.clone()].copy_from_slice(body);
 }
 
 /// Makes the CRC of a group right again whose records were changed.
@@ -91,6 +99,7 @@ mod tests {
                 rules: vec![NameId(9)],
                 deliveries: vec![PlannedDelivery { destination: NameId(1), rule: NameId(9) }],
                 is_erased: false,
+                is_redacted: false,
             };
             (head, Bytes::from_static(body.as_bytes()))
         };

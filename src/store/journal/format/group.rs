@@ -141,7 +141,8 @@ impl GroupBuilder {
 
     fn event_as(&mut self, kind: u8, head: &EventHead, body: Bytes) {
         debug_assert_eq!(head.body_bytes as usize, body.len());
-        let flags = if head.is_erased { FLAG_ERASED } else { 0 };
+        let flags = [(head.is_erased, FLAG_ERASED), (head.is_redacted, FLAG_REDACTED)];
+        let flags = flags.into_iter().filter(|(is_set, _)| *is_set).fold(0, |flags, (_, flag)| flags | flag);
         self.record_with(kind, flags, |out| {
             put_u32(out, head.body_bytes);
             put_u32(out, head.body_crc);

@@ -45,6 +45,8 @@ pub struct EventHead {
     pub deliveries: Vec<PlannedDelivery>,
     /// Its body was erased: [`erased_body`](super::erased_body) lies in its place.
     pub is_erased: bool,
+    /// Some of its values were taken away after a while.
+    pub is_redacted: bool,
 }
 
 /// Names one delivery by its event's number and its destination.
@@ -102,6 +104,8 @@ pub(super) const KIND_WINDOWS: u8 = 8;
 pub(super) const KIND_DIGEST: u8 = 9;
 /// Of an event, that its body was erased. Releases that do not know it write 0 and do not look.
 pub(super) const FLAG_ERASED: u8 = 1;
+/// Of an event, that it is not what came: some of its values were taken away.
+pub(super) const FLAG_REDACTED: u8 = 2;
 pub(super) const STATE_DELIVERED: u8 = 1;
 pub(super) const STATE_SCHEDULED: u8 = 2;
 pub(super) const STATE_DEAD: u8 = 3;
@@ -163,7 +167,17 @@ fn decode_event(take: &mut Take<'_>, flags: u8) -> Option<EventHead> {
     let rules = take.u32()?;
     let deliveries = take.u32()?;
     let is_erased = flags & FLAG_ERASED != 0;
-    let mut head = EventHead { id, body_bytes, body_crc, source, rules: Vec::new(), deliveries: Vec::new(), is_erased };
+    let is_redacted = flags & FLAG_REDACTED != 0;
+    let mut head = EventHead {
+        id,
+        body_bytes,
+        body_crc,
+        source,
+        rules: Vec::new(),
+        deliveries: Vec::new(),
+        is_erased,
+        is_redacted,
+    };
     for _ in 0..rules {
         head.rules.push(NameId(take.u32()?));
     }

@@ -49,6 +49,7 @@ proptest! {
                 rules: vec![NameId(9)],
                 deliveries: vec![PlannedDelivery { destination: NameId(1), rule: NameId(9) }],
                 is_erased: false,
+                is_redacted: false,
             };
             builder.event(&head, Bytes::copy_from_slice(body));
             expected.push(Record::Event(head));
@@ -106,6 +107,7 @@ proptest! {
             id: EventId::mint(7, 1, 77), body_bytes: 2, body_crc: 0, source: NameId(3),
             rules: Vec::new(), deliveries: Vec::new(),
                 is_erased: false,
+                is_redacted: false,
         };
         builder.relocated(&head, Bytes::from_static(b"{}"));
         expected.push(Record::Relocated(head));

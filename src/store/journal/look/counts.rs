@@ -101,7 +101,7 @@ impl JournalStore {
     /// How much it has and may have. Reads the disk.
     pub fn usage(&self) -> Usage {
         let journal = &*self.journal;
-        let retention = *lock(&journal.retention);
+        let retention = lock(&journal.retention).clone();
         let space = journal.disk.space();
         let resolved = resolve(&retention, space.map(|space| space.total));
         let journal_bytes = journal.segments.bytes();

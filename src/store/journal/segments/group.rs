@@ -49,5 +49,6 @@ pub fn stored(head: EventHead, body: bytes::Bytes) -> StoredEvent {
         rules: head.rules,
         deliveries: head.deliveries,
         body,
+        is_redacted: head.is_redacted,
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::{DiskFile, SegmentInfo, Segments, Window, next_group};
 use crate::store::journal::format::{
     Change, EventHead, GroupHead, Record, RecordPlace, SegmentHeader, erase_event, erased_body, record_places,
-    seal_group,
+    redact_event, seal_group,
 };
 use crate::store::journal::segment_name::{file_name, unfinished};
 
@@ -22,10 +22,15 @@ const PIECE_BYTES: usize = 1 << 20;
 /// How often it is looked whether somebody still reads the old file.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
+/// What lies in the place of a body, where it is another one.
+pub type Redacts<'e> = &'e dyn Fn(&EventHead, &[u8]) -> Option<Vec<u8>>;
+
 /// What is to be changed of a segment.
 pub struct Edits<'e> {
     /// Whether an event's body goes.
     pub erases: &'e dyn Fn(&EventHead) -> bool,
+    /// Of an event that is not erased: as long as it was, and saying less.
+    pub redacts: Redacts<'e>,
     /// What becomes of a text, where it changes.
     pub texts: Change<'e>,
     /// Whether a range is made zeros that nobody can read, by what lies there: it is damaged.
@@ -47,6 +52,7 @@ pub struct Rewritten {
     /// What is another in the new one.
     changed: Vec<Range<u64>>,
     erased: u64,
+    redacted: u64,
     texts: u64,
     is_shared: bool,
 }
@@ -55,6 +61,11 @@ impl Rewritten {
     /// How many bodies were erased.
     pub fn erased(&self) -> u64 {
         self.erased
+    }
+
+    /// In how many bodies values were taken away.
+    pub fn redacted(&self) -> u64 {
+        self.redacted
     }
 
     /// In how many records and headers a text was changed.
@@ -110,10 +121,11 @@ impl Segments {
         assert_ne!(info.segment, self.newest(), "the newest segment is the writer's");
         let (name, aside) = (file_name(info.segment), unfinished(info.segment));
         let written = self.file(info.segment).and_then(|old| {
-            let (changed, erased, texts) = self.write_aside(&old, info, edits, &aside)?;
-            let is_shared = old.is_shared();
+            let mut rewritten = self.write_aside(&old, info, edits, &aside)?;
+            rewritten.is_shared = old.is_shared();
+            drop(old);
             self.disk.rename(&aside, &name)?;
-            Ok(Rewritten { old, changed, erased, texts, is_shared })
+            Ok(rewritten)
         });
         let rewritten = written.map_err(|error| {
             // Nothing of it counts under this name; a leftover is removed at the next start too.
@@ -125,17 +137,17 @@ impl Segments {
         Ok(rewritten)
     }
 
-    /// Writes the copy, syncs it and reads it back. Returns what is another in it, how many bodies were erased, and how many texts.
+    /// Writes the copy, syncs it and reads it back.
     fn write_aside(
         &self,
         old: &Arc<dyn DiskFile>,
         info: &SegmentInfo,
         edits: &Edits<'_>,
         aside: &str,
-    ) -> io::Result<(Vec<Range<u64>>, u64, u64)> {
+    ) -> io::Result<Rewritten> {
         let length = old.length()?;
         let new = self.disk.create_aside(aside, length)?;
-        let mut copy = Copy { old, new: &new, changed: Vec::new(), erased: 0, texts: 0 };
+        let mut copy = Copy { old, new: &new, changed: Vec::new(), erased: 0, redacted: 0, texts: 0 };
         // It may have been cut off.
         let end = info.end.min(length);
         let mut at = info.start.min(end);
@@ -149,14 +161,14 @@ impl Segments {
         copy.unreadable(at..end, edits)?;
         // What lies behind the last group was set aside, or was never acknowledged.
         copy.is_left_out(end..length)?;
-        let Copy { changed, erased, texts, .. } = copy;
+        let Copy { changed, erased, redacted, texts, .. } = copy;
         if new.length()? != length {
             new.set_len(length)?;
         }
         new.sync()?;
         drop(new);
         self.read_back(old, info, edits, aside)?;
-        Ok((changed, erased, texts))
+        Ok(Rewritten { old: old.clone(), changed, erased, redacted, texts, is_shared: false })
     }
 
     /// Compares the copy with the old file, as everybody will read it: the same groups with the same records, but for what was to be erased.
@@ -202,20 +214,26 @@ fn is_same(head: &GroupHead, before: &[u8], after: &[u8], edits: &Edits<'_>) -> 
     let (old, new) = (record_places(head, before), record_places(head, after));
     let is_same = |(old, new): (&RecordPlace, &RecordPlace)| {
         let (before, after) = (before.get(old.body.clone()), after.get(new.body.clone()));
-        if !is_erased_by(&old.record, edits) {
+        let redacted = before.and_then(|before| redacted_by(&old.record, before, edits));
+        if redacted.is_none() && !is_erased_by(&old.record, edits) {
             let other = old.record.with_texts(edits.texts);
             let says_it = old.record == new.record || other.is_some_and(|other| other == new.record);
             return says_it && old.head == new.head && before == after;
         }
-        let filler = erased_body(old.body.len());
-        let body_crc = crc32c::crc32c(&filler);
-        let erased = |event: &EventHead| EventHead { is_erased: true, body_crc, ..event.clone() };
+        let is_redacted = redacted.is_some();
+        let body = redacted.unwrap_or_else(|| erased_body(old.body.len()));
+        let changed = |event: &EventHead| EventHead {
+            is_erased: event.is_erased || !is_redacted,
+            is_redacted: event.is_redacted || is_redacted,
+            body_crc: crc32c::crc32c(&body),
+            ..event.clone()
+        };
         let expected = match &old.record {
-            Record::Event(event) => Record::Event(erased(event)),
-            Record::Relocated(event) => Record::Relocated(erased(event)),
+            Record::Event(event) => Record::Event(changed(event)),
+            Record::Relocated(event) => Record::Relocated(changed(event)),
             other => other.clone(),
         };
-        expected == new.record && old.head == new.head && after == Some(&filler)
+        expected == new.record && old.head == new.head && after == Some(&body)
     };
     head.is_sound(after) && old.len() == new.len() && old.iter().zip(&new).all(is_same)
 }
@@ -224,12 +242,24 @@ fn is_erased_by(record: &Record, edits: &Edits<'_>) -> bool {
     matches!(record, Record::Event(event) | Record::Relocated(event) if !event.is_erased && (edits.erases)(event))
 }
 
+/// What lies in the place of a sound body then, where it is another.
+fn redacted_by(record: &Record, body: &[u8], edits: &Edits<'_>) -> Option<Vec<u8>> {
+    let (Record::Event(event) | Record::Relocated(event)) = record else { return None };
+    if event.is_erased || (edits.erases)(event) {
+        return None;
+    }
+    let redacted = (edits.redacts)(event, body).filter(|redacted| redacted.len() == body.len() && redacted != body)?;
+    // Of a damaged one nobody knows which bytes are its values.
+    (crc32c::crc32c(body) == event.body_crc).then_some(redacted)
+}
+
 /// A copy that is being written.
 struct Copy<'c> {
     old: &'c Arc<dyn DiskFile>,
     new: &'c Arc<dyn DiskFile>,
     changed: Vec<Range<u64>>,
     erased: u64,
+    redacted: u64,
     texts: u64,
 }
 
@@ -281,9 +311,17 @@ impl Copy<'_> {
                     self.changed.push(offset + place.head.start as u64..offset + place.head.end as u64);
                 }
             }
-            if is_erased_by(&place.record, edits) {
+            let redacted = redacted_by(&place.record, &bytes[place.body.clone()], edits);
+            let is_erased = is_erased_by(&place.record, edits);
+            if let Some(body) = &redacted {
+                redact_event(&mut bytes, &place, body);
+                self.redacted += 1;
+            }
+            if is_erased {
                 erase_event(&mut bytes, &place);
                 self.erased += 1;
+            }
+            if is_erased || redacted.is_some() {
                 self.changed.push(offset + place.body.start as u64..offset + place.body.end as u64);
             }
         }

@@ -66,6 +66,7 @@ proptest! {
                 id: EventId::mint(1, 1, at as u64), body_bytes: 1, body_crc: 0, source: NameId(0),
                 rules: vec![NameId(7); *rules], deliveries: Vec::new(),
                 is_erased: false,
+                is_redacted: false,
             };
             if !builder.add_within(heads_max, |builder| builder.event(&head, Bytes::from_static(b"x"))) {
                 finish(&mut builder);

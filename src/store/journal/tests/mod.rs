@@ -5,7 +5,7 @@
 //! * `model_test`: random work, restarts and power cuts against a model in a map.
 //! * `index`: lost, damaged, strange, old; checkpoints; copies. `clock`: processes whose clocks do not agree.
 //! * `erased`: what is left of an event whose body was erased. `rewrite`: a segment that is written again.
-//!   `forgotten`: whatever quotes whom is erased.
+//!   `redact`: values that are kept for a shorter time. `forgotten`: whatever quotes whom is erased.
 //! * `ends`: how deliveries ended, and for how long that is known. `retention`: what goes, what stays, what is relocated.
 //! * `names`: how many, and when they go. `limits`: at each and just beyond it.
 //! * `age`: since when what waits has waited. `hold`: a source that is held. `lanes`: windows and digests. `lease`: who has lost one.
@@ -22,6 +22,7 @@ mod lease;
 mod limits;
 mod model_test;
 mod names;
+mod redact;
 mod retention;
 mod rewrite;
 
@@ -135,6 +136,7 @@ fn a_journal_of_format_version_1_is_read_from_its_first_group_on() {
             rules: Vec::new(),
             deliveries: vec![PlannedDelivery { destination: NameId(1), rule: NameId(3) }],
             is_erased: false,
+            is_redacted: false,
         };
         builder.event(&head, Bytes::from_static(b"one"));
         let place = GroupPlace { segment: 1, offset: length, group: 0, durable_up_to: length, first_sequence: 0 };

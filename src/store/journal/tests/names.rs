@@ -162,6 +162,7 @@ fn a_queue_whose_number_has_no_name_is_told_and_kept_under_one_that_says_so() {
         rules: Vec::new(),
         deliveries: vec![PlannedDelivery { destination: NameId(7), rule: NameId(3) }],
         is_erased: false,
+        is_redacted: false,
     };
     let mut builder = GroupBuilder::default();
     let mut group = Vec::new();

@@ -40,7 +40,7 @@ impl Kept {
 
     fn try_open_with(&self, segment_bytes: u64, clock: Clock) -> (JournalStore, Opened) {
         let index = Location::File(self.index());
-        let retention = self.retention;
+        let retention = self.retention.clone();
         let options = Options { segment_bytes, clock, index, retention, ..Options::default() };
         JournalStore::open(Arc::new(self.disk.clone()), options).expect("the journal opens")
     }
@@ -451,8 +451,8 @@ fn a_full_store_takes_nothing_in_lets_deliveries_go_on_and_recovers_by_itself() 
     let kept = Kept::new(64 * SEGMENT);
     let store = kept.open();
     append(&store, "one", &[CRM]).expect("taken");
-    let full = Retention { bytes_max: Some(1), ..kept.retention };
-    check_refused(&store, || store.retain(full), || store.retain(kept.retention));
+    let full = Retention { bytes_max: Some(1), ..kept.retention.clone() };
+    check_refused(&store, || store.retain(full.clone()), || store.retain(kept.retention.clone()));
 }
 
 #[test]

@@ -35,10 +35,10 @@ fn holds(bytes: &[u8], text: &str) -> bool {
 fn rewrite(store: &JournalStore, segment: u64) -> Result<Rewritten, RewriteError> {
     let info = store.journal.segments.between(segment..segment + 1).remove(0);
     let erases = |head: &EventHead| head.id.sequence() % 2 == 1;
-    store
-        .journal
-        .segments
-        .rewrite(&info, &Edits { erases: &erases, texts: &|_, _| None, blanks: &|bytes| holds(bytes, ANN) })
+    store.journal.segments.rewrite(
+        &info,
+        &Edits { erases: &erases, redacts: &|_, _| None, texts: &|_, _| None, blanks: &|bytes| holds(bytes, ANN) },
+    )
 }
 
 /// Which numbers lie in a segment.

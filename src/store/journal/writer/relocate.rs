@@ -61,6 +61,7 @@ impl Writer {
                 rules: event.rules.clone(),
                 deliveries: event.deliveries.clone(),
                 is_erased: false,
+                is_redacted: event.is_redacted,
             };
             if self.builder.bodies_bytes() + event.body.len() > GROUP_BYTES_MAX && !self.builder.is_empty() {
                 self.place_relocated(&mut relocated)?;
