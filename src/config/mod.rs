@@ -334,7 +334,7 @@ impl Config {
         let noted = Noted::new(surroundings);
         reader.interpolate(&mut root, &noted);
         refuse_merge_keys(&reader, &root, 0);
-        let expanded = presets::expand(&reader, &root);
+        let expanded = presets::expand(&reader, &root, noted.resolved());
         let config = root::read(&reader, expanded.as_ref().unwrap_or(&root), &directory, &client, &noted);
         let files = noted.into_files();
         slip::advise(&reader, &text);

@@ -3,7 +3,8 @@
 //! # Cast
 //!
 //! * [`load`]: text → [`raw`] nodes, alone in naming serde_yaml. `places`: where a node stands in the file.
-//! * [`values`]: what stands behind `${…}`; [`resolved`]: what it stood for. `masked`: what a message may quote of that.
+//! * [`values`]: what stands behind `${…}`; [`resolved`]: what it stood for. `passed_on`: where a
+//!   preset puts it. `masked`: what a message may quote of that.
 //! * [`reader`]: typed reading of nodes, which collects problems and goes on. `hints`: what it asks whoever knows the keys.
 //! * [`keys`]: what a key is, to the reader and to a reference alike; [`entries`]: a map's entries, taken by them. `credentials`: how
 //!   somebody proves who they are.
@@ -21,6 +22,7 @@ pub mod hints;
 pub mod keys;
 pub mod load;
 pub(crate) mod masked;
+mod passed_on;
 pub(crate) mod places;
 pub mod problem;
 pub mod raw;

@@ -11,7 +11,7 @@ use super::load::{NODES_MAX, Place};
 use super::masked::{Everywhere, Mixed};
 use super::problem::{Found, Problem, Severity};
 use super::raw::{Node, NodeId, Scalar, Style, Value};
-use super::resolved::{Resolved, step};
+use super::resolved::{Filled, Resolved, is_passed_on, step};
 use super::values::{At, Interpolated, InterpolationError, Surroundings, interpolate};
 use super::words::variable_name;
 use crate::fault::Fault;
@@ -32,11 +32,11 @@ pub struct Reader {
     /// How many there are by severity, kept or not.
     counts: [Cell<usize>; 2],
     /// The scalars with something in them that came from outside.
-    mixed: RefCell<HashMap<NodeId, Mixed>>,
-    /// Those in which something stands for a value, and its name.
-    placeholders: RefCell<HashMap<NodeId, String>>,
+    pub(super) mixed: RefCell<HashMap<NodeId, Mixed>>,
+    /// Those in which something stands for a value.
+    pub(super) placeholders: RefCell<HashMap<NodeId, Placeholder>>,
     /// What variables, files and credentials held, and where it went.
-    resolved: RefCell<Resolved>,
+    pub(super) resolved: RefCell<Resolved>,
     /// The same, as it is taken out of messages about other places.
     everywhere: OnceCell<Everywhere>,
     /// The names in the file.
@@ -63,6 +63,15 @@ pub struct Reader {
     pub(super) hints: &'static dyn Hints,
     /// The directory of the config file: what is read is relative to it.
     pub directory: PathBuf,
+}
+
+/// What stands for a value that must not go where it is asked for.
+#[derive(Clone)]
+pub(super) struct Placeholder {
+    /// What was asked for.
+    pub reference: String,
+    /// The text as it stands in the file.
+    pub raw: String,
 }
 
 /// A message or a help repeats what stands in the file; of a value as long as the file it shows the beginning.
@@ -279,7 +288,7 @@ impl Reader {
             return;
         }
         let Fault { message, help, within } = match placeholder {
-            Some(reference) => Fault::from(InterpolationError::NewPlace(reference).to_string()),
+            Some(placeholder) => Fault::from(InterpolationError::NewPlace(placeholder.reference).to_string()),
             None => fault(),
         };
         let message = shortened(message);
@@ -370,12 +379,19 @@ impl Reader {
         let raw = std::mem::replace(&mut scalar.text, text.clone());
         (scalar.style, scalar.is_interpolated) = (Style::String, true);
         if let Some((reference, _)) = taken.first() {
-            let values = taken.iter().map(|(_, value)| value.clone()).filter(|value| !value.is_empty()).collect();
-            match has_placeholder {
-                true => drop(self.placeholders.borrow_mut().insert(id, reference.clone())),
-                false => drop(self.mixed.borrow_mut().insert(id, Mixed { values, whole: text, raw: raw.clone() })),
+            let values: Vec<_> =
+                taken.iter().map(|(_, value)| value.clone()).filter(|value| !value.is_empty()).collect();
+            let mut resolved = self.resolved.borrow_mut();
+            if !is_passed_on(place) {
+                resolved.note(place, Filled { raw: raw.clone(), whole: text.clone(), values: values.clone() });
             }
-            self.resolved.borrow_mut().note(place, &raw, taken.into_iter());
+            if has_placeholder {
+                let reference = reference.clone();
+                self.placeholders.borrow_mut().insert(id, Placeholder { reference, raw });
+            } else {
+                self.mixed.borrow_mut().insert(id, Mixed { values, whole: text, raw });
+            }
+            resolved.note_values(taken.into_iter());
         }
     }
 
@@ -413,14 +429,17 @@ impl Reader {
 
     /// A number for what stands nowhere in the file: what is wrong with it stands at `at`, and no warning is told of it.
     pub fn stands_for(&self, at: NodeId) -> NodeId {
-        let id = self.next_made();
-        self.made.borrow_mut().insert(id, at);
+        let id = self.made_from(at);
         self.unmendable.borrow_mut().insert(id);
         id
     }
 
-    fn next_made(&self) -> NodeId {
-        NodeId(NODES_MAX + 1 + self.made.borrow().len() as u32)
+    /// A number for what comes from the node `at`, and is wrong where that stands.
+    pub(super) fn made_from(&self, at: NodeId) -> NodeId {
+        let mut made = self.made.borrow_mut();
+        let id = NodeId(NODES_MAX + 1 + made.len() as u32);
+        made.insert(id, at);
+        id
     }
 
     /// Where a node stands in the file, and whether nobody can mend what it is.
@@ -436,23 +455,22 @@ impl Reader {
     /// A text that is put together from parts, each with the node that it is from. What is wrong with it stands at `at`, and no message
     /// holds what must not be shown of a part.
     pub fn put_together(&self, at: NodeId, parts: &[(NodeId, String)]) -> Node {
-        let id = self.next_made();
         // Of several that are given the first is meant most likely.
         let origin = parts.iter().map(|(part, _)| *part).find(|part| *part != at).unwrap_or(at);
-        self.made.borrow_mut().insert(id, origin);
+        let id = self.made_from(origin);
         let text: String = parts.iter().map(|(_, text)| text.as_str()).collect();
+        let raw: String = parts.iter().map(|(part, text)| self.raw(*part).unwrap_or_else(|| text.clone())).collect();
         let mut mixed = self.mixed.borrow_mut();
         let values: Vec<String> =
             parts.iter().filter_map(|(part, _)| mixed.get(part)).flat_map(|one| one.values.clone()).collect();
         let is_mixed = !values.is_empty();
         if is_mixed {
-            let raw = parts.iter().map(|(part, text)| mixed.get(part).map_or(text, |one| &one.raw).as_str()).collect();
-            mixed.insert(id, Mixed { values, whole: text.clone(), raw });
+            mixed.insert(id, Mixed { values, whole: text.clone(), raw: raw.clone() });
         }
         let mut placeholders = self.placeholders.borrow_mut();
-        let placeholder = parts.iter().find_map(|(part, _)| placeholders.get(part).cloned());
-        let is_interpolated = is_mixed || placeholder.is_some();
-        placeholders.extend(placeholder.map(|reference| (id, reference)));
+        let reference = parts.iter().find_map(|(part, _)| Some(placeholders.get(part)?.reference.clone()));
+        let is_interpolated = is_mixed || reference.is_some();
+        placeholders.extend(reference.map(|reference| (id, Placeholder { reference, raw })));
         Node { id, value: Value::Scalar(Scalar { text, style: Style::String, is_interpolated }) }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A config that somebody else brings, to be tried against the one in force, is read by this alone: neither the environment nor a file is
 //! looked at for it. A `${…}` gets its value only in the place where the config in force has it, in the same words. In any other place it
-//! would tell what it stands for, by an error, a match or a comparison, so there a placeholder stands for it.
+//! would tell what it stands for, by an error, a match or a comparison, so there a placeholder stands for it. What a preset passes on stands
+//! where the preset puts it: a placeholder goes there, and where the config in force has the same words in the same place, its text is taken.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,8 +20,19 @@ const PLACEHOLDER_KEY: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
 #[derive(Clone, Default)]
 pub struct Resolved {
     values: HashMap<String, String>,
-    /// The text of each scalar that holds one, as it stands in the file, by the keys that lead to it.
-    places: BTreeMap<String, String>,
+    /// Each scalar that holds one, by the keys that lead to it.
+    places: BTreeMap<String, Filled>,
+}
+
+/// A scalar that holds values.
+#[derive(Clone)]
+pub(crate) struct Filled {
+    /// As it stands in the file.
+    pub raw: String,
+    /// With its values in place.
+    pub whole: String,
+    /// What was put in.
+    pub values: Vec<String>,
 }
 
 impl std::fmt::Debug for Resolved {
@@ -31,14 +43,18 @@ impl std::fmt::Debug for Resolved {
 
 impl Resolved {
     /// Notes a scalar that holds values.
-    pub(crate) fn note(&mut self, place: &str, raw: &str, taken: impl Iterator<Item = (String, String)>) {
-        self.places.insert(place.to_owned(), raw.to_owned());
+    pub(crate) fn note(&mut self, place: &str, filled: Filled) {
+        self.places.insert(place.to_owned(), filled);
+    }
+
+    /// Notes what references stand for.
+    pub(crate) fn note_values(&mut self, taken: impl Iterator<Item = (String, String)>) {
         self.values.extend(taken);
     }
 
-    /// Whether the same scalar stands in the same place here.
-    pub(crate) fn has(&self, place: &str, raw: &str) -> bool {
-        self.places.get(place).is_some_and(|known| known == raw)
+    /// The same scalar in the same place, with what it holds here.
+    pub(crate) fn filled(&self, place: &str, raw: &str) -> Option<&Filled> {
+        self.places.get(place).filter(|known| known.raw == raw)
     }
 
     /// What a reference stands for.
@@ -55,9 +71,9 @@ impl Resolved {
     pub fn below(&self, keys: &[&str]) -> Vec<(&str, &str)> {
         let mut prefix = String::new();
         keys.iter().for_each(|key| step(&mut prefix, key));
-        let below = self.places.range(prefix.clone()..).map_while(|(place, raw)| {
+        let below = self.places.range(prefix.clone()..).map_while(|(place, filled)| {
             let rest = place.strip_prefix(&prefix)?;
-            Some((rest, raw.as_str()))
+            Some((rest, filled.raw.as_str()))
         });
         below.filter(|(rest, _)| rest.is_empty() || rest.starts_with(STEP)).collect()
     }
@@ -69,10 +85,20 @@ pub(crate) fn step(place: &mut String, key: &str) {
     place.push_str(key);
 }
 
+/// Whether what stands here goes to another place: into the section that a preset comes to.
+pub(crate) fn is_passed_on(place: &str) -> bool {
+    let mut keys = place.split(STEP).skip(1);
+    match keys.next() {
+        Some("presets") => true,
+        Some("destinations") => keys.nth(1) == Some("fields"),
+        _ => false,
+    }
+}
+
 /// Whether a placeholder may stand here: where it decides neither what matches nor what the relay itself does.
 pub(crate) fn takes_placeholders(place: &str) -> bool {
     let section = place.split(STEP).nth(1).unwrap_or_default();
-    matches!(section, "sources" | "destinations" | "defaults" | "tests") || section.starts_with("x-")
+    matches!(section, "sources" | "destinations" | "presets" | "defaults" | "tests") || section.starts_with("x-")
 }
 
 /// What stands in the place of a value, by nothing but the place and the name of what was asked for.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::hints::Hints;
 use super::regular;
-use super::resolved::{Resolved, placeholder, takes_placeholders};
+use super::resolved::{Resolved, is_passed_on, placeholder, takes_placeholders};
 use super::words::variable_name;
 
 /// Where interpolation finds its values. A trait of one process's surroundings, so that tests have their own.
@@ -69,7 +69,7 @@ pub enum InterpolationError {
     NotInForce(String),
     /// In a config that is tried: the one in force has it elsewhere.
     #[error(
-        "${{{0}}} does not stand in this place in the config in force, so what-if cannot tell what it would do here: reload with it, or write another value"
+        "${{{0}}} does not stand in this place in the config in force, so what-if cannot tell what it would do here: try it with `vero-relay explain` on the machine, reload with it, or write another value"
     )]
     NewPlace(String),
 }
@@ -172,7 +172,8 @@ pub fn interpolate(
     if !text.contains("${") {
         return Ok(None);
     }
-    let is_same = surroundings.resolved().is_some_and(|resolved| resolved.has(at.place, text));
+    let is_known = |resolved: &Resolved| !is_passed_on(at.place) && resolved.filled(at.place, text).is_some();
+    let is_same = surroundings.resolved().is_some_and(is_known);
     let mut done = Interpolated { text: String::with_capacity(text.len()), taken: Vec::new(), has_placeholder: false };
     let mut rest = text;
     while let Some(start) = rest.find("${") {

@@ -360,6 +360,88 @@ async fn no_answer_depends_on_what_a_value_is() {
     }
 }
 
+/// Presets in force, each destination with a variable in a field: one of the config's own, one that is there, one that chooses by it.
+const BY_PRESETS: &str = "
+rules: [{ name: everything, to: [own, there, chosen] }]
+presets:
+  mine: { fields: { key: {}, word: { form: template, default: a } }, http: { url: \"http://127.0.0.1:9/own\", auth: { bearer: \"{key}\" }, json: { kind: \"{{ type }}\", of: \"{word}\" } } }
+  by: { fields: { region: { form: choice, values: { kappa: \"http://127.0.0.1:9/k\", omega: \"http://127.0.0.1:9/o\" } } }, http: { url: \"{region}\", json: { kind: \"{{ type }}\" } } }
+destinations:
+  own: { preset: mine, fields: { key: \"${file:secret}\" } }
+  there: { preset: telegram, fields: { token: \"${file:secret}\", chat_id: \"7\" } }
+  chosen: { preset: by, fields: { region: \"${file:secret}\" } }
+";
+
+/// Ways to have a preset tell what a field of it stands for, by a right and a wrong guess.
+const PRESETS_THAT_ASK: [(&str, &str); 13] = [
+    ("json: { kind:", "needs: { a: \"{% if '{key}' is startingwith('GUES') %}1{% endif %}\" }, json: { kind:"),
+    ("of: \"{word}\"", "of: \"{% if '{key}' is startingwith('GUES') %}{{ no() }}{% endif %}\""),
+    ("of: \"{word}\"", "of: \"{key}\""),
+    ("of: \"{word}\"", "of: \"{{ '{key}' | GUESS }}\""),
+    ("key: {},", "key: { form: choice, values: { GUESS: a } },"),
+    ("key: {},", "key: { form: url },"),
+    ("key: {},", "key: { like: \"GUES*\" },"),
+    ("key: {},", "key: { secret: true },"),
+    ("auth: { bearer: \"{key}\" }", "auth: { bearer: \"GUESS\" }"),
+    ("values: { kappa:", "values: { GUESS: \"http://127.0.0.1:9/k\", x:"),
+    ("values: { kappa: \"http://127.0.0.1:9/k\"", "values: { kappa: \"http://127.0.0.1:9/GUESS\""),
+    (
+        "preset: telegram, fields: { token: \"${file:secret}\", chat_id: \"7\" }",
+        "preset: discord, fields: { url: \"${file:secret}\" }",
+    ),
+    ("chat_id: \"7\"", "chat_id: \"${file:secret}\""),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_depends_on_what_a_preset_puts_elsewhere() {
+    let mut answers = Vec::new();
+    for secret in ["kappa", "omega"] {
+        let trying = Trying::with_secret(BY_PRESETS, secret).await;
+        trying.relay.accept(SENT).await;
+        let mut told = Vec::new();
+        for (from, to) in PRESETS_THAT_ASK {
+            assert!(BY_PRESETS.contains(from), "{from}");
+            let asked = BY_PRESETS.replace(from, &to.replace("GUESS", "kappa").replace("GUES", "kapp"));
+            let answer = trying.ask(&format!("{HEAD}{asked}"), &[]).await;
+            let mut answer = format!("{} {}", answer.status(), answer.text());
+            for event in trying.relay.admin("/api/events").await.json()["events"].as_array().into_iter().flatten() {
+                answer = answer.replace(event["id"].as_str().unwrap_or("?"), "ID");
+            }
+            told.push((to, answer));
+        }
+        answers.push(told);
+    }
+    for (one, other) in answers[0].iter().zip(&answers[1]) {
+        assert_eq!(one, other);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_preset_puts_where_it_was_is_compared_and_in_a_new_place_is_not() {
+    let trying = Trying::with_secret(BY_PRESETS, "kappa").await;
+    trying.relay.accept(SENT).await;
+    let same = trying.told(BY_PRESETS).await;
+    assert_eq!((&same["stays"], groups(&same)), (&json!(3), vec![]), "{same}");
+    // Another field, and another key of the preset: what the variable stands for stays where it was.
+    for (from, to) in [
+        ("fields: { key: \"${file:secret}\" }", "fields: { key: \"${file:secret}\", word: b }"),
+        ("json: { kind: \"{{ type }}\", of: \"{word}\" }", "json: { kind: \"{{ type }}\" }"),
+    ] {
+        let told = trying.told(&BY_PRESETS.replace(from, to)).await;
+        assert_eq!(groups(&told), ["changes everything own 1"], "{told}");
+        assert!(told["groups"][0]["not_compared"].is_null(), "{told}");
+    }
+    // The section that the preset comes to, written by hand, is the same.
+    let by_hand = "own: { http: { url: \"http://127.0.0.1:9/own\", auth: { bearer: \"${file:secret}\" }, json: { kind: \"{{ type }}\", of: a } } }";
+    let told =
+        trying.told(&BY_PRESETS.replace("own: { preset: mine, fields: { key: \"${file:secret}\" } }", by_hand)).await;
+    assert_eq!((&told["stays"], groups(&told)), (&json!(3), vec![]), "{told}");
+    // Where it would go elsewhere, the rest is compared all the same.
+    let told = trying.told(&BY_PRESETS.replace("of: \"{word}\"", "of: \"{key}\"")).await;
+    assert_eq!(told["stays"], 2, "{told}");
+    assert_eq!(told["groups"][0]["not_compared"], "it holds a secret in a new place", "{told}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_candidate_is_told_with_its_lines_and_a_wrong_place_to_go_on_is_refused() {
     let trying = Trying::with_events().await;

@@ -88,6 +88,13 @@ fn value(reader: &Reader, field: &Field<'_>, node: &Node) -> Option<Node> {
         Form::Any => return Some(node.clone()),
         _ => reader.text(node)?,
     };
+    if reader.has_placeholder(node.id) {
+        // What it would be stands where the config in force has it.
+        return match field.form {
+            Form::Choice(values) => reader.chosen(node, node, values),
+            _ => Some(node.clone()),
+        };
+    }
     let value = match field.form {
         Form::Text | Form::Url if is_template(text) => {
             let help = "write what is the same for each event".to_owned();
@@ -106,7 +113,7 @@ fn value(reader: &Reader, field: &Field<'_>, node: &Node) -> Option<Node> {
                 reader.error_with(node.id, format!("`{text}` is not what `{name}` can be"), help);
                 return None;
             };
-            chosen.scalar()?.text.clone()
+            return reader.chosen(node, chosen, values);
         }
         _ => text.to_owned(),
     };

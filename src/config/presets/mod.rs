@@ -29,6 +29,7 @@ use crate::yaml::load::{self, NODES_MAX, TEXT_BYTES_MAX};
 use crate::yaml::problem::did_you_mean;
 use crate::yaml::raw::{Key, Node, NodeId, Value};
 use crate::yaml::reader::Reader;
+use crate::yaml::resolved::{Resolved, step};
 
 /// Declares the presets that lie beside this file.
 macro_rules! built_in {
@@ -113,8 +114,9 @@ impl BuiltIn {
 }
 
 /// A config in which each destination with a preset is written out; `None` where none has one. A destination whose preset or fields are wrong,
-/// which is told, is left with nothing but the name of its preset.
-pub(super) fn expand(reader: &Reader, root: &Node) -> Option<Node> {
+/// which is told, is left with nothing but the name of its preset. `in_force` is what the `${…}` of the config in force stand for, where this one
+/// is to follow it and may know no more.
+pub(super) fn expand(reader: &Reader, root: &Node, in_force: Option<&Resolved>) -> Option<Node> {
     let own = root.get(PRESETS.info.name).filter(|node| !node.is_null());
     let is_used = |(_, node): &(Key, Node)| node.get(PRESET.info.name).is_some();
     let destinations = root.get("destinations").map(Node::entries).unwrap_or_default();
@@ -129,9 +131,12 @@ pub(super) fn expand(reader: &Reader, root: &Node) -> Option<Node> {
         let destinations = entries.iter_mut().filter(|(key, _)| key.text == "destinations");
         for (_, node) in destinations {
             let Value::Map(destinations) = &mut node.value else { continue };
-            for (_, node) in destinations.iter_mut().filter(|entry| is_used(entry)) {
+            for (name, node) in destinations.iter_mut().filter(|entry| is_used(entry)) {
                 if let Some(expanded) = expansion.destination(node, &mut budget) {
                     *node = expanded;
+                    let mut place = String::new();
+                    ["destinations", &name.text].iter().for_each(|key| step(&mut place, key));
+                    reader.settle(node, &mut place, in_force);
                 }
             }
         }

@@ -17,7 +17,7 @@ use crate::destination::{Client, Delivery};
 fn expanded(text: &str) -> Node {
     let root = load::parse(text).unwrap_or_else(|error| panic!("{text}: {}", error.message));
     let reader = Reader::new(".".into(), &Known);
-    let expanded = expand(&reader, &root).unwrap_or(root);
+    let expanded = expand(&reader, &root, None).unwrap_or(root);
     let told: Vec<_> = reader.into_found().problems.into_iter().map(|problem| problem.message).collect();
     assert!(told.is_empty(), "{told:?}");
     expanded
@@ -114,7 +114,7 @@ fn told(presets: &str, destinations: &str) -> Vec<String> {
     let text = format!("presets: {presets}\ndestinations: {destinations}\n");
     let root = load::parse(&text).unwrap_or_else(|error| panic!("{text}: {}", error.message));
     let reader = Reader::new(".".into(), &Known);
-    expand(&reader, &root);
+    expand(&reader, &root, None);
     let problems = reader.into_found().problems.into_iter();
     problems.map(|problem| format!("{}; {}", problem.message, problem.help.unwrap_or_default())).collect()
 }
@@ -197,7 +197,7 @@ fn what_is_told_of_a_missing_field_can_be_copied() {
 #[test]
 fn a_config_without_presets_is_left_alone() {
     let root = load::parse("destinations: { a: { file: { path: x } } }").expect("YAML");
-    assert_eq!(expand(&Reader::new(".".into(), &Known), &root), None);
+    assert_eq!(expand(&Reader::new(".".into(), &Known), &root, None), None);
 }
 
 /// What no output may hold.
