@@ -154,17 +154,34 @@ fn show_look(run: &Value) {
 /// What is about others.
 fn show_mentions(run: &Value) {
     let mentions = number(run, "mentions");
+    let meant = number(&run["about"], "mentions");
     if mentions > 0 {
         say!(
             "{} about others, with this address in the text; say --mentions to erase them too:",
             numbered(mentions, "event")
         );
-        list(run, "mentioned_in").for_each(|id| say!("  {}", plain(id.as_str().unwrap_or("?"))));
+    } else if meant > 0 {
+        say!("{} of them about others, with this address in the text:", grouped(meant));
+    }
+    list(run, "mentioned_in").take(SHOWN_MAX).for_each(|id| say!("  {}", plain(id.as_str().unwrap_or("?"))));
+    if mentions + meant > SHOWN_MAX as u64 {
+        say!("  … and {} more; --json lists up to 1000", grouped(mentions + meant - SHOWN_MAX as u64));
+    }
+    let unreadable = number(run, "unreadable");
+    if unreadable > 0 {
+        say!("{}", not_readable(unreadable));
     }
     let others = number(run, "other_addresses");
     if others > 0 {
         say!("{} of the same user id with another address; they stay without --user-id", numbered(others, "event"));
     }
+}
+
+fn not_readable(count: u64) -> String {
+    let what = numbered(count, "event");
+    format!(
+        "{what} cannot be read, and nobody knows whose: `vero-relay store verify` says which; the journal file goes with its age (`max_age` of `store: history`), run it again then"
+    )
 }
 
 fn show_unreached(run: &Value) {
@@ -204,6 +221,10 @@ fn why_not_proved(run: &Value) -> String {
     let mentions = number(run, "mentions");
     if mentions > 0 {
         return format!("{} still name the address: say --mentions to erase them too", numbered(mentions, "event"));
+    }
+    let unreadable = number(run, "unreadable");
+    if unreadable > 0 {
+        return not_readable(unreadable);
     }
     "not all of it could be erased".to_owned()
 }

@@ -121,6 +121,9 @@ pub struct ErasingStep {
     pub texts: u64,
     /// Damaged ranges that say what is meant, which nobody can read as events. They are zeros now, unless it only looks.
     pub damaged: u64,
+    /// Events that cannot be read, and damaged ranges, that do not say what is meant as far as they are bytes. They stay as they are, and nobody knows
+    /// who they are about.
+    pub unreadable: u64,
     /// Files of ours that were overwritten and removed: copies of damaged segments.
     pub removed: Vec<String>,
     /// What could not be reached, in sentences.

@@ -365,13 +365,64 @@ async fn what_only_names_the_address_stays_unless_it_is_said() {
     for (id, expected) in [(&mention, false), (&same_id, false), (&hers, true), (&nameless, true)] {
         assert_eq!(is_erased(id).await, expected, "{id}");
     }
+    let looked = ended(&relay, json!({ "email": ZOE, "mentions": true, "dry_run": true })).await;
+    assert_eq!(
+        (&looked["about"]["mentions"], &looked["mentions"], &looked["mentioned_in"]),
+        (&json!(1), &json!(0), &json!([mention])),
+        "{looked}"
+    );
     let run = ended(&relay, json!({ "email": ZOE, "mentions": true, "user_id": "7" })).await;
+    assert_eq!((&run["about"]["mentions"], &run["mentioned_in"]), (&json!(1), &json!([mention])), "{run}");
     assert_eq!(
         (&run["about"]["events"], &run["mentions"], &run["proved"]),
         (&json!(2), &json!(0), &json!(true)),
         "{run}"
     );
     assert!(is_erased(&mention).await && is_erased(&same_id).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_with_no_id_or_with_a_longer_address_stay_whatever_is_said() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&to_crm(&fake, "")).await;
+    let of = |user: &str| format!(r#"{{"type":"sent","user":{user}}}"#);
+    let hers = relay.accept(&of(r#"{"id":"","email":"zoe@example.org"}"#)).await;
+    let mut others = Vec::new();
+    for user in [
+        r#"{"id":""}"#,
+        r#"{"id":" ","email":""}"#,
+        r#"{"id":null}"#,
+        r#"{"id":8,"email":"bob+zoe@example.org"}"#,
+        r#"{"id":9,"email":"o'zoe@example.org"}"#,
+    ] {
+        others.push(relay.accept(&of(user)).await);
+    }
+    for id in others.iter().chain([&hers]) {
+        relay.until(id, "delivered").await;
+    }
+    let run = ended(&relay, json!({ "email": ZOE, "mentions": true })).await;
+    assert_eq!((&run["about"]["events"], &run["proved"]), (&json!(1), &json!(true)), "{run}");
+    let is_erased = async |id: &str| relay.admin(&format!("/api/events/{id}")).await.json()["erased"] == true;
+    assert!(is_erased(&hers).await);
+    for id in &others {
+        assert!(!is_erased(id).await, "{id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_in_a_name_is_told_with_what_to_do() {
+    let fake = Fake::start([]).await;
+    let relay = TestRelay::start(&format!(
+        "destinations: {{ crm: {{ http: {{ url: {:?} }} }} }}\nrules: [ {{ name: {ZOE}, to: crm }} ]\n",
+        fake.url()
+    ))
+    .await;
+    let id = relay.accept(&of("bob@example.org", 1)).await;
+    relay.until(&id, "delivered").await;
+    let looked = ended(&relay, json!({ "email": ZOE, "dry_run": true })).await;
+    let told = looked["not_reached"].to_string();
+    assert!(told.contains("the name of a rule has the address") && told.contains("reload"), "{told}");
+    assert!(!told.contains("zoe@") && !told.contains("name of a source"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -50,7 +50,7 @@ fn begin(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
         (false, true) => Act::Look,
         (false, false) => Act::Erase,
     };
-    let unreached = Unreached::of(&person, &relay.generation().config);
+    let unreached = Unreached::of(&person, &relay.generation().config, &relay.store.names());
     match relay.forgetter.begin(relay, new_id()?, act, person, unreached) {
         Ok((run, work)) => {
             relay.background.spawn(work);
@@ -112,10 +112,12 @@ fn shown(run: &Run) -> Value {
             "in_flight": standing.in_flight,
             "gathered": standing.gathered,
             "held": standing.held,
+            "mentions": progress.meant_mentions,
             "got": got.collect::<Vec<_>>(),
         },
         "mentions": progress.mentions,
         "mentioned_in": progress.mentioned_in.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "unreadable": progress.unreadable,
         "other_addresses": progress.other_addresses,
         "erased": progress.erased,
         "ended": progress.ended,

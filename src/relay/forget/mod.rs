@@ -66,9 +66,14 @@ pub struct Progress {
     pub standing: Standing,
     /// What each destination has got of them: its name, and how many deliveries.
     pub got: Vec<(String, u64)>,
-    /// Events that mention the address, and the first of them.
+    /// Events that mention the address and are not meant.
     pub mentions: u64,
+    /// Events that are meant since they mention it.
+    pub meant_mentions: u64,
+    /// The first of either.
     pub mentioned_in: Vec<EventId>,
+    /// Events and damaged ranges that nobody can read.
+    pub unreadable: u64,
     /// Events with a user id that was seen beside the address, and another address.
     pub other_addresses: u64,
     /// Copies of events that were erased.
@@ -99,11 +104,11 @@ impl Progress {
         self.phase == Phase::Done && self.failed.is_none() && self.is_searched && self.searched.is_clean()
     }
 
-    /// All that is meant was erased, and nothing of it was found afterwards: the address in no file, or, where only an id was named, none of the
-    /// events.
+    /// All that is meant was erased, all events could be read, and nothing of it was found afterwards: the address in no file, or, where only an id
+    /// was named, none of the events.
     pub fn is_proved(&self) -> bool {
         let is_over = self.phase == Phase::Done && self.failed.is_none();
-        let is_left = self.in_flight > 0 || self.mentions > 0 || !self.left_behind.is_empty();
+        let is_left = self.in_flight + self.mentions + self.unreadable > 0 || !self.left_behind.is_empty();
         is_over && self.is_erased && !is_left && (!self.is_searched || self.searched.is_clean())
     }
 }

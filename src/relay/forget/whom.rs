@@ -5,9 +5,9 @@
 //! own every event with that `user.id` is meant too. What is empty or blank is no address and no id: many have it.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
-use crate::event::{FieldId, FieldPath, FieldSet, FieldSetBuilder, RelayFields};
+use crate::event::{EventId, FieldId, FieldPath, FieldSet, FieldSetBuilder, RelayFields};
 use crate::spelled::{Finder, Letters, is_part};
 use crate::store::{Meant, StoredEvent, Whom};
 
@@ -120,6 +120,8 @@ pub(super) struct Seen {
     pub user_ids: BTreeSet<String>,
     /// Events with one of the ids that have another address.
     pub other_addresses: u64,
+    /// Events that are meant since they mention the address.
+    pub mentioned: BTreeSet<EventId>,
     /// Events that have no address, and an id that was not known to be one.
     pub unknown: u64,
 }
@@ -138,7 +140,11 @@ impl Question {
     }
 
     pub fn seen(&self) -> Seen {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The same as the store asks it.
@@ -151,7 +157,10 @@ impl Question {
             match question.is_about(event) {
                 true => Meant::Yes,
                 false if !is_mentioned() => Meant::No,
-                false if question.person.with_mentions => Meant::Yes,
+                false if question.person.with_mentions => {
+                    question.lock().mentioned.insert(event.id);
+                    Meant::Yes
+                }
                 false => Meant::Mentions,
             }
         };
@@ -176,7 +185,7 @@ impl Question {
         let addresses = if emails.is_empty() { sent_to } else { emails };
         let is_hers = addresses.iter().any(|text| address.is(text));
         let is_known = user_ids.iter().any(|id| self.user_ids.contains(id));
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.lock();
         if is_hers {
             let room = (USER_IDS_MAX + 1).saturating_sub(seen.user_ids.len());
             seen.user_ids.extend(user_ids.into_iter().take(room));
@@ -208,7 +217,6 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::event::EventId;
     use crate::store::NameId;
 
     fn event(body: &str) -> StoredEvent {
@@ -374,7 +382,7 @@ mod tests {
         ] {
             meant(&event(body));
         }
-        let Seen { user_ids, other_addresses, unknown } = question.seen();
+        let Seen { user_ids, other_addresses, unknown, .. } = question.seen();
         assert_eq!((user_ids.len(), other_addresses, unknown), (USER_IDS_MAX + 1, 1, 1));
         assert_eq!(found(b"<ann@example.com> joann@example.com ann%40example.com"), [1..16, 36..53]);
     }

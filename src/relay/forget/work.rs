@@ -28,8 +28,8 @@ const ROUNDS_MAX: usize = 3;
 const FLIGHT_MAX: Duration = Duration::from_secs(120);
 /// Between two looks at what is waited for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Events that are named as mentioning somebody.
-const NAMED_MAX: usize = 20;
+/// Events that are named as mentioning somebody: who has more of them reads how many.
+const NAMED_MAX: usize = 1000;
 /// Bytes of the journal that are read to find out which destination has got what: all of a large one.
 const STATES_LIMIT: SearchLimit = SearchLimit { bytes_left: 1 << 30, unfound: 0 };
 
@@ -62,6 +62,7 @@ struct Walked {
     mentions: Vec<EventId>,
     standing: Standing,
     in_flight: u64,
+    unreadable: u64,
     left_behind: Vec<String>,
 }
 
@@ -98,7 +99,7 @@ impl Work {
         loop {
             let question = Question::new(self.person.clone(), user_ids.clone());
             let walked = self.walk(Phase::Looking, &question, Depth::Look).await?;
-            let Seen { user_ids: seen, other_addresses, unknown } = question.seen();
+            let Seen { user_ids: seen, other_addresses, unknown, mentioned } = question.seen();
             if seen.len() > USER_IDS_MAX {
                 let why =
                     format!("this address has more than {USER_IDS_MAX} user ids: name one with user_id in its place");
@@ -116,7 +117,10 @@ impl Work {
                 progress.standing = walked.standing;
                 progress.got = got;
                 progress.mentions = walked.mentions.len() as u64;
-                progress.mentioned_in = walked.mentions.iter().take(NAMED_MAX).copied().collect();
+                progress.meant_mentions = mentioned.len() as u64;
+                let either = walked.mentions.iter().chain(&mentioned);
+                progress.mentioned_in = either.take(NAMED_MAX).copied().collect();
+                progress.unreadable = walked.unreadable;
                 progress.other_addresses = other_addresses;
             });
             return Ok((walked.about, user_ids));
@@ -131,6 +135,7 @@ impl Work {
             // What came meanwhile.
             let question = Question::new(self.person.clone(), user_ids.clone());
             let left = self.walk(Phase::Erasing, &question, Depth::Look).await?;
+            self.run.change(|progress| progress.unreadable = left.unreadable);
             if left.about.is_empty() {
                 break;
             }
@@ -166,10 +171,17 @@ impl Work {
             let walked = self.walk(Phase::Erasing, &question, Depth::Erase { known: known.clone() }).await?;
             let before: HashSet<EventId> = known.iter().copied().collect();
             let new: Vec<_> = walked.about.into_iter().filter(|id| !before.contains(id)).collect();
+            let mentioned: Vec<_> = question.seen().mentioned.into_iter().filter(|id| !before.contains(id)).collect();
             self.run.change(|progress| {
                 progress.events += new.len() as u64;
                 progress.mentions = walked.mentions.len() as u64;
-                progress.mentioned_in = walked.mentions.iter().take(NAMED_MAX).copied().collect();
+                progress.meant_mentions += mentioned.len() as u64;
+                if !self.person.with_mentions {
+                    progress.mentioned_in.clear();
+                }
+                progress.mentioned_in.extend(walked.mentions.iter().chain(&mentioned));
+                progress.mentioned_in.truncate(NAMED_MAX);
+                progress.unreadable = walked.unreadable;
                 progress.in_flight = walked.in_flight;
                 progress.left_behind.extend(walked.left_behind);
             });
@@ -211,6 +223,7 @@ impl Work {
             // What has copies comes more than once.
             walked.about.extend(step.about.into_iter().filter(|id| seen.insert(*id)));
             walked.mentions.extend(step.mentions.into_iter().filter(|id| seen.insert(*id)));
+            walked.unreadable += step.unreadable;
             walked.standing = sum(walked.standing, step.standing);
             walked.left_behind.extend(step.left_behind);
             self.run.change(|progress| progress.removed.extend(step.removed));

@@ -75,6 +75,7 @@ struct Found {
     already: Bitmap,
     texts: u64,
     damaged: u64,
+    unreadable: u64,
 }
 
 /// A walk, for who asked for it.
@@ -153,6 +154,7 @@ impl Journal {
         let mut step = ErasingStep {
             already: found.already.len(),
             damaged: found.damaged,
+            unreadable: found.unreadable,
             texts: found.texts,
             ..ErasingStep::default()
         };
@@ -223,7 +225,13 @@ impl Journal {
         let is_named =
             |range: Range<u64>| -> io::Result<bool> { Ok(!(whom.found)(&self.read_range(&file, range)?).is_empty()) };
         while let Some((offset, head)) = next_group(&file, info.segment, at, end, &mut window)? {
-            found.damaged += u64::from(offset > at && is_named(at..offset)?);
+            if offset > at {
+                let is_hers = is_named(at..offset)?;
+                found.damaged += u64::from(is_hers);
+                // What was blanked before says nothing.
+                let is_blank = || io::Result::Ok(self.read_range(&file, at..offset)?.iter().all(|byte| *byte == 0));
+                found.unreadable += u64::from(!is_hers && !is_blank()?);
+            }
             let heads = window.heads(&file, offset, &head)?;
             let others = records(heads).filter(|record| record.with_texts(&mask).is_some());
             found.texts += others.count() as u64;
@@ -249,7 +257,7 @@ impl Journal {
                         found.about.push(id);
                         found.numbers.insert(sequence);
                     }
-                    Err(_) => {}
+                    Err(_) => found.unreadable += 1,
                 }
             }
             at = offset + head.length();

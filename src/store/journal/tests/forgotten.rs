@@ -31,6 +31,7 @@ fn walk(store: &JournalStore, depth: Depth) -> Result<ErasingStep, StoreError> {
         all.about.extend(step.about);
         all.left_behind.extend(step.left_behind);
         all.removed.extend(step.removed);
+        all.unreadable += step.unreadable;
         (all.texts, all.erased, all.ended) = (all.texts + step.texts, all.erased + step.erased, all.ended + step.ended);
         if step.is_done {
             all.in_flight = step.in_flight;
@@ -187,6 +188,27 @@ fn nothing_is_erased_while_a_replay_that_names_them_goes_on() {
     assert!(store.event_by_number(0).is_ok());
     store.set_replay(replay(true)).expect("durable");
     assert_eq!(erase(&store).erased, 1);
+}
+
+#[test]
+fn an_event_that_cannot_be_read_is_counted_unless_it_names_them() {
+    // The byte of the body that is another now, and whether it names them all the same.
+    for (at, is_hers) in [(0, false), (ANN.len() + 1, true)] {
+        let disk = ModelDisk::default();
+        let (store, _) = open(&disk);
+        append(&store, &format!("{ANN} and more"), &[CRM]).expect("taken");
+        append(&store, "bob", &[CRM]).expect("taken");
+        store.sync().expect("synced");
+        disk.edit(&file_name(1), |bytes| {
+            let body = bytes.windows(9).position(|window| window == b" and more").expect("its body") - ANN.len();
+            bytes[body + at] ^= 1;
+        });
+        let looked = walk(&store, Depth::Look).expect("it looks");
+        assert_eq!((looked.unreadable, looked.about.len()), (u64::from(!is_hers), usize::from(is_hers)), "{at}");
+        assert_eq!(erase(&store).unreadable, looked.unreadable, "{at}");
+        let left = walk(&store, Depth::Look).expect("it looks");
+        assert_eq!((left.unreadable, left.about.len()), (looked.unreadable, 0), "{at}");
+    }
 }
 
 #[test]
