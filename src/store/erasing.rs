@@ -130,7 +130,7 @@ pub struct ErasingStep {
     pub left_behind: Vec<String>,
     /// Nothing was done yet, for this reason: it is to be asked again in a while.
     pub waits_for: Option<String>,
-    /// In the last step: attempts at what was erased that are in flight. Once they have ended a further walk ends what they leave.
+    /// In the last step: attempts at what was erased that are in flight. What they leave is attempted no more, and a further walk ends it.
     pub in_flight: u64,
     /// It was the last step.
     pub is_done: bool,

@@ -94,6 +94,8 @@ impl Queue for JournalQueue {
             if self.lost.is_cancelled() {
                 Vec::new()
             } else {
+                let gone = queue.drop_come_back();
+                self.journal.tell_dropped(&self.destination, &mut queue, self.id, gone);
                 queue.claim_within(room.deliveries, room.urgent_only, self.journal.clock.now_ms())
             }
         };

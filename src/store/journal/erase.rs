@@ -25,14 +25,16 @@ use tokio::sync::oneshot;
 
 use self::texts::change;
 use super::bitmap::Bitmap;
+use super::destination::Destination;
 use super::disk::DiskFile;
 use super::format::{BulkAct, DeliveryKey, EventHead, OutcomeRecord, OutcomeState, SegmentHeader, records};
 use super::inbox::Message;
+use super::queue::Queue;
 use super::segments::{Edits, FoundGroup, RewriteError, Rewritten, SegmentInfo, Window, events_in, next_group};
 use super::words::{ReadError, state_of};
 use super::{Journal, JournalStore, lock};
 use crate::event::EventId;
-use crate::store::{Answer, Depth, Erasing, ErasingStep, Meant, StoreError, Whom};
+use crate::store::{Answer, Depth, Erasing, ErasingStep, Meant, NameId, StoreError, Whom};
 
 /// Each round covers what was written during the one before: by the third little is.
 const ROUNDS_MAX: u32 = 3;
@@ -335,23 +337,10 @@ impl Journal {
         for id in self.destination_ids() {
             let destination = self.destination(id);
             let mut queue = lock(&destination.queue);
-            let at_ms = self.clock.now_ms();
-            let dropped = |sequence: u64| {
-                let key = DeliveryKey { sequence, destination: id };
-                OutcomeRecord { key, attempts: 0, at_ms, state: OutcomeState::Dropped }
-            };
-            let ended: Vec<OutcomeRecord> = queue.drop_waiting(sequences).into_iter().map(dropped).collect();
+            let ended = queue.drop_waiting(sequences);
             let dead: Bitmap = sequences.iter_from(0).filter(|sequence| queue.is_dead(*sequence)).collect();
-            if !ended.is_empty() {
-                count += ended.len() as u64;
-                let mut outcomes = lock(&self.outcomes);
-                ended.iter().for_each(|outcome| outcomes.push(outcome.key, state_of(outcome)));
-                drop(outcomes);
-                self.send(Message::Outcomes(ended));
-                destination.tell_of_order(&mut queue);
-                destination.wake(&queue);
-                destination.sorting.wakeup.notify_one();
-            }
+            count += ended.len() as u64;
+            self.tell_dropped(&destination, &mut queue, id, ended);
             drop(queue);
             if !dead.is_empty() {
                 count += self.select(None, id, BulkAct::Drop, "", dead);
@@ -365,6 +354,26 @@ impl Journal {
             }
         }
         Ok(count)
+    }
+
+    /// Has written down that some deliveries of a destination are over. To be called with the queue locked.
+    pub fn tell_dropped(&self, destination: &Destination, queue: &mut Queue, id: NameId, ended: Vec<u64>) {
+        if ended.is_empty() {
+            return;
+        }
+        let at_ms = self.clock.now_ms();
+        let dropped = |sequence: u64| {
+            let key = DeliveryKey { sequence, destination: id };
+            OutcomeRecord { key, attempts: 0, at_ms, state: OutcomeState::Dropped }
+        };
+        let ended: Vec<OutcomeRecord> = ended.into_iter().map(dropped).collect();
+        let mut outcomes = lock(&self.outcomes);
+        ended.iter().for_each(|outcome| outcomes.push(outcome.key, state_of(outcome)));
+        drop(outcomes);
+        self.send(Message::Outcomes(ended));
+        destination.tell_of_order(queue);
+        destination.wake(queue);
+        destination.sorting.wakeup.notify_one();
     }
 
     /// Whether everything that was said so far is synced: without room it waits.

@@ -63,6 +63,8 @@ pub struct Queue {
     due: BTreeMap<u64, u64>,
     /// What is in flight, or was handed back.
     claimed: BTreeMap<u64, Origin>,
+    /// What was in somebody's hands when its event was erased. A start begins without: nothing is in hand then.
+    erased_in_hand: Bitmap,
     dead: Bitmap,
     /// What came in while its source is held, by source.
     held: BTreeMap<NameId, Bitmap>,
@@ -159,6 +161,7 @@ impl Queue {
             scheduled: BTreeMap::new(),
             due: BTreeMap::new(),
             claimed: BTreeMap::new(),
+            erased_in_hand: Bitmap::default(),
             dead: Bitmap::default(),
             held: BTreeMap::new(),
             let_go: BTreeMap::new(),

@@ -22,12 +22,15 @@ impl Queue {
     }
 
     /// Ends the deliveries of some events, as far as they wait: they are dropped. Returns which. A digest that has lost a member
-    /// is not claimed before it is put together anew. What is in flight is left alone, and so are dead
-    /// letters.
+    /// is not claimed before it is put together anew. What is in flight is left alone until it [comes back](Self::drop_come_back), and dead
+    /// letters are.
     pub fn drop_waiting(&mut self, sequences: &Bitmap) -> Vec<u64> {
         self.take_back_returned();
-        let waits = |sequence: &u64| self.is_pending(*sequence) && !self.is_in_hand(*sequence);
-        let ended: Vec<u64> = sequences.iter_from(0).filter(waits).collect();
+        let (in_hand, others): (Vec<u64>, _) = sequences.iter_from(0).partition(|sequence| self.is_in_hand(*sequence));
+        let ended: Vec<u64> = others.into_iter().filter(|sequence| self.is_pending(*sequence)).collect();
+        for sequence in in_hand {
+            self.erased_in_hand.insert(sequence);
+        }
         let digests = self.lanes.as_ref().map(|lanes| lanes.digest_sizes()).unwrap_or_default();
         for sequence in &ended {
             self.apply(*sequence, 0, &OutcomeState::Dropped);
@@ -39,6 +42,16 @@ impl Queue {
             self.drop_idle_lanes();
         }
         ended
+    }
+
+    /// The same of what was in flight then and is to be tried again. To be asked before each claim: what was put together of a digest has the
+    /// erased event still.
+    pub fn drop_come_back(&mut self) -> Vec<u64> {
+        if self.erased_in_hand.is_empty() {
+            return Vec::new();
+        }
+        let sequences = std::mem::take(&mut self.erased_in_hand);
+        self.drop_waiting(&sequences)
     }
 
     /// How many of them are in flight.

@@ -64,6 +64,46 @@ fn where_a_section_sorts_nothing_goes_out_that_has_no_lane() {
 }
 
 #[test]
+fn what_is_erased_in_somebodys_hands_is_dropped_when_it_is_to_be_tried_again() {
+    let back = |queue: &mut Queue, claim: Claim| match claim.digest {
+        Some(id) => drop(queue.settle_digest(id, 1, &scheduled(200)).expect("in flight")),
+        None => assert!(queue.settle(claim.key.sequence, 1, &scheduled(200))),
+    };
+    let given_back = |queue: &mut Queue, claim: Claim| queue.give_back(claim);
+    for come_back in [back, given_back] {
+        let mut queue = sorting(4);
+        let in_window = [0, 1, 2].map(|sequence| (sequence, Lane::Window(A)));
+        queue.place(vec![head(A, 100)], in_window.into_iter().chain([(3, Lane::Ready)]));
+        queue.end(&[A], id(1), 100, 0).expect("ended");
+        assert!(queue.offer(id(1)));
+        let claims = queue.claim(9, 100);
+        assert_eq!(claims.len(), 2);
+        assert!(queue.drop_waiting(&[1, 3].into_iter().collect()).is_empty());
+        assert!(queue.drop_come_back().is_empty(), "they are in flight still");
+        claims.into_iter().for_each(|claim| come_back(&mut queue, claim));
+        assert_eq!(queue.drop_come_back(), [1, 3]);
+        assert_eq!((queue.backlog(), queue.in_flight()), (2, 0));
+        assert_eq!(queue.claim(9, 200), [], "what was put together before tells of it");
+        // One that was begun before is refused.
+        assert_eq!([queue.offer(id(1)), queue.offer(id(1))], [false, true]);
+        assert_eq!(queue.claim(9, 200).iter().map(|claim| claim.digest).collect::<Vec<_>>(), [Some(id(1))]);
+        assert_eq!(numbers(&queue.digest(id(1)).expect("one").members), [0, 2]);
+        assert!(queue.drop_come_back().is_empty());
+    }
+}
+
+#[test]
+fn what_is_erased_in_somebodys_hands_and_settled_is_let_be() {
+    let mut queue = sorting(2);
+    queue.place(Vec::new(), [(0, Lane::Ready), (1, Lane::Ready)]);
+    assert_eq!(queue.claim(9, 0).len(), 2);
+    assert!(queue.drop_waiting(&[0, 1].into_iter().collect()).is_empty());
+    assert!(queue.settle(0, 1, &OutcomeState::Delivered));
+    assert!(queue.settle(1, 1, &OutcomeState::Dead { reason: "550".into() }));
+    assert_eq!((queue.drop_come_back(), numbers(queue.dead())), (vec![], vec![1]));
+}
+
+#[test]
 fn what_is_placed_twice_in_hand_or_gone_is_left_alone() {
     let mut queue = sorting(4);
     queue.place(Vec::new(), [(0, Lane::Ready), (1, Lane::Ready)]);
