@@ -169,6 +169,9 @@ fn one(event: &Value) -> String {
     let text = |value: &Value| plain(value.as_str().unwrap_or(""));
     let mut out =
         format!("{}  received {} from {}\n", text(&event["id"]), text(&event["received_at"]), text(&event["source"]));
+    if event["redacted"] == true {
+        out.push_str("redacted: values of it were taken away, as store.history.redact says, and it goes out to nobody any more\n");
+    }
     for delivery in event["deliveries"].as_array().map(Vec::as_slice).unwrap_or_default() {
         let state = delivery["state"].as_str().unwrap_or("?").replace('_', " ");
         let attempts = delivery["attempts"].as_u64().map(|n| format!(", attempts: {n}")).unwrap_or_default();

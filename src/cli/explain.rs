@@ -43,6 +43,11 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
     let colours = Colours::of(&std::io::stdout());
     let text = |key: &str| plain(explanation[key].as_str().unwrap_or_default());
     say!("type: {}, source: {}\n", text("type"), text("source"));
+    if explanation["redacted"] == true {
+        say!(
+            "values of this event were taken away, as store.history.redact says: this is what is left of it, judged now\n"
+        );
+    }
     say!("{}", explained::rules(&explanation, colours));
     for (at, goes) in explained::deliveries(&explanation, colours).iter().enumerate() {
         let gap = if at == 0 { "" } else { "\n" };

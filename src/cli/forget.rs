@@ -175,6 +175,13 @@ fn show_mentions(run: &Value) {
     if others > 0 {
         say!("{} of the same user id with another address; they stay without --user-id", numbered(others, "event"));
     }
+    let redacted = number(run, "redacted");
+    if redacted > 0 {
+        say!(
+            "{} may be about this person: store.history.redact has taken away what says so; --user-id finds those whose user.id is left",
+            numbered(redacted, "event")
+        );
+    }
 }
 
 fn not_readable(count: u64) -> String {

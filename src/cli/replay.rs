@@ -78,7 +78,7 @@ pub(super) fn perform(named: Option<&Path>, mut asked: Value, how: &How, done: &
         if how.at.json {
             json(&counted);
         } else {
-            say!("{}", nothing_to_do(&counted));
+            say!("{}{}", nothing_to_do(&counted), passed_by(&counted));
         }
         return Ok(());
     }
@@ -116,7 +116,7 @@ async fn count(relay: &RunningRelay, asked: &Value) -> Result<Value, Failure> {
 /// Adds a piece of a count to those before it.
 fn add(whole: &mut Value, mut piece: Value) {
     let sum = |a: &Value, b: &Value| value!(a.as_u64().unwrap_or(0) + b.as_u64().unwrap_or(0));
-    for key in ["events", "deliveries", "looked_at"] {
+    for key in ["events", "deliveries", "redacted", "looked_at"] {
         whole[key] = sum(&whole[key], &piece[key]);
     }
     for part in piece["by_destination"].as_array_mut().map(std::mem::take).unwrap_or_default() {
@@ -163,7 +163,15 @@ fn in_words(counted: &Value, done: &str) -> String {
     let parts: Vec<_> = parts.collect();
     let parts = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
     let events = counted["events"].as_u64().unwrap_or(0);
-    format!("{} {} {done}{parts}", numbered(events, "event"), are(events))
+    format!("{} {} {done}{parts}{}", numbered(events, "event"), are(events), passed_by(counted))
+}
+
+/// What is not sent again, whatever is asked for.
+fn passed_by(counted: &Value) -> String {
+    match counted["redacted"].as_u64().unwrap_or(0) {
+        0 => String::new(),
+        events => format!("; {} of it {} redacted, and cannot be sent again", numbered(events, "event"), are(events)),
+    }
 }
 
 /// Begins it and waits until everything is selected; delivering goes on by itself.
@@ -199,7 +207,7 @@ mod tests {
         let piece = |by: &[Value], warnings: &[&str], up_to: Option<&str>, next: Option<&str>| {
             value!({
                 "dry_run": true, "events": 2, "deliveries": 3, "by_destination": by, "warnings": warnings,
-                "looked_at": 5, "up_to": up_to, "next": next, "events_left": if next.is_some() { 5 } else { 0 },
+                "redacted": 1, "looked_at": 5, "up_to": up_to, "next": next, "events_left": if next.is_some() { 5 } else { 0 },
             })
         };
         let mut whole = piece(&[of("a", 3)], &["slip"], Some("1"), Some("x"));
@@ -207,8 +215,9 @@ mod tests {
         let expected = value!({
             "dry_run": true, "events": 4, "deliveries": 6, "warnings": ["slip", "far"],
             "by_destination": [{ "destination": "a", "deliveries": 5, "already_delivered": 2 }, of("b", 1)],
-            "looked_at": 10, "up_to": "1", "next": null, "events_left": 0,
+            "redacted": 2, "looked_at": 10, "up_to": "1", "next": null, "events_left": 0,
         });
         assert_eq!(whole, expected);
+        assert_eq!(passed_by(&whole), "; 2 events of it are redacted, and cannot be sent again");
     }
 }

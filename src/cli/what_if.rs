@@ -75,7 +75,7 @@ async fn ask(relay: &RunningRelay, args: &Args, file: &str, text: &str) -> Resul
             return Ok(found);
         }
         after = piece["next"].clone();
-        let done = found.count("events") + found.count("skipped");
+        let done = ["events", "skipped", "redacted"].map(|name| found.count(name)).iter().sum::<u64>();
         progress.show(done as f64 / events.max(done) as f64, &numbered(done, "event"));
     }
 }
@@ -112,8 +112,8 @@ impl Alike {
     }
 }
 
-const COUNTS: [&str; 9] =
-    ["events", "skipped", "appears", "vanishes", "changes", "moves", "waits", "stays", "not_grouped"];
+const COUNTS: [&str; 10] =
+    ["events", "skipped", "redacted", "appears", "vanishes", "changes", "moves", "waits", "stays", "not_grouped"];
 
 impl Found {
     fn add(&mut self, piece: &Value) {
@@ -188,6 +188,10 @@ impl Found {
         let mut out = format!("{file}, tried with {}", numbered(events, "event"));
         if skipped > 0 {
             out.push_str(&format!(" ({} more cannot be read any more)", grouped(skipped)));
+        }
+        let redacted = self.count("redacted");
+        if redacted > 0 {
+            out.push_str(&format!(" ({} more are redacted and cannot be judged)", grouped(redacted)));
         }
         let totals = Change::ALL.map(|change| (change, self.count(change.word())));
         if totals.iter().all(|(_, total)| *total == 0) {

@@ -242,18 +242,25 @@ impl Replayer {
         let unreadable = || ReplayError::Match("its description cannot be read".to_owned());
         let spec = ReplaySpec::from_json(&progress.spec).ok_or_else(unreadable)?;
         let asked = self.prove(&spec).await?;
+        let mut redacted = 0;
         if spec.named.is_some() {
             let step = self.step(&asked, None, Look::WhereNeeded).await?;
+            redacted += step.looked.redacted;
             self.take(progress, &spec, step).await?;
             progress.spec = spec.clone().done().json().to_string();
         }
         while let Some(after) = &progress.cursor {
             let mut step = self.step(&asked, Some(after), Look::WhereNeeded).await?;
             let (next, left) = (step.next.take(), step.left);
+            redacted += step.looked.redacted;
             self.take(progress, &spec, step).await?;
             (progress.cursor, progress.left) = (next, left);
             progress.at_ms = crate::time::wall_ms();
             self.write(progress).await?;
+        }
+        if redacted > 0 {
+            let replay = uuid::Uuid::from_u128(progress.id);
+            tracing::info!(%replay, events = redacted, "a replay passed events by of which values were redacted");
         }
         progress.is_done = true;
         self.write(progress).await

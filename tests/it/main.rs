@@ -48,6 +48,7 @@ mod outgoing;
 mod packaging;
 mod presets;
 mod recipes;
+mod redact;
 mod refused;
 mod reload;
 mod rename;

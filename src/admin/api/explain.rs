@@ -71,10 +71,15 @@ pub(super) fn of_kept(relay: &Relay, by: &Meant, event: &StoredEvent) -> Outcome
     let explained = Explanation::of_kept(by.config(), event, &source, &took);
     let explained = explained.map_err(|why| Refusal(StatusCode::UNPROCESSABLE_ENTITY, why.to_string()))?;
     let mut told = explained.among(|at| waiting(relay, by.config(), at)).json();
+    if event.is_redacted {
+        told["redacted"] = json!(true);
+    }
     let rules: Vec<Value> = event.rules.iter().map(|rule| Value::from(&*names.name(*rule))).collect();
     let destinations = event.deliveries.iter().map(|delivery| Value::from(&*names.name(delivery.destination)));
     let mut then = json!({ "generation": null, "rules": rules, "destinations": destinations.collect::<Vec<_>>() });
-    if let Some((past, traces)) = relay.routed_by(event, &source) {
+    // By what is left of an event it might be another config.
+    let routed_by = (!event.is_redacted).then(|| relay.routed_by(event, &source)).flatten();
+    if let Some((past, traces)) = routed_by {
         then["generation"] = json!(past.number);
         then["trace"] = json!(shown_rules(&past.rules, &traces));
     }

@@ -119,6 +119,7 @@ fn shown(run: &Run) -> Value {
         "mentioned_in": progress.mentioned_in.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "unreadable": progress.unreadable,
         "other_addresses": progress.other_addresses,
+        "redacted": progress.redacted,
         "erased": progress.erased,
         "ended": progress.ended,
         "texts": progress.texts,

@@ -145,6 +145,7 @@ fn shown_count(counted: Counted) -> Value {
         "deliveries": counted.deliveries,
         "by_destination": by_destination.collect::<Vec<_>>(),
         "warnings": counted.warnings,
+        "redacted": counted.redacted,
         "looked_at": counted.looked_at,
         "up_to": counted.up_to_ms.map(rfc3339),
         "next": counted.next,

@@ -160,6 +160,8 @@ struct Found<'c> {
     config: &'c Config,
     names_ids: bool,
     events: u64,
+    /// Of these, those that cannot be judged: values of them were taken away.
+    redacted: u64,
     shapes: HashMap<u64, Shape>,
     /// Events that were explained.
     explained: usize,
@@ -171,11 +173,25 @@ struct Found<'c> {
 impl<'c> Found<'c> {
     fn new(config: &'c Config) -> Self {
         let (shapes, kinds) = (HashMap::new(), HashMap::new());
-        Self { config, names_ids: false, events: 0, shapes, explained: 0, kinds, groups: Vec::new(), not_grouped: 0 }
+        Self {
+            config,
+            names_ids: false,
+            events: 0,
+            redacted: 0,
+            shapes,
+            explained: 0,
+            kinds,
+            groups: Vec::new(),
+            not_grouped: 0,
+        }
     }
 
     fn add(&mut self, event: &Arc<StoredEvent>, source: &Arc<str>, took: &dyn Fn(&str) -> bool) {
         self.events += 1;
+        if event.is_redacted {
+            self.redacted += 1;
+            return;
+        }
         let relay = RelayFields { source, received_ms: event.received_ms };
         let Ok(shape) = self.config.rules.shape(&event.body, relay) else {
             // It was accepted by an older relay, which knew better or worse.
@@ -253,6 +269,7 @@ impl<'c> Found<'c> {
         });
         json!({
             "events": self.events,
+            "redacted": self.redacted,
             "groups": groups.collect::<Vec<_>>(),
             "not_grouped": self.not_grouped + others,
             "further_types": types,

@@ -134,8 +134,10 @@ impl Comparing<'_> {
         let mut next = after;
         let mut left = 0;
         let mut begun_with = None;
+        // Nobody knows what would have become of them.
+        let mut redacted = 0;
         while let Some(after) = &next {
-            let room = PIECE_MAX - comparison.events.min(PIECE_MAX);
+            let room = PIECE_MAX - (comparison.events + redacted).min(PIECE_MAX);
             let asked = relay.store.events(&HISTORY, Some(after), if begun_with.is_some() { room as usize } else { 0 });
             let page = waits.block_on(asked).map_err(refused)?;
             begun_with.get_or_insert(page.left);
@@ -144,13 +146,17 @@ impl Comparing<'_> {
                 if has_gone.is_cancelled() {
                     return Err(Refusal::has_gone());
                 }
-                let source = relay.store.names().name(event.source);
-                comparison.consider(event, &source);
+                if event.is_redacted {
+                    redacted += 1;
+                } else {
+                    let source = relay.store.names().name(event.source);
+                    comparison.consider(event, &source);
+                }
                 if relay.is_stopping() {
                     return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, "the relay is stopping".to_owned()));
                 }
             }
-            if comparison.events >= PIECE_MAX {
+            if comparison.events + redacted >= PIECE_MAX {
                 break;
             }
         }
@@ -167,7 +173,8 @@ impl Comparing<'_> {
             json!(then.digest_with_files().iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>());
         told["next"] = json!(next.map(|next| next.to_string()));
         // Trimmed since it was asked for, or damaged, or no event.
-        told["skipped"] = json!((begun_with.unwrap_or(0) - left).saturating_sub(comparison.events));
+        told["skipped"] = json!((begun_with.unwrap_or(0) - left).saturating_sub(comparison.events + redacted));
+        told["redacted"] = json!(redacted);
         told["warnings"] = json!(then.warnings);
         Ok(told)
     }

@@ -124,7 +124,7 @@ async function tryIt(element, result) {
   const own = view;
   const whole = await once(element, async () => {
     const range = await get("what-if", { last: LAST });
-    const totals = { events: 0, appears: 0, vanishes: 0, changes: 0, moves: 0, waits: 0, stays: 0, not_grouped: 0, skipped: 0, groups: new Map(), messages: new Map(), none: { events: 0, examples: [] }, gone: [], warnings: [] };
+    const totals = { events: 0, appears: 0, vanishes: 0, changes: 0, moves: 0, waits: 0, stays: 0, not_grouped: 0, skipped: 0, redacted: 0, groups: new Map(), messages: new Map(), none: { events: 0, examples: [] }, gone: [], warnings: [] };
     let after = range.next;
     let digest = null;
     // Also where there is no event at all: what has no events is told all the same.
@@ -153,7 +153,7 @@ const CHANGES = [
 ];
 
 function add(totals, piece) {
-  for (const name of ["events", "stays", "skipped", "not_grouped", ...CHANGES.map(([word]) => word)]) totals[name] += piece[name] ?? 0;
+  for (const name of ["events", "stays", "skipped", "redacted", "not_grouped", ...CHANGES.map(([word]) => word)]) totals[name] += piece[name] ?? 0;
   totals.none.events += piece.no_longer_accepted.events;
   totals.none.examples.push(...piece.no_longer_accepted.examples.slice(0, EXAMPLES - totals.none.examples.length));
   // Every piece is told the same.
@@ -176,7 +176,7 @@ function drawTried(result, totals) {
   const more = totals.not_grouped + groups.slice(EFFECTS).reduce((so_far, group) => so_far + group.deliveries, 0);
   fill(
     result,
-    h("h3", null, `Tried with the last ${many(totals.events, "event")} `, h("span.dim", null, totals.skipped > 0 && `${count(totals.skipped)} more cannot be read any more; `, "nothing was sent")),
+    h("h3", null, `Tried with the last ${many(totals.events, "event")} `, h("span.dim", null, totals.skipped > 0 && `${count(totals.skipped)} more cannot be read any more; `, totals.redacted > 0 && `${count(totals.redacted)} more are redacted and cannot be judged; `, "nothing was sent")),
     totals.gone.map((name) => h("p.bad", null, "The source ", h("b.foreign", null, name), " is gone: its events would be refused.")),
     totals.none.events > 0 && h("p.bad", null, `${many(totals.none.events, "event")} would match no rule any more, and go nowhere`, totals.none.examples.map(({ id }, at) => [" · ", h("a", { href: link("events", [id]) }, `example ${at + 1}`)])),
     h("div.numbers", null, CHANGES.map(([word, label, kind]) => number(totals[word], label, kind)), number(totals.stays, "stay as they are", "none")),

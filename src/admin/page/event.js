@@ -25,7 +25,7 @@ export async function open(aside, id, { back, isPhone }) {
   try {
     const [event, body] = await Promise.all([get(`events/${id}`), bytes(`events/${id}/body`)]);
     if (view !== own) return;
-    Object.assign(own, { event, bytes: body, isMasked: isMasked(event, body) });
+    Object.assign(own, { event, bytes: body, isMasked: isMasked(event, body), isRedacted: event.redacted === true });
   } catch (error) {
     if (view === own) missing(own, error);
     return;
@@ -73,7 +73,7 @@ export async function frame(kind, data) {
 
 export function key(name) {
   if (!view?.event) return;
-  if (name === "r") replay(view);
+  if (name === "r" && !view.isRedacted) replay(view);
   if (name === "y") copied(view.id, "The id");
   if (name === "m") mark(view);
 }
@@ -102,9 +102,9 @@ function draw(own) {
       h(
         "div.acts",
         null,
-        button("Replay…", () => replay(own), { kind: "first", sign: "again", "aria-keyshortcuts": "r" }),
-        // What is masked would be sent as another event.
-        !own.isMasked && [button("Copy as curl", () => copied(curl(own), "The command")), button("Open in Try it", () => tryIt(own))],
+        // What is not as it came would be sent as another event.
+        !own.isRedacted && button("Replay…", () => replay(own), { kind: "first", sign: "again", "aria-keyshortcuts": "r" }),
+        !own.isMasked && !own.isRedacted && [button("Copy as curl", () => copied(curl(own), "The command")), button("Open in Try it", () => tryIt(own))],
         button(marked?.id === id ? "Marked" : "Mark to compare", () => mark(own), { "aria-keyshortcuts": "m" }),
       ),
     ),
@@ -319,7 +319,7 @@ const SHOWN = [
   ["tidy", "Formatted"],
   ["raw", "As it came"],
 ];
-/** Of what is masked, no form is as it came. */
+/** Of what is masked or redacted, no form is as it came. */
 const SHOWN_MASKED = SHOWN.with(2, ["raw", "As text"]);
 
 function drawBody(own, how) {
@@ -333,7 +333,7 @@ function drawBody(own, how) {
     why = error.message;
   }
   const wanted = node ? how : "raw";
-  const choices = (own.isMasked ? SHOWN_MASKED : SHOWN).map(([name, label]) => h("button", { type: "button", "aria-pressed": String(name === wanted), disabled: !node && name !== "raw", onclick: () => drawBody(own, name) }, label));
+  const choices = (own.isMasked || own.isRedacted ? SHOWN_MASKED : SHOWN).map(([name, label]) => h("button", { type: "button", "aria-pressed": String(name === wanted), disabled: !node && name !== "raw", onclick: () => drawBody(own, name) }, label));
   const shown = wanted === "tree" ? json.tree(node, chosen) : h("pre.raw.foreign", { tabindex: "0" }, wanted === "tidy" ? json.tidy(node) : text);
   fill(
     own.says,
@@ -344,7 +344,8 @@ function drawBody(own, how) {
       h("div.segments", { role: "group", "aria-label": "How it is shown" }, choices),
       button("", () => copied(text, own.isMasked ? "The event, with addresses masked," : "The event"), { kind: "quiet square", sign: "copy", "aria-label": own.isMasked ? "Copy the event, with addresses masked" : "Copy the event" }),
     ),
-    own.isMasked && h("p.dim", null, "Addresses are masked here, as the config says ", h("code", null, "show: no_addresses"), ": this is not the event as it came, so it is not offered to be sent or tried. A replay sends what came."),
+    own.isMasked && h("p.dim", null, "Addresses are masked here, as the config says ", h("code", null, "show: no_addresses"), ": this is not the event as it came, so it is not offered to be sent or tried.", !own.isRedacted && " A replay sends what came."),
+    own.isRedacted && h("p.dim", null, "Values of this event were taken away, as ", h("code", null, "store.history.redact"), " says. It goes out to nobody any more, and what the rules and destinations would make of it is said of what is left."),
     why && h("p.dim", null, `No tree: ${why}.`),
     shown,
   );

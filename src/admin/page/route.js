@@ -22,13 +22,14 @@ export function nowhere() {
 
 /** What some replays would do, together. */
 async function counted(commands, told) {
-  const whole = { events: 0, deliveries: 0, by: new Map(), has: 0, warnings: new Set() };
+  const whole = { events: 0, deliveries: 0, redacted: 0, by: new Map(), has: 0, warnings: new Set() };
   for (const { id, ...command } of commands) {
     let after = null;
     do {
       const part = await post("replays", { ...command, dry_run: true, after });
       whole.events += part.events;
       whole.deliveries += part.deliveries;
+      whole.redacted += part.redacted;
       for (const warning of part.warnings) whole.warnings.add(warning);
       for (const of of part.by_destination) {
         whole.has += of.already_delivered;
@@ -65,6 +66,7 @@ export async function routeAgain({ about, commands: asked }) {
   });
   if (!found) return fill(told, "It could not be counted.");
   const by = [...found.by].map(([destination, deliveries]) => `${count(deliveries)} to ${destination}`).join(", ");
+  if (found.redacted > 0) found.warnings.add(`${many(found.redacted, "event")} of which values were taken away cannot be sent again.`);
   const nothing = commands.length === 0 || found.has > 0 ? "They have it already: nothing is left to send." : "By the rules in force now they would go nowhere again.";
   fill(told, found.deliveries ? `${many(found.deliveries, "delivery", "deliveries")} of ${many(found.events, "event")}: ${by}.` : nothing);
   fill(warned, [...found.warnings].map((warning) => h("p.wait", null, warning)));

@@ -68,12 +68,12 @@ async function load() {
 /** Piece by piece, as the relay answers: what is alike in two of them is one group. */
 async function loadGroups(isOver) {
   const { type } = view;
-  const whole = { events: 0, looked_at: 0, not_grouped: 0, groups: new Map(), types: new Set() };
+  const whole = { events: 0, looked_at: 0, not_grouped: 0, redacted: 0, groups: new Map(), types: new Set() };
   let after = null;
   do {
     const piece = await get("unrouted", { last: LAST, type: type && entry(type), after });
     if (isOver()) return;
-    for (const key of ["events", "looked_at", "not_grouped"]) whole[key] += piece[key];
+    for (const key of ["events", "looked_at", "not_grouped", "redacted"]) whole[key] += piece[key];
     for (const group of piece.groups) add(whole.groups, group);
     for (const further of piece.further_types) whole.types.add(further);
     after = piece.next;
@@ -98,7 +98,7 @@ function add(groups, one) {
 
 function drawGroups(found) {
   const only = view.type !== null && h("p", null, "Only events of the type ", h("b.foreign", null, view.type), ". ", h("a", { href: link("unrouted") }, "Show all"));
-  if (!found.groups.length && !found.goesOn) {
+  if (!found.groups.length && !found.goesOn && !found.redacted) {
     return fill(view.body, only, found.looked_at ? empty("Every event went somewhere", found.looked_at === 1 ? "The last one was looked at." : `The last ${count(found.looked_at)} were looked at.`) : empty("Nothing has come in yet", "What no rule wants is shown here."));
   }
   const wanted = found.groups.filter((one) => one.now.length > 0);
@@ -108,6 +108,7 @@ function drawGroups(found) {
     wanted.length > 1 && !found.goesOn && h("div.acts", null, button(`Route all of these ${count(wanted.length)} groups again…`, () => again(...wanted))),
     h("p.dim", null, `${count(found.events)} of the last ${many(found.looked_at, "event")}, by what they are and how near they came${found.goesOn ? " …" : "."}`),
     h("div.groups", null, found.groups.map(group)),
+    found.redacted > 0 && h("p.dim", null, `${many(found.redacted, "event")} of which values were taken away: why they went nowhere is not known any more, and they cannot be sent again.`),
     found.not_grouped > 0 && further(found),
   );
 }

@@ -76,6 +76,8 @@ pub struct Progress {
     pub unreadable: u64,
     /// Events with a user id that was seen beside the address, and another address.
     pub other_addresses: u64,
+    /// Events of which nobody can tell any more whom they are about.
+    pub redacted: u64,
     /// Copies of events that were erased.
     pub erased: u64,
     /// Deliveries that were ended.

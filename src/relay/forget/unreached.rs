@@ -17,6 +17,9 @@ impl Unreached {
             "what destinations have got is theirs: erase it there".to_owned(),
             "backups of the store, and second names of its files".to_owned(),
         ];
+        if person.email.is_some() && config.retention.redaction.is_some() {
+            told.push("events of which `store.history.redact` has taken the address away, which none finds any more: --user-id does, where `user.id` is left".to_owned());
+        }
         let lines = config.lines_that(person.names());
         if let Some(first) = lines.first() {
             let many = if lines.len() > 1 { format!(" and in {} more", lines.len() - 1) } else { String::new() };

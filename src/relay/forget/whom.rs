@@ -124,6 +124,8 @@ pub(super) struct Seen {
     pub mentioned: BTreeSet<EventId>,
     /// Events that have no address, and an id that was not known to be one.
     pub unknown: u64,
+    /// Events of which nobody can tell any more whom they are about: what says so was taken away.
+    pub redacted: u64,
 }
 
 /// What is asked of each event in one walk. What is seen in one is known in the next.
@@ -174,15 +176,29 @@ impl Question {
         let Ok(read) = set.read(&event.body, RelayFields { source: "", received_ms: event.received_ms }) else {
             return false;
         };
+        let mut is_blank = false;
         let [emails, sent_to, user_ids] = ids.map(|id| {
             let mut texts = read.fields.texts(set, id);
-            texts.retain(|text| !is_none(text));
+            texts.retain(|text| {
+                let was_taken = event.is_redacted && is_left_of_another(text);
+                is_blank |= was_taken;
+                !was_taken && !is_none(text)
+            });
             texts
         });
+        let addresses = if emails.is_empty() { sent_to } else { emails };
+        let is_untold = if self.person.email.is_some() { addresses.is_empty() } else { user_ids.is_empty() };
+        let is_about = self.is_told_by(&addresses, user_ids);
+        if is_blank && is_untold && !is_about {
+            self.lock().redacted += 1;
+        }
+        is_about
+    }
+
+    fn is_told_by(&self, addresses: &[String], user_ids: Vec<String>) -> bool {
         let Person { email, user_id, .. } = &*self.person;
         let is_named = user_id.as_ref().is_some_and(|named| user_ids.contains(named));
         let Some(address) = email else { return is_named };
-        let addresses = if emails.is_empty() { sent_to } else { emails };
         let is_hers = addresses.iter().any(|text| address.is(text));
         let is_known = user_ids.iter().any(|id| self.user_ids.contains(id));
         let mut seen = self.lock();
@@ -203,6 +219,11 @@ impl Question {
 /// What says nobody: many events have it.
 fn is_none(text: &str) -> bool {
     text.trim().is_empty() || text == OBJECT
+}
+
+/// Whether it may be what stands in the place of a value that was taken away: it says nobody, and many have it.
+fn is_left_of_another(text: &str) -> bool {
+    text == "0" || (!text.is_empty() && text.bytes().all(|byte| byte == b'*'))
 }
 
 /// Where an address stands that is not a part of a longer one.
@@ -351,6 +372,38 @@ mod tests {
         let blank = r#"{"type":"sent","user":{"id":8,"email":" "}}"#;
         let known = asked(Some("ann@example.com"), BTreeSet::from(["8".to_owned()]));
         assert_eq!((known.whom().meant)(&event(blank)), Meant::Yes);
+    }
+
+    #[test]
+    fn what_is_left_of_a_value_that_was_taken_away_is_nobodys() {
+        let address = Some("ann@example.com");
+        let check = |body: &str, by: Arc<Person>, ids: &[&str], expected: Meant, redacted: u64| {
+            let question = Question::new(by, ids.iter().map(|id| (*id).to_owned()).collect());
+            let event = StoredEvent { is_redacted: true, ..event(body) };
+            assert_eq!(((question.whom().meant)(&event), question.seen().redacted), (expected, redacted), "{body}");
+        };
+        let by_address = || person(address, None, false);
+        let no_address = r#"{"type":"sent","user":{"id":7,"email":"***************"}}"#;
+        check(no_address, by_address(), &[], Meant::No, 1);
+        check(no_address, by_address(), &["7"], Meant::Yes, 0);
+        check(no_address, by_address(), &["8"], Meant::No, 1);
+        check(no_address, person(None, Some("7"), false), &[], Meant::Yes, 0);
+        check(no_address, person(None, Some("8"), false), &[], Meant::No, 0);
+        let no_id = r#"{"type":"sent","user":{"id":0  ,"email":"other@example.com"}}"#;
+        check(no_id, by_address(), &["0"], Meant::No, 0);
+        check(no_id, person(None, Some("0"), false), &[], Meant::No, 1);
+        check(&no_id.replace("0  ", "\"**\""), person(None, Some("**"), false), &[], Meant::No, 1);
+        check(r#"{"type":"sent","user":{"id":0,"email":"***"}}"#, by_address(), &["0"], Meant::No, 1);
+        let hers = r#"{"type":"sent","user":{"id":0 ,"email":"ann@example.com"}}"#;
+        check(hers, by_address(), &[], Meant::Yes, 0);
+        let question = Question::new(by_address(), BTreeSet::new());
+        (question.whom().meant)(&StoredEvent { is_redacted: true, ..event(hers) });
+        assert_eq!(question.seen(), Seen::default(), "no id was seen beside her address");
+        // As it came, it is hers.
+        assert_eq!(
+            (Question::new(person(None, Some("0"), false), BTreeSet::new()).whom().meant)(&event(no_id)),
+            Meant::Yes
+        );
     }
 
     #[test]

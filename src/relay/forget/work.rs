@@ -99,7 +99,7 @@ impl Work {
         loop {
             let question = Question::new(self.person.clone(), user_ids.clone());
             let walked = self.walk(Phase::Looking, &question, Depth::Look).await?;
-            let Seen { user_ids: seen, other_addresses, unknown, mentioned } = question.seen();
+            let Seen { user_ids: seen, other_addresses, unknown, mentioned, redacted } = question.seen();
             if seen.len() > USER_IDS_MAX {
                 let why =
                     format!("this address has more than {USER_IDS_MAX} user ids: name one with user_id in its place");
@@ -121,7 +121,7 @@ impl Work {
                 let either = walked.mentions.iter().chain(&mentioned);
                 progress.mentioned_in = either.take(NAMED_MAX).copied().collect();
                 progress.unreadable = walked.unreadable;
-                progress.other_addresses = other_addresses;
+                (progress.other_addresses, progress.redacted) = (other_addresses, redacted);
             });
             return Ok((walked.about, user_ids));
         }

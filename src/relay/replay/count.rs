@@ -22,6 +22,8 @@ pub struct Counted {
     pub by_destination: Vec<CountedOf>,
     /// What in the match map probably does not do what was meant; and what was not searched for.
     pub warnings: Vec<String>,
+    /// Events that are not sent again, since values of them were taken away. Whether they are meant cannot be told of all of them.
+    pub redacted: u64,
     /// Events that were looked at, and when the last of them arrived, unix milliseconds.
     pub looked_at: u64,
     pub up_to_ms: Option<u64>,
@@ -99,6 +101,7 @@ impl Replayer {
             }
         }
         (counted.looked_at, counted.up_to_ms) = (looked.events as u64, looked.up_to_ms);
+        counted.redacted = looked.redacted;
         counted.warnings.extend(unsearched(&looked, spec.only, bounds.searched_bytes));
         Ok(counted)
     }

@@ -34,6 +34,8 @@ pub(super) struct Looked {
     pub unfound: u64,
     /// Deliveries of which nothing was found as far as was searched: a replay may have sent them.
     pub unheard_of: u64,
+    /// Events that are passed by, since values of them were taken away; what else is meant is not asked of them.
+    pub redacted: u64,
 }
 
 impl Looked {
@@ -44,6 +46,7 @@ impl Looked {
         self.searched_bytes += step.searched_bytes;
         self.unfound += step.unfound;
         self.unheard_of += step.unheard_of;
+        self.redacted += step.redacted;
     }
 }
 
@@ -132,12 +135,13 @@ impl Replayer {
         look: Look,
         step: &mut Step,
     ) -> Result<(), ReplayError> {
-        let events_looked_at = events.len();
         let bytes = events.iter().map(|event| event.body.len()).sum();
         let up_to_ms = events.last().map(|event| event.received_ms);
-        let mut looked = Looked { events: events_looked_at, bytes, up_to_ms, ..Looked::default() };
+        let mut looked = Looked { events: events.len(), bytes, up_to_ms, ..Looked::default() };
         // What goes out must be what came.
-        let events = events.into_iter().filter(|event| !event.is_redacted).collect();
+        let (redacted, events): (Vec<_>, Vec<_>) = events.into_iter().partition(|event| event.is_redacted);
+        let is_meant = |event: &&Arc<StoredEvent>| !asked.spec.is_unrouted || event.deliveries.is_empty();
+        looked.redacted = redacted.iter().filter(is_meant).count() as u64;
         let removed = self.removed().await?;
         let replayer = self.clone();
         let meant = asked.clone();

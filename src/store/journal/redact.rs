@@ -1,8 +1,8 @@
 //! Taking values away from events that are old enough and that no delivery needs any more: a segment a step, on the upkeep's thread.
 //!
 //! A segment is [written again](super::segments::Edits), as where somebody is forgotten, and what lies in memory of its events goes. It is gone
-//! through once, and daily while a delivery or a dead letter needs something of it. Which were gone through is known until the process ends:
-//! done again it changes nothing, and after a start each is read once.
+//! through once; where a delivery or a dead letter needed something of it, again as soon as nothing does any more, and daily until then. Which were
+//! gone through is known until the process ends: done again it changes nothing, and after a start each is read once.
 //!
 //! The segment that is written to is sealed when it is as old, so that little traffic does not keep values for ever.
 
@@ -22,7 +22,7 @@ use crate::store::{Redaction, StoreError};
 
 /// What is read at once.
 const READ_BYTES: usize = 1 << 20;
-/// A segment of which something was needed is looked at again then.
+/// A segment of which something is needed still is looked at again then.
 const AGAIN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// The segment that is written to is not sealed before, however short values are kept: a week of history is a thousand of them then.
 const SEALED_AFTER_MIN: Duration = Duration::from_secs(10 * 60);
@@ -31,20 +31,17 @@ const SEALED_AFTER_MIN: Duration = Duration::from_secs(10 * 60);
 #[derive(Default)]
 pub struct Redactor {
     by: Option<Arc<Redaction>>,
-    /// The segments that were gone through by it; where something of one was needed, when that was, in milliseconds that the store had run.
-    done: HashMap<u64, Option<u64>>,
+    /// The segments that were gone through by it; where something of one was needed, what.
+    done: HashMap<u64, Option<Needed>>,
     /// Why it could not go on, as it was told: once, though it is tried again every second.
     told: Option<String>,
 }
 
-impl Redactor {
-    fn is_due(&self, segment: u64, now_ms: u64) -> bool {
-        match self.done.get(&segment) {
-            None => true,
-            Some(None) => false,
-            Some(Some(at_ms)) => is_older(*at_ms, now_ms, AGAIN_AFTER),
-        }
-    }
+/// What could not be redacted yet.
+struct Needed {
+    /// When it was looked at, in milliseconds that the store had run.
+    at_ms: u64,
+    numbers: Bitmap,
 }
 
 fn is_older(at_ms: u64, now_ms: u64, than: Duration) -> bool {
@@ -56,8 +53,8 @@ fn is_older(at_ms: u64, now_ms: u64, than: Duration) -> bool {
 struct Due {
     ids: Vec<EventId>,
     numbers: Bitmap,
-    /// Something of it is needed.
-    is_needed: bool,
+    /// What of it is needed.
+    needed: Bitmap,
 }
 
 impl Journal {
@@ -94,17 +91,25 @@ impl Journal {
         let pairs = outline.iter().zip(outline.iter().skip(1));
         // When the next one was made, the last of its events had come.
         let mut old = pairs.filter(|(_, next)| is_older(next.made_ms, now_ms, by.after)).map(|(info, _)| info);
-        let Some(info) = old.find(|info| redactor.is_due(info.segment, now_ms)) else { return Ok(false) };
-        let is_needed = self.redact(info, &Shaping::blanking(&by.paths))?;
-        redactor.done.insert(info.segment, is_needed.then_some(now_ms));
+        let is_due = |info: &&SegmentInfo| match redactor.done.get(&info.segment) {
+            None => true,
+            Some(None) => false,
+            Some(Some(Needed { at_ms, numbers })) => {
+                is_older(*at_ms, now_ms, AGAIN_AFTER) || !numbers.iter_from(0).any(|number| self.needs(number))
+            }
+        };
+        let Some(info) = old.find(is_due) else { return Ok(false) };
+        let numbers = self.redact(info, &Shaping::blanking(&by.paths))?;
+        let needed = (!numbers.is_empty()).then_some(Needed { at_ms: now_ms, numbers });
+        redactor.done.insert(info.segment, needed);
         Ok(true)
     }
 
-    /// Takes the values away in one segment. Returns whether some of its events are needed, which are as they were.
-    fn redact(&self, info: &SegmentInfo, shaping: &Shaping) -> Result<bool, StoreError> {
+    /// Takes the values away in one segment. Returns which of its events are needed, which are as they were.
+    fn redact(&self, info: &SegmentInfo, shaping: &Shaping) -> Result<Bitmap, StoreError> {
         let due = self.look_for_values(info, shaping).map_err(StoreError::from)?;
         if due.ids.is_empty() {
-            return Ok(due.is_needed);
+            return Ok(due.needed);
         }
         if let Some(why) = self.no_room_for(info.end) {
             return Err(StoreError::Unavailable(format!("it takes room for one more segment of the journal: {why}")));
@@ -132,7 +137,7 @@ impl Journal {
                 "values that `store.history.redact` names are left in the old file of a segment"
             );
         }
-        Ok(due.is_needed)
+        Ok(due.needed)
     }
 
     /// The events of a segment that have such values and that nobody needs. Damaged ones are left as they are: nobody can read them.
@@ -156,7 +161,7 @@ impl Journal {
                     continue;
                 }
                 if self.needs(sequence) {
-                    due.is_needed = true;
+                    due.needed.insert(sequence);
                 } else if due.numbers.insert(sequence) {
                     due.ids.push(id);
                 }

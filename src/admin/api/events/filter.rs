@@ -152,7 +152,7 @@ pub(in crate::admin::api) fn shown(relay: &Relay, event: &StoredEvent, states: &
 /// What every answer tells of an event, and its deliveries as they are shown there.
 pub(super) fn shown_with(relay: &Relay, event: &StoredEvent, deliveries: impl Iterator<Item = Value>) -> Value {
     let known = summary(&event.body);
-    json!({
+    let mut told = json!({
         "id": event.id.to_string(),
         "received_at": rfc3339(event.received_ms),
         "source": name(relay, event.source),
@@ -162,7 +162,11 @@ pub(super) fn shown_with(relay: &Relay, event: &StoredEvent, deliveries: impl It
         "bytes": event.body.len(),
         "rules": event.rules.iter().map(|rule| name(relay, *rule)).collect::<Vec<_>>(),
         "deliveries": deliveries.collect::<Vec<_>>(),
-    })
+    });
+    if event.is_redacted {
+        told["redacted"] = json!(true);
+    }
+    told
 }
 
 /// Where a delivery stands, as a list shows it.

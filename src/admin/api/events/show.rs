@@ -52,9 +52,6 @@ pub(super) async fn show(relay: &Relay, id: &str) -> Outcome {
         Kept::Event(event) => {
             let mut told = shown_with(relay, &event, deliveries);
             told["body"] = json!(String::from_utf8_lossy(&event.body));
-            if event.is_redacted {
-                told["redacted"] = json!(true);
-            }
             told
         }
         Kept::Erased(event) => json!({
