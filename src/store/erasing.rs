@@ -1,5 +1,6 @@
 //! Erasing what is kept of a person: a walk over all of it, and what is left of an event.
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -46,7 +47,36 @@ pub struct Whom {
 /// Where something stands in some bytes, in order.
 pub type Finds = dyn Fn(&[u8]) -> Vec<Range<usize>> + Send + Sync;
 
+/// What is read or written at once of a file.
+const PIECE_BYTES: usize = 1 << 20;
+/// Read once more with the next piece: what is looked for is no longer, in its longest spelling.
+const OVERLAP_BYTES: usize = 64 << 10;
+
+/// Writes zeros over so many bytes, piece by piece.
+pub(crate) fn overwrite(length: u64, mut write_at: impl FnMut(&[u8], u64) -> io::Result<()>) -> io::Result<()> {
+    let zeros = vec![0; PIECE_BYTES];
+    let mut pieces = (0..length).step_by(PIECE_BYTES);
+    pieces.try_for_each(|at| write_at(&zeros[..(length - at).min(PIECE_BYTES as u64) as usize], at))
+}
+
 impl Whom {
+    /// Whether so many bytes name them, which are read piece by piece.
+    pub(crate) fn is_named_in(
+        &self,
+        length: u64,
+        mut read_at: impl FnMut(&mut [u8], u64) -> io::Result<()>,
+    ) -> io::Result<bool> {
+        let mut bytes = Vec::new();
+        for at in (0..length).step_by(PIECE_BYTES) {
+            bytes.resize((length - at).min((PIECE_BYTES + OVERLAP_BYTES) as u64) as usize, 0);
+            read_at(&mut bytes, at)?;
+            if !(self.found)(&bytes).is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// A text with as many `*` as it has bytes where it names them; `None` where it does not.
     pub fn masked(&self, text: &str) -> Option<String> {
         let ranges = (self.found)(text.as_bytes());
@@ -58,15 +88,6 @@ impl Whom {
         // Whoever cuts a character in two loses all of the text.
         Some(String::from_utf8(bytes).unwrap_or_else(|_| "*".repeat(text.len())))
     }
-}
-
-/// Something of the store's own that names somebody.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trace {
-    /// What it is, for people.
-    pub place: String,
-    /// How often.
-    pub hits: u64,
 }
 
 /// Whether an event is meant.

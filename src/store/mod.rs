@@ -124,10 +124,6 @@ pub trait Store: Intake + Looking + 'static {
     /// to nobody, also by no replay, and its deliveries are dropped, but for attempts that are in flight; all others are as they were.
     fn erase(&self, whom: Whom, depth: Depth) -> Box<dyn Erasing>;
 
-    /// What is left of somebody in what the backend keeps beside events, where it is no file that can be searched as it is: nothing after a walk that
-    /// erased them.
-    fn traces(&self, whom: Whom) -> Answer<'_, Vec<Trace>>;
-
     /// Says what is kept from now on.
     fn retain(&self, retention: Retention);
 

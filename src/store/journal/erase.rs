@@ -47,8 +47,9 @@ const READ_BYTES: usize = 1 << 20;
 pub struct Walk {
     whom: Whom,
     erases: bool,
-    /// The numbers of events that are meant, and of those that were found erased.
-    hers: Bitmap,
+    /// The numbers of events that are meant, and of all that were found erased, whomever they were about: nothing is needed of these either, and a
+    /// run that was ended may have left something.
+    gone: Bitmap,
     /// The next segment.
     from: u64,
     /// The segment that this round ends before; `None`: it has not begun.
@@ -62,8 +63,8 @@ impl Walk {
             Depth::Look => (false, Vec::new()),
             Depth::Erase { known } => (true, known),
         };
-        let hers = known.iter().map(|id| id.sequence()).collect();
-        Self { whom, erases, hers, from: 0, until: None, rounds: 0 }
+        let gone = known.iter().map(|id| id.sequence()).collect();
+        Self { whom, erases, gone, from: 0, until: None, rounds: 0 }
     }
 }
 
@@ -182,7 +183,7 @@ impl Journal {
     fn end_of_round(&self, walk: &mut Walk, let_write: &mut dyn FnMut()) -> Result<ErasingStep, StoreError> {
         let mut step = ErasingStep::default();
         if walk.erases {
-            step.ended = self.end_deliveries(&walk.hers, let_write)?;
+            step.ended = self.end_deliveries(&walk.gone, let_write)?;
             step.texts = self.mask_memory(walk);
             let behind = self.segments.outline();
             let has_more = behind.iter().any(|info| info.segment >= walk.from && info.end > info.start);
@@ -191,7 +192,7 @@ impl Journal {
                 step.left = self.left(walk);
                 return Ok(step);
             }
-            let in_flight = |id| lock(&self.destination(id).queue).in_flight_of(&walk.hers);
+            let in_flight = |id| lock(&self.destination(id).queue).in_flight_of(&walk.gone);
             let copies = self.remove_damaged_copies(&walk.whom);
             let copies =
                 copies.map_err(|error| StoreError::Unavailable(format!("a copy of a damaged segment: {error}")))?;
@@ -217,7 +218,7 @@ impl Journal {
     fn look_through(&self, info: &SegmentInfo, walk: &Walk) -> Result<Found, ReadError> {
         let whom = &walk.whom;
         let mut found = Found::default();
-        let mask = |of: Option<u64>, text: &str| change(whom, &walk.hers, of, text);
+        let mask = |of: Option<u64>, text: &str| change(whom, &walk.gone, of, text);
         let file = self.segments.file(info.segment)?;
         let mut window = Window::new(READ_BYTES);
         let end = info.end.min(file.length()?);
@@ -288,8 +289,8 @@ impl Journal {
         step: &mut ErasingStep,
         let_write: &mut dyn FnMut(),
     ) -> Result<(), StoreError> {
-        walk.hers.insert_all(&found.numbers);
-        walk.hers.insert_all(&found.already);
+        walk.gone.insert_all(&found.numbers);
+        walk.gone.insert_all(&found.already);
         let mut touched = found.numbers.clone();
         touched.insert_all(&found.already);
         step.ended = self.end_deliveries(&touched, let_write)?;
@@ -301,7 +302,7 @@ impl Journal {
             return Err(StoreError::Unavailable(why));
         }
         let erases = |event: &EventHead| found.numbers.contains(event.id.sequence());
-        let texts = |of: Option<u64>, text: &str| change(&walk.whom, &walk.hers, of, text);
+        let texts = |of: Option<u64>, text: &str| change(&walk.whom, &walk.gone, of, text);
         let blanks = |bytes: &[u8]| !(walk.whom.found)(bytes).is_empty();
         let edits = Edits { erases: &erases, redacts: &|_, _| None, texts: &texts, blanks: &blanks };
         let rewritten = self.written_again(info, &edits)?;

@@ -12,7 +12,7 @@ use super::index::Update;
 use super::{Journal, lock, reading};
 use crate::store::{
     Answer, AppendError, Command, Depth, Done, Duty, Erasing, Health, Interned, Lease, MEMO_BYTES_MAX, MEMOS_MAX,
-    NameId, Named, Queue, ReplayProgress, Retention, Store, StoreError, Trace, Whom,
+    NameId, Named, Queue, ReplayProgress, Retention, Store, StoreError, Whom,
 };
 
 /// The embedded store.
@@ -118,10 +118,6 @@ impl Store for JournalStore {
 
     fn erase(&self, whom: Whom, depth: Depth) -> Box<dyn Erasing> {
         self.erasing(whom, depth)
-    }
-
-    fn traces(&self, whom: Whom) -> Answer<'_, Vec<Trace>> {
-        self.aside(move |journal| journal.traces(&whom))
     }
 
     fn retain(&self, retention: Retention) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{Notify, oneshot};
 use vero_relay::store::{
     AllCounts, Answer, DeadLetter, Depth, Erasing, EventView, Intake, Interned, Looking, Names, PassesOn, Sources,
-    States, StoredEvent, Trace, Watch, Whom,
+    States, StoredEvent, Watch, Whom,
 };
 
 use super::*;
@@ -153,10 +153,6 @@ impl Looking for Handle {
 impl Store for Handle {
     fn names(&self) -> Arc<Names> {
         self.store.names()
-    }
-
-    fn traces(&self, whom: Whom) -> Answer<'_, Vec<Trace>> {
-        self.store.traces(whom)
     }
 
     fn erase(&self, whom: Whom, depth: Depth) -> Box<dyn Erasing> {

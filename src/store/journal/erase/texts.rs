@@ -4,20 +4,15 @@
 
 use super::Walk;
 use crate::store::journal::bitmap::Bitmap;
-use crate::store::journal::disk::DiskFile;
 use crate::store::journal::index::Update;
 use crate::store::journal::words::unreadable;
 use crate::store::journal::{Journal, lock};
-use crate::store::{StoreError, Trace, Whom};
-
-/// What is read at once of a file, and how much of it once more with the next piece: what is looked for is no longer.
-const PIECE_BYTES: usize = 1 << 20;
-const OVERLAP_BYTES: usize = 64 << 10;
+use crate::store::{StoreError, Whom, overwrite};
 
 /// What becomes of a text: of a delivery of one of these events, or of another.
-pub fn change(whom: &Whom, hers: &Bitmap, of: Option<u64>, text: &str) -> Option<String> {
-    let is_hers = of.is_some_and(|sequence| hers.contains(sequence));
-    if !is_hers {
+pub fn change(whom: &Whom, gone: &Bitmap, of: Option<u64>, text: &str) -> Option<String> {
+    let is_gone = of.is_some_and(|sequence| gone.contains(sequence));
+    if !is_gone {
         return whom.masked(text);
     }
     let masked = "*".repeat(text.len());
@@ -38,7 +33,7 @@ impl Journal {
 
     /// Masks what lies in memory. Returns how many texts that were.
     pub(super) fn mask_memory(&self, walk: &Walk) -> u64 {
-        let mask = |of: Option<u64>, text: &str| change(&walk.whom, &walk.hers, of, text);
+        let mask = |of: Option<u64>, text: &str| change(&walk.whom, &walk.gone, of, text);
         let mut texts = 0;
         for id in self.destination_ids() {
             let destination = self.destination(id);
@@ -78,7 +73,7 @@ impl Journal {
     /// flight, which would leave more behind, and has nothing of what was deleted before then.
     pub fn clean_index(&self, walk: &Walk, in_flight: u64) -> Result<u64, StoreError> {
         self.index.flush();
-        let cleaned = self.index.clean(&walk.hers, &walk.whom, in_flight == 0);
+        let cleaned = self.index.clean(&walk.gone, &walk.whom, in_flight == 0);
         cleaned.map_err(|error| unreadable(error).into())
     }
 
@@ -87,14 +82,12 @@ impl Journal {
         let mut gone = Vec::new();
         for name in self.disk.list()?.into_iter().filter(|name| name.ends_with(".journal.damaged")) {
             let file = self.disk.open(&name)?;
-            if !holds(&*file, whom)? {
+            let length = file.length()?;
+            if !whom.is_named_in(length, |bytes, at| file.read_at(bytes, at).map(drop))? {
                 continue;
             }
-            let (length, zeros) = (file.length()?, vec![0; PIECE_BYTES]);
             if !file.is_shared() {
-                for start in (0..length).step_by(PIECE_BYTES) {
-                    file.write_at(&zeros[..(length - start).min(PIECE_BYTES as u64) as usize], start)?;
-                }
+                overwrite(length, |zeros, at| file.write_at(zeros, at))?;
                 file.sync()?;
             }
             self.disk.remove(&name)?;
@@ -105,23 +98,4 @@ impl Journal {
         }
         Ok(gone)
     }
-
-    /// What of the index names somebody.
-    pub fn traces(&self, whom: &Whom) -> Result<Vec<Trace>, StoreError> {
-        self.index.flush();
-        let found = self.index.traces(whom);
-        found.map_err(|error| unreadable(error).into())
-    }
-}
-
-/// Whether a file names somebody.
-fn holds(file: &dyn DiskFile, whom: &Whom) -> std::io::Result<bool> {
-    let mut bytes = vec![0; PIECE_BYTES + OVERLAP_BYTES];
-    for start in (0..file.length()?).step_by(PIECE_BYTES) {
-        let read = file.read_at(&mut bytes, start)?;
-        if !(whom.found)(&bytes[..read]).is_empty() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

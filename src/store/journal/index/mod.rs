@@ -18,6 +18,8 @@ mod database;
 mod update;
 mod worker;
 
+use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +31,7 @@ pub use self::ages::{Arrivals, Lived};
 pub use self::database::{Database, META_DIGEST, META_GROUP, META_JOURNAL, META_LANES, META_SEGMENT, REPLAYS_MAX};
 use super::bitmap::Bitmap;
 use super::lock;
-use crate::store::{Trace, Whom};
+use crate::store::{Whom, overwrite};
 use crate::time::Clock;
 
 pub use self::update::Update;
@@ -220,16 +222,7 @@ impl Index {
             database.empty_log()?;
         }
         let copy = beside(path, ".damaged");
-        if file_names(&copy, whom).unwrap_or(false) {
-            let erased = overwrite(&copy).and_then(|()| std::fs::remove_file(&copy));
-            erased.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-        }
-        Ok(())
-    }
-
-    /// What of all rows names somebody.
-    pub fn traces(&self, whom: &Whom) -> rusqlite::Result<Vec<Trace>> {
-        self.read().traces(whom)
+        remove_where_named(&copy, whom).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
     }
 
     /// The directory that its file lies in.
@@ -308,33 +301,20 @@ fn beside(path: &std::path::Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Whether somebody is named anywhere in a file.
-fn file_names(path: &Path, whom: &Whom) -> std::io::Result<bool> {
-    // What is looked for is no longer than what is read twice.
-    const PIECE_BYTES: usize = 1 << 20;
-    const OVERLAP_BYTES: usize = 64 << 10;
-    let file = std::fs::File::open(path)?;
+/// A file in which somebody is named is overwritten and goes. Where there is none, nothing is done.
+fn remove_where_named(path: &Path, whom: &Whom) -> io::Result<()> {
+    let file = match File::options().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
     let length = file.metadata()?.len();
-    let mut bytes = Vec::new();
-    for start in (0..length).step_by(PIECE_BYTES) {
-        bytes.resize((length - start).min((PIECE_BYTES + OVERLAP_BYTES) as u64) as usize, 0);
-        file.read_exact_at(&mut bytes, start)?;
-        if !(whom.found)(&bytes).is_empty() {
-            return Ok(true);
-        }
+    if !whom.is_named_in(length, |bytes, at| file.read_exact_at(bytes, at))? {
+        return Ok(());
     }
-    Ok(false)
-}
-
-/// Writes zeros over a whole file.
-fn overwrite(path: &Path) -> std::io::Result<()> {
-    let file = std::fs::OpenOptions::new().write(true).open(path)?;
-    let length = file.metadata()?.len();
-    let zeros = [0; 4096];
-    for start in (0..length).step_by(zeros.len()) {
-        file.write_all_at(&zeros[..(length - start).min(zeros.len() as u64) as usize], start)?;
-    }
-    file.sync_all()
+    overwrite(length, |zeros, at| file.write_all_at(zeros, at))?;
+    file.sync_all()?;
+    std::fs::remove_file(path)
 }
 
 fn quarantine(path: &std::path::Path) {

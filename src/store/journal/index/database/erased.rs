@@ -1,11 +1,10 @@
 //! What is erased of the index, and what is left of somebody in it.
 
 use rusqlite::params;
-use rusqlite::types::ValueRef;
 
 use super::*;
 use crate::store::journal::bitmap::Bitmap;
-use crate::store::{NameId, Trace, Whom};
+use crate::store::{NameId, Whom};
 
 /// Where texts lie that may quote something: tables and their columns.
 const TEXTS: [(&str, &str); 9] = [
@@ -79,29 +78,5 @@ impl Database {
         let done = self.connection.execute_batch("VACUUM");
         self.connection.pragma_update(None, "temp_store", "DEFAULT")?;
         done
-    }
-
-    /// What of all rows of all tables names somebody.
-    pub fn traces(&self, whom: &Whom) -> Result<Vec<Trace>> {
-        let sql = "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table'";
-        let mut statement = self.connection.prepare(sql)?;
-        let columns = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
-        let mut traces = Vec::new();
-        for (table, column) in columns.collect::<Result<Vec<_>>>()? {
-            let mut statement = self.connection.prepare(&format!("SELECT \"{column}\" FROM \"{table}\""))?;
-            let mut rows = statement.query([])?;
-            let mut hits = 0;
-            while let Some(row) = rows.next()? {
-                let bytes = match row.get_ref(0)? {
-                    ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes,
-                    _ => continue,
-                };
-                hits += (whom.found)(bytes).len() as u64;
-            }
-            if hits > 0 {
-                traces.push(Trace { place: format!("state.db: {table}.{column}"), hits });
-            }
-        }
-        Ok(traces)
     }
 }
