@@ -1,6 +1,6 @@
 //! `forget`: erases what there is of a person. Looks first, asks, erases, and searches every file for what is left.
 
-use std::io::Read;
+use std::io::{BufRead, IsTerminal, Read};
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json as value};
 
 use super::client::{At, RunningRelay, step};
 use super::dialogue::{Progress, confirm};
-use super::output::{json, say};
+use super::output::{json, print_error, say};
 use super::terminal::{grouped, numbered, plain, size};
 use super::{FAILED, Failure, STANDARD_INPUT, USAGE, block_on};
 
@@ -86,8 +86,12 @@ fn address(typed: String) -> Result<String, Failure> {
     if typed != STANDARD_INPUT {
         return Ok(typed);
     }
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        print_error("the address: ");
+    }
     let mut text = String::new();
-    let read = std::io::stdin().take(INPUT_BYTES_MAX).read_to_string(&mut text);
+    let read = stdin.lock().take(INPUT_BYTES_MAX).read_line(&mut text);
     read.map_err(|error| Failure::new(USAGE, format!("standard input holds no address: {error}")))?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
@@ -146,7 +150,14 @@ fn show_look(run: &Value) {
     }
     for got in list(about, "got") {
         let name = plain(got["destination"].as_str().unwrap_or("?"));
-        say!("  {name} has got {}: erase them there", numbered(number(got, "deliveries"), "delivery"));
+        let deliveries = number(got, "deliveries");
+        if deliveries > 0 {
+            say!("  {name} has got {}: erase them there", numbered(deliveries, "delivery"));
+        }
+        let unfound = number(got, "unfound");
+        if unfound > 0 {
+            say!("  {name} may have got {} more, which ended too long ago to look for how", grouped(unfound));
+        }
     }
     show_mentions(run);
 }
@@ -198,8 +209,17 @@ fn show_unreached(run: &Value) {
 
 /// What was done, and what was found afterwards.
 fn show_forgotten(run: &Value) {
-    let erased = numbered(number(&run["about"], "events"), "event");
-    say!("erased: {erased}; {} ended", numbered(number(run, "ended"), "delivery"));
+    let found = numbered(number(&run["about"], "events"), "event");
+    let ended = numbered(number(run, "ended"), "delivery");
+    match run["failed"].is_null() {
+        true => say!("erased: {found}; {ended} ended"),
+        // Which of them is not known here: one that was relocated has copies.
+        false => say!("found: {found}; erased of them: {}; {ended} ended", numbered(number(run, "erased"), "copy")),
+    }
+    let damaged = number(run, "damaged");
+    if damaged > 0 {
+        say!("written over with zeros: {} of the journal that had the address", numbered(damaged, "damaged range"));
+    }
     list(run, "removed").for_each(|name| say!("removed: {}", plain(name.as_str().unwrap_or("?"))));
     list(run, "left_behind").for_each(|what| say!("left: {}", plain(what.as_str().unwrap_or("?"))));
     show_mentions(run);

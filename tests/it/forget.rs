@@ -117,6 +117,8 @@ async fn the_verb_searches_and_no_output_and_no_log_has_the_address() {
         said.push(format!("{}{}", out(&output), err(&output)));
     }
     assert!(said[0].contains("in the relay's own files:\n  journal/"), "{}", said[0]);
+    // The first line is the address, whatever follows it.
+    assert_eq!(forget(admin, "nobody@example.org\nzoe@example.org", &["--search"]).status.code(), Some(0));
     for bad in ["zoe", " zoe@example.org", "zoe@"] {
         let output = forget(admin, bad, &["--search"]);
         assert_eq!(output.status.code(), Some(1), "{}", err(&output));
@@ -245,7 +247,7 @@ async fn a_person_is_erased_in_every_state_and_others_are_as_they_were() {
     let looked = ended(&relay, json!({ "email": ZOE, "dry_run": true })).await;
     let about = &looked["about"];
     assert_eq!((&looked["failed"], &about["events"], &about["dead"]), (&Value::Null, &json!(3), &json!(3)), "{looked}");
-    let got = |name: &str, deliveries: u64| json!({ "destination": name, "deliveries": deliveries });
+    let got = |name: &str, deliveries: u64| json!({ "destination": name, "deliveries": deliveries, "unfound": 0 });
     assert_eq!(about["got"], json!([got("up", 3), got("digest", 1)]), "{looked}");
     let waiting =
         about["waiting"].as_u64().zip(about["scheduled"].as_u64()).map(|(waiting, scheduled)| waiting + scheduled);
@@ -330,7 +332,7 @@ async fn the_verb_looks_asks_and_erases_and_what_it_finds_left_is_its_failure() 
     let output = forget(admin, ZOE, &["--yes"]);
     assert_eq!(output.status.code(), Some(0), "{}{}", out(&output), err(&output));
     assert!(
-        out(&output).contains("no file of the relay has this address; 8 places above cannot be reached"),
+        out(&output).contains("no file of the relay has this address; 9 places above cannot be reached"),
         "{}",
         out(&output)
     );
@@ -444,6 +446,26 @@ async fn an_attempt_in_flight_is_waited_for_and_another_run_is_refused_meanwhile
     assert_eq!(stopped["proved"], false);
     let shown = relay.admin(&format!("/api/events/{id}")).await.json();
     assert_eq!((&shown["erased"], &shown["deliveries"][0]["state"]), (&json!(true), &json!("in_flight")), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_that_was_stopped_has_erased_may_come_again() {
+    let head = HEAD.replace("token: secret", "token: secret, dedupe: 1h");
+    let fake = Fake::start([Act::Hang]).await;
+    let relay = TestRelay::start_with(&format!("{head}{}", to_crm(&fake, ""))).await;
+    let first = relay.accept(&of(ZOE, 1)).await;
+    fake.wait_for(1).await;
+    let begun = told(&relay, "/api/forget", json!({ "email": ZOE })).await;
+    let path = format!("/api/forget/{}", begun["id"].as_str().expect("an id"));
+    eventually("it waits", async || relay.admin(&path).await.json()["waits_for"].is_string()).await;
+    told(&relay, "/api/forget/stop", json!({})).await;
+    eventually("it is stopped", async || relay.admin(&path).await.json()["phase"] == "done").await;
+    assert_eq!(relay.admin(&format!("/api/events/{first}")).await.json()["erased"], true);
+    // Of what was erased before no later run knows.
+    let again = relay.accept(&of(ZOE, 1)).await;
+    assert_ne!(again, first, "she is forgotten, not blocked");
+    assert!(relay.admin(&format!("/api/events/{again}")).await.json()["erased"].is_null());
+    assert_eq!(relay.accept(&of(ZOE, 1)).await, again);
 }
 
 #[tokio::test(flavor = "multi_thread")]

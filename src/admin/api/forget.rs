@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Asked, Outcome, Refusal, Request, Resource, get, in_json, new_id, nothing_here, parse_id, post};
 use crate::relay::Relay;
-use crate::relay::forget::{Act, Person, Phase, Progress, Run, Unreached};
+use crate::relay::forget::{Act, Got, Person, Phase, Progress, Run, Unreached};
 use crate::relay::search::FoundIn;
 use crate::time::rfc3339;
 
@@ -95,7 +95,9 @@ fn shown(run: &Run) -> Value {
     let unread = searched.unread.iter();
     let unread = unread.map(|unread| json!({ "name": unread.name, "why": unread.why, "kind": kind(unread.is_own) }));
     let got = progress.got.iter();
-    let got = got.map(|(destination, deliveries)| json!({ "destination": destination, "deliveries": deliveries }));
+    let got = got.map(|Got { destination, deliveries, unfound }| {
+        json!({ "destination": destination, "deliveries": deliveries, "unfound": unfound })
+    });
     json!({
         "id": uuid::Uuid::from_u128(run.id).to_string(),
         "dry_run": run.act != Act::Erase,
@@ -123,6 +125,7 @@ fn shown(run: &Run) -> Value {
         "erased": progress.erased,
         "ended": progress.ended,
         "texts": progress.texts,
+        "damaged": progress.damaged,
         "in_flight": progress.in_flight,
         "removed": progress.removed,
         "left_behind": progress.left_behind,

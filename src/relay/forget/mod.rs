@@ -52,6 +52,16 @@ pub enum Phase {
     Done,
 }
 
+/// What a destination has got of somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Got {
+    /// Its name.
+    pub destination: String,
+    pub deliveries: u64,
+    /// More of them have ended longer ago than was looked: it may have got these, or they were dropped.
+    pub unfound: u64,
+}
+
 /// How far a run has come, and what it found.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
@@ -64,8 +74,8 @@ pub struct Progress {
     pub events: u64,
     /// Where their deliveries stood.
     pub standing: Standing,
-    /// What each destination has got of them: its name, and how many deliveries.
-    pub got: Vec<(String, u64)>,
+    /// What each destination has got of them.
+    pub got: Vec<Got>,
     /// Events that mention the address and are not meant.
     pub mentions: u64,
     /// Events that are meant since they mention it.
@@ -84,6 +94,8 @@ pub struct Progress {
     pub ended: u64,
     /// Texts in which something was masked.
     pub texts: u64,
+    /// Damaged ranges of the journal that named somebody, and are zeros now.
+    pub damaged: u64,
     /// Attempts at what was erased that are in flight.
     pub in_flight: u64,
     /// Files of the store's that were removed.

@@ -39,10 +39,11 @@ impl Unreached {
         }
         told.extend([
             "the log, wherever it went: it has the reasons of pauses, and at debug it may quote an answer".to_owned(),
-            "memory that was freed, swap and core dumps".to_owned(),
+            "memory: the rules of configs before this one, up to a restart, and what was freed; swap and core dumps".to_owned(),
             "blocks that the file system or the disk has freed: snapshots, copy on write, SSDs; encryption of the disk or fstrim helps".to_owned(),
-            "fingerprints of group keys, of threads and of events that came twice, which say nothing to who does not know the value; they go with their age".to_owned(),
-            "an address in base64, quoted-printable or punycode, which no search finds".to_owned(),
+            "fingerprints of group keys and of threads, which say nothing to who does not know the value; they go with their age".to_owned(),
+            "copies of damaged files (`*.damaged`) in which the address does not stand in one piece: they stay; delete them when nobody needs them".to_owned(),
+            "an address in base64, quoted-printable, punycode or UTF-16, or escaped in a rare way (`\\x40`, `%u0040`, `&commat;`), which no search finds".to_owned(),
         ]);
         Self(told)
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::whom::{Question, Seen};
-use super::{Act, Person, Phase, Progress, Run, USER_IDS_MAX};
+use super::{Act, Got, Person, Phase, Progress, Run, USER_IDS_MAX};
 use crate::event::EventId;
 use crate::relay::Relay;
 use crate::relay::search::{FoundIn, Searched, Unread, search, search_text};
@@ -30,7 +30,7 @@ const FLIGHT_MAX: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Events that are named as mentioning somebody: who has more of them reads how many.
 const NAMED_MAX: usize = 1000;
-/// Bytes of the journal that are read to find out which destination has got what: all of a large one.
+/// Bytes of the journal that are read to find out which destination has got what: all of a large one. Of what ended before them it is not known how.
 const STATES_LIMIT: SearchLimit = SearchLimit { bytes_left: 1 << 30, unfound: 0 };
 
 /// Why a run ends before its end.
@@ -75,21 +75,28 @@ impl Work {
             Act::Look => self.look().await.map(drop),
             Act::Erase => self.erase().await,
         };
-        if let Err(ended) = ended {
-            let why = match ended {
-                Ended::Stopped if self.run.act == Act::Erase => {
-                    "it was stopped before its end: what was erased is erased; run it again for the rest".to_owned()
-                }
-                Ended::Stopped => "it was stopped before its end".to_owned(),
-                Ended::Failed(why) => why,
-            };
-            self.run.change(|progress| progress.failed = Some(why));
-        }
+        let failed = ended.err().map(|ended| match ended {
+            Ended::Stopped if self.run.act == Act::Erase => {
+                "it was stopped before its end: what was erased is erased; run it again for the rest".to_owned()
+            }
+            Ended::Stopped => "it was stopped before its end".to_owned(),
+            Ended::Failed(why) => why,
+        });
+        self.run.change(|progress| progress.failed.clone_from(&failed));
         drop(done);
         if self.run.act == Act::Erase {
             let progress = self.run.progress();
-            let (events, deliveries, is_proved) = (progress.events, progress.ended, progress.is_proved());
-            tracing::info!(events, deliveries, is_proved, "what there is of a person was erased");
+            let (deliveries, is_proved) = (progress.ended, progress.is_proved());
+            match failed {
+                None => {
+                    let events = progress.events;
+                    tracing::info!(events, deliveries, is_proved, "what there is of a person was erased");
+                }
+                Some(why) => {
+                    let copies = progress.erased;
+                    tracing::warn!(copies, deliveries, why, "what there is of a person was not erased to the end");
+                }
+            }
         }
     }
 
@@ -146,7 +153,7 @@ impl Work {
                 return Err(Ended::Failed(why.to_owned()));
             }
         }
-        self.let_go(&known).await;
+        self.let_go().await;
         for id in &known {
             self.goes_on()?;
             let is_erased = match self.store.event(*id).await {
@@ -193,9 +200,8 @@ impl Work {
         }
     }
 
-    /// Memory lets go of what it has beside the store.
-    async fn let_go(&self, events: &[EventId]) {
-        self.relay.doubles.forget(&events.iter().copied().collect());
+    /// Memory lets go of what names them and is kept beside the store.
+    async fn let_go(&self) {
         let (relay, names) = (self.relay.clone(), self.person.names());
         let let_go = move || {
             relay.refused.forget(&names);
@@ -205,11 +211,26 @@ impl Work {
         let _ = tokio::task::spawn_blocking(let_go).await;
     }
 
-    /// One walk through the store.
+    /// One walk through the store. Whatever ends it: what it has erased may come again, and is new then. No later walk knows of it.
     async fn walk(&self, phase: Phase, question: &Arc<Question>, depth: Depth) -> Result<Walked, Ended> {
-        self.run.change(|progress| (progress.phase, progress.share) = (phase, 0.0));
-        let mut walk = self.store.erase(question.whom(), depth);
         let mut walked = Walked::default();
+        let ended = self.go_through(phase, question, depth.clone(), &mut walked).await;
+        if depth != Depth::Look {
+            self.relay.doubles.forget(&walked.about.iter().copied().collect());
+        }
+        ended.map(|()| walked)
+    }
+
+    async fn go_through(
+        &self,
+        phase: Phase,
+        question: &Arc<Question>,
+        depth: Depth,
+        walked: &mut Walked,
+    ) -> Result<(), Ended> {
+        self.run.change(|progress| (progress.phase, progress.share) = (phase, 0.0));
+        let erases = depth != Depth::Look;
+        let mut walk = self.store.erase(question.whom(), depth);
         let mut seen = HashSet::new();
         let mut in_all = None;
         loop {
@@ -229,21 +250,23 @@ impl Work {
             self.run.change(|progress| progress.removed.extend(step.removed));
             walked.in_flight = step.in_flight;
             self.run.change(|progress| {
-                progress.share = 1.0 - step.left as f64 / in_all.max(1) as f64;
+                // What comes in meanwhile makes it longer.
+                progress.share = progress.share.max(1.0 - step.left as f64 / in_all.max(1) as f64);
                 progress.waits_for = None;
                 progress.erased += step.erased;
                 progress.ended += step.ended;
                 progress.texts += step.texts;
+                progress.damaged += if erases { step.damaged } else { 0 };
             });
             if step.is_done {
-                return Ok(walked);
+                return Ok(());
             }
         }
     }
 
     /// How much each destination has got of some events.
-    async fn got(&self, events: &[EventId]) -> Result<Vec<(String, u64)>, Ended> {
-        let mut got: BTreeMap<NameId, u64> = BTreeMap::new();
+    async fn got(&self, events: &[EventId]) -> Result<Vec<Got>, Ended> {
+        let mut got: BTreeMap<NameId, [u64; 2]> = BTreeMap::new();
         let mut limit = STATES_LIMIT;
         let mut rest = events;
         while !rest.is_empty() {
@@ -253,15 +276,24 @@ impl Work {
             rest = &rest[looked_at..];
             let (states, left) = self.store.states(found, limit).await?;
             limit = left;
+            let is_cut = limit.bytes_left == 0;
             for (planned, state) in states.into_iter().flatten() {
                 // What ended a while ago was delivered, unless it was dropped.
-                if matches!(state, DeliveryState::Delivered { .. } | DeliveryState::Settled) {
-                    *got.entry(planned.destination).or_default() += 1;
-                }
+                let is_known = match state {
+                    DeliveryState::Delivered { .. } => true,
+                    DeliveryState::Settled => !is_cut,
+                    _ => continue,
+                };
+                got.entry(planned.destination).or_default()[usize::from(!is_known)] += 1;
             }
         }
         let names = self.store.names();
-        Ok(got.into_iter().map(|(id, count)| (names.name(id).to_string(), count)).collect())
+        let named = |(id, [deliveries, unfound]): (NameId, [u64; 2])| Got {
+            destination: names.name(id).to_string(),
+            deliveries,
+            unfound,
+        };
+        Ok(got.into_iter().map(named).collect())
     }
 
     fn goes_on(&self) -> Result<(), Ended> {
