@@ -2,8 +2,8 @@
 
 use crate::torture::ledger::short;
 use crate::torture::{
-    archive, backlog, clock, closing, damage, descriptors, digest, errors, heads, kill, names, relocated, rename,
-    signals, slow_senders, storm, two_processes, unruly, vanished,
+    archive, backlog, clock, closing, damage, descriptors, digest, errors, forget, heads, kill, names, relocated,
+    rename, signals, slow_senders, storm, two_processes, unruly, vanished,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,4 +99,9 @@ async fn a_destination_that_is_renamed_and_back_under_load_and_kill_9_loses_noth
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_9_while_files_are_closed_and_packed_loses_no_line() {
     short(&closing::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_kill_9_amid_forgetting_somebody_they_are_gone_when_it_is_said_again_and_nobody_else_is() {
+    short(&forget::FAULT).await;
 }

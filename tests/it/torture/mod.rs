@@ -27,6 +27,7 @@ pub mod dice;
 pub mod digest;
 pub mod disk_full;
 pub mod errors;
+pub mod forget;
 pub mod heads;
 pub mod kill;
 pub mod ledger;
@@ -73,4 +74,5 @@ pub const FAULTS: &[&Fault] = &[
     &names::FAULT,
     &rename::FAULT,
     &backlog::FAULT,
+    &forget::FAULT,
 ];
