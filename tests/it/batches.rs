@@ -37,6 +37,11 @@ fn all_numbers(fake: &Fake) -> Vec<Vec<u64>> {
     fake.seen().iter().map(numbers).collect()
 }
 
+/// How many were in each.
+fn sizes(fake: &Fake) -> Vec<usize> {
+    all_numbers(fake).iter().map(Vec::len).collect()
+}
+
 async fn metric(relay: &TestRelay, name: &str) -> String {
     let metrics = relay.admin("/metrics").await.text();
     let line = metrics.lines().find(|line| line.starts_with(name));
@@ -134,7 +139,7 @@ async fn of_order_keys_that_of_one_that_fails_each_time_stands_and_the_others_go
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_several_that_are_refused_each_is_tried_alone_and_the_bad_one_alone_is_dead() {
+async fn what_is_refused_together_goes_by_halves_and_the_bad_one_alone_is_dead() {
     let fake = Fake::judged("127.0.0.1:0", [], judge(422, |numbers| numbers.contains(&3))).await;
     let more = "    concurrency: 1\n    retry: { max_attempts: 1 }\n";
     let config = to_batches(&fake, "{ max: 25, every: 60s }", "").replace(QUICK, "") + more;
@@ -145,17 +150,23 @@ async fn of_several_that_are_refused_each_is_tried_alone_and_the_bad_one_alone_i
     let dead = relay.until(&ids[3], "dead").await;
     assert_eq!((&dead["attempts"], &dead["status"]), (&json!(1), &json!(422)), "{dead}");
     let told: Vec<&Value> = dead["attempted"].as_array().expect("a list").iter().map(|made| &made["reason"]).collect();
-    let together = "422 Unprocessable Entity for 25 events together, and each is tried alone";
-    assert_eq!(told, [&json!(together), &json!("422 Unprocessable Entity")]);
-    let mut alone = all_numbers(&fake).split_off(1);
-    alone.sort_unstable();
-    assert_eq!(alone, (0..25).map(|n| vec![n]).collect::<Vec<_>>());
+    let together = |count, next| json!(format!("422 Unprocessable Entity for {count} events together, and {next}"));
+    // The five newest are kept.
+    assert_eq!(told[0], &together(13, "they are tried again, 7 at once"));
+    assert_eq!(told[3..], [&together(2, "each is tried alone"), &json!("422 Unprocessable Entity")]);
+    let (refused, taken): (Vec<_>, Vec<_>) = all_numbers(&fake).into_iter().partition(|numbers| numbers.contains(&3));
+    assert_eq!(refused.iter().map(Vec::len).collect::<Vec<_>>(), [25, 13, 7, 4, 2, 1]);
+    let mut once: Vec<u64> = taken.concat();
+    once.sort_unstable();
+    assert_eq!(once, (0..25).filter(|n| *n != 3).collect::<Vec<_>>());
+    assert!(taken.len() <= 5, "of 25 not one by one: {taken:?}");
     assert_eq!(relay.destination("crm").await["state"], "up", "a refusal of 25 is none of 25 in a row");
     let attempts = "vero_relay_attempts_total{destination=\"crm\",outcome=\"reject\"}";
-    assert_eq!(metric(&relay, attempts).await, "2", "the one together, and the bad one");
+    assert_eq!(metric(&relay, attempts).await, "6", "those with the bad one");
+    let before = fake.seen().len();
     accept(&relay, 30..55).await;
-    let last = fake.wait_for(27).await;
-    assert_eq!(numbers(&last[26]).len(), 25, "what comes next goes together");
+    let next = &fake.wait_for(before + 1).await[before];
+    assert_eq!(numbers(next).len(), 25, "what comes next goes together");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,7 +175,8 @@ async fn twenty_that_are_refused_alone_pause_the_destination() {
     let relay = TestRelay::start(&to_batches(&fake, "{ max: 30, every: 60s }", "    concurrency: 1\n")).await;
     accept(&relay, 0..30).await;
     eventually("a pause", async || relay.destination("crm").await["state"] == "paused").await;
-    assert_eq!(fake.seen().len(), 21);
+    let alone = all_numbers(&fake).iter().filter(|numbers| numbers.len() == 1).count();
+    assert_eq!(alone, 20);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +187,7 @@ async fn what_is_too_much_at_once_goes_by_halves() {
     let good: Vec<_> = ids.iter().enumerate().filter(|(n, _)| *n != 7).map(|(_, id)| id.clone()).collect();
     all_are(&relay, &good, "delivered").await;
     relay.until(&ids[7], "dead").await;
-    let sizes: Vec<usize> = all_numbers(&fake).iter().map(Vec::len).collect();
+    let sizes = sizes(&fake);
     assert!(sizes[..2] == [9, 5] && sizes[2..].iter().all(|size| *size <= 3), "{sizes:?}");
 }
 
@@ -330,14 +342,14 @@ async fn what_is_replayed_goes_together_too() {
     let relay = TestRelay::start(&to_batches(&fake, "{ max: 3, every: 60s }", "")).await;
     let ids = accept(&relay, [1, 2, 3]).await;
     all_are(&relay, &ids, "dead").await;
-    assert_eq!(fake.seen().len(), 4, "together, and each alone");
+    assert_eq!(sizes(&fake), [3, 2, 1, 1, 1], "together, by halves, and each alone");
     let body = br#"{"destination":"crm"}"#;
     let headers = [("x-vero-relay-write", "1"), ("content-type", "application/json")];
     let told = request(relay.running.admin_address, "POST", "/api/dead-letters/replay", &headers, body).await;
     assert_eq!(told.json()["deliveries"], 3, "{}", told.text());
-    let seen = fake.wait_for(5).await;
-    assert_eq!(numbers(&seen[4]), [1, 2, 3]);
-    assert_eq!(seen[4].header("webhook-id"), seen[0].header("webhook-id"));
+    let seen = fake.wait_for(6).await;
+    assert_eq!(numbers(&seen[5]), [1, 2, 3]);
+    assert_eq!(seen[5].header("webhook-id"), seen[0].header("webhook-id"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

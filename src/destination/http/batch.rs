@@ -44,7 +44,8 @@ enum Form {
 #[derive(Debug)]
 struct Together {
     members: Vec<Bytes>,
-    bytes: usize,
+    /// So many bytes more have room in it.
+    room: usize,
     places: Vec<usize>,
 }
 
@@ -90,29 +91,39 @@ impl Batch {
         body.into()
     }
 
+    /// So many bytes of a request are the events', with what stands between them.
+    fn room(&self) -> usize {
+        let frame = match &self.form {
+            Form::Array { head, tail } => head.len() + tail.len() - 1,
+            Form::Lines => 0,
+        };
+        BYTES_MAX.saturating_sub(frame)
+    }
+
     /// The events of one request, of some deliveries: what is made of each of them. `outcomes` are set for those that are not in it.
     pub fn together(
         &self,
         made: impl Iterator<Item = Result<Bytes, Unsent>>,
         outcomes: &mut [Outcome],
     ) -> (Vec<usize>, Vec<Bytes>) {
-        let mut together = Together { members: Vec::new(), bytes: 0, places: Vec::new() };
+        let room = self.room();
+        let mut together = Together { members: Vec::new(), room, places: Vec::new() };
         let mut left_out = Vec::new();
         for (place, member) in made.enumerate() {
             match member {
                 Ok(member) if together.has_room_for(&member) => together.push(place, member),
-                Ok(member) => left_out.push((place, member.len())),
+                Ok(member) => left_out.push((place, taken(&member))),
                 Err(unsent) => outcomes[place] = unsent.into(),
             }
         }
         // As many as the next has room for, so that not all of them are made again for each request.
-        let goes_alone = |bytes: usize| bytes >= BYTES_MAX;
-        let mut room = BYTES_MAX;
-        let sizes = left_out.iter().map(|(_, bytes)| bytes + 1).filter(|bytes| !goes_alone(*bytes));
-        let next = sizes.take_while(|bytes| room.checked_sub(*bytes).inspect(|rest| room = *rest).is_some()).count();
+        let goes_alone = |bytes: usize| bytes > room;
+        let mut rest = room;
+        let sizes = left_out.iter().map(|(_, bytes)| *bytes).filter(|bytes| !goes_alone(*bytes));
+        let next = sizes.take_while(|bytes| rest.checked_sub(*bytes).inspect(|left| rest = *left).is_some()).count();
         for (place, bytes) in left_out {
             let reason = Reason::local("the request had no room for it, and it goes with the next");
-            let at_most = if goes_alone(bytes + 1) { 1 } else { next };
+            let at_most = if goes_alone(bytes) { 1 } else { next };
             outcomes[place] = Outcome::Apart { reason, at_most };
         }
         (together.places, together.members)
@@ -121,14 +132,19 @@ impl Batch {
 
 impl Together {
     fn has_room_for(&self, member: &Bytes) -> bool {
-        self.members.is_empty() || self.bytes + member.len() < BYTES_MAX
+        self.members.is_empty() || taken(member) <= self.room
     }
 
     fn push(&mut self, place: usize, member: Bytes) {
-        self.bytes += member.len() + 1;
+        self.room = self.room.saturating_sub(taken(&member));
         self.members.push(member);
         self.places.push(place);
     }
+}
+
+/// So many bytes a member takes, with what stands behind it: a line break, or a comma that the last has not.
+fn taken(member: &Bytes) -> usize {
+    member.len() + 1
 }
 
 /// What several are known by together: the same for the same ones in whatever order, and no event's.

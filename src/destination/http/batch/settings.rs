@@ -12,7 +12,7 @@ use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
 use crate::yaml::sight::Sight;
 
-/// No partner that is known takes more at once, and all of them are tried alone where one of them is refused.
+/// No partner that is known takes more at once, and all of them are tried again where one of them is refused.
 const MAX: RangeInclusive<u64> = 1..=1000;
 /// What may wait for longer is a digest.
 const EVERY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60);
@@ -20,7 +20,7 @@ const FORMATS: [&str; 2] = ["array", NDJSON];
 const NDJSON: &str = "ndjson";
 
 pub(in super::super) const BATCH: Key<()> = key("batch", by_hand(Of::Map(keys)))
-    .about("One request for many events. Its URL is the same for all. A refusal has each tried alone. Not beside `digest`, `urgent` or `quiet`.")
+    .about("One request for many events. Its URL is the same for all. What is refused is tried again by halves, until what is bad stands alone. Not beside `digest`, `urgent` or `quiet`.")
     .example("{ max: 100, every: 1s }")
     .otherwise("a request for each event");
 const BATCH_MAX: Defaulted<u64> = key("max", whole(*MAX.start()..=*MAX.end()))
