@@ -41,7 +41,7 @@ pub fn part(outcome: Outcome, tried: &Tried, Together { count, is_failing }: Tog
         tried if tried.attempts >= PARTS_FROM && !is_failing && !says_when => count.div_ceil(2),
         _ => return Outcome::Retry { reason, after, holds_all },
     };
-    Outcome::Apart { reason: reason.of_several(count, at_most), at_most }
+    Outcome::Apart { reason: reason.of_several(count, at_most), at_most, was_sent: true }
 }
 
 /// So many are known of one destination: ten of the largest requests. Beyond it those that were told apart first are forgotten.

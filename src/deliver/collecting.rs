@@ -38,8 +38,8 @@ impl Collecting {
     }
 
     /// Whether others have been waited for long enough.
-    pub fn is_over(&self) -> bool {
-        self.until.is_some_and(|until| until <= Instant::now())
+    pub fn is_over(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| until <= now)
     }
 }
 
@@ -96,6 +96,6 @@ mod tests {
         assert_eq!(collecting.waits_until(Claimable { have_waited: true, ..one }, &batching, later), None);
         collecting.begin();
         assert_eq!(collecting.waits_until(one, &batching, later), Some(later + Duration::from_secs(1)));
-        assert!(!collecting.is_over());
+        assert!(!collecting.is_over(later));
     }
 }

@@ -156,7 +156,7 @@ mod tests {
         check(Outcome::skipped("empty"), 9, 100 * HOUR, "skip: empty");
         check(Outcome::reject("400"), 1, Duration::ZERO, "dead: 400");
         check(Outcome::Pause { reason: Reason::new("410") }, 1, Duration::ZERO, "pause: 410");
-        check(Outcome::Apart { reason: Reason::new("400"), at_most: 1 }, 9, 100 * HOUR, "return");
+        check(Outcome::Apart { reason: Reason::new("400"), at_most: 1, was_sent: true }, 9, 100 * HOUR, "return");
         check(Outcome::retry("503"), 1, Duration::ZERO, "retry in seconds");
         check(Outcome::retry("503"), 3, minute, "retry in a while");
         check(Outcome::retry("503"), 8, 71 * HOUR, "retry in a while");

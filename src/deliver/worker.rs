@@ -276,7 +276,7 @@ impl Worker {
     where
         F: Future<Output = Attempted>,
     {
-        self.is_ready |= self.collecting.is_over();
+        self.is_ready |= self.collecting.is_over(Instant::now());
         while self.claiming.is_none() && self.is_ready && !self.lacks_room {
             let now = Instant::now();
             let running = attempts.running.len();
@@ -483,7 +483,7 @@ async fn attempted(attempt: Attempt) -> Attempted {
         // Any one of them may be to blame.
         Err(_) if batches && deliveries.len() > 1 => {
             let reason = Reason::local("a bug: the attempt at several panicked; see the log");
-            Outcomes::from_elem(Outcome::Apart { reason, at_most: 1 }, deliveries.len())
+            Outcomes::from_elem(Outcome::Apart { reason, at_most: 1, was_sent: true }, deliveries.len())
         }
         Err(_) => Outcomes::from_elem(Outcome::local("a bug: the attempt panicked; see the log"), deliveries.len()),
         Ok(Err(_)) => Outcomes::from_elem(Outcome::unanswered(timeout), deliveries.len()),

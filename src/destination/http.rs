@@ -413,7 +413,7 @@ fn body_of_its_own(
 fn escape(reader: &Reader, node: &Node) -> Option<Escape> {
     let text = reader.text(node)?;
     match text {
-        "html" => Some(Escape::Html),
+        "html" => Some(Escape::ChatHtml),
         "markdown" => Some(Escape::Markdown),
         _ => {
             let help = did_you_mean(text, ESCAPES).unwrap_or_else(|| "write html or markdown".to_owned());
@@ -1030,6 +1030,8 @@ mod tests {
         assert_eq!(title("x?key=1"), "POST http://127.0.0.1:1/x?key=1&wait=true&a+b=1%262");
         assert_eq!(title("{{ user.id }}"), "POST http://127.0.0.1:1/7?wait=true&a+b=1%262");
         assert_eq!(title("{{ user.id }}?key=1"), "POST http://127.0.0.1:1/7?key=1&wait=true&a+b=1%262");
+        assert_eq!(title("{{ user.id }}#f?"), "POST http://127.0.0.1:1/7?wait=true&a+b=1%262#f?");
+        assert_eq!(title("{{ user['#'] | default(user.id) }}"), "POST http://127.0.0.1:1/7?wait=true&a+b=1%262");
     }
 
     #[tokio::test]
@@ -1066,6 +1068,7 @@ mod tests {
         for own in [
             "escape: html, notice: { json: { a: \"<b>{{ notice.title }}</b>{{ notice.text }}\", b: 7 } }",
             "notice: { text: \"{{ notice.problems[1].kind }} {{ notice.page | url }}\" }",
+            "sign: { header: X-S, secret: a-secret-of-twenty-signs }",
         ] {
             let http =
                 built("http", &format!("{{ {url}, {own} }}"), "", &client).unwrap_or_else(|told| panic!("{told:?}"));
@@ -1078,6 +1081,9 @@ mod tests {
         assert_eq!(body, json!({ "a": expected, "b": 7 }));
         assert_eq!(&seen[1].1[..], b"backlog_age https://relay.example.com/");
         assert_eq!(seen[1].0[CONTENT_TYPE], "text/plain; charset=utf-8");
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"a-secret-of-twenty-signs");
+        let tag = ring::hmac::sign(&key, &seen[2].1);
+        assert_eq!(seen[2].0["x-s"].to_str().expect("a text"), crate::event::hex(tag.as_ref()));
         let nobody = http(&format!("{{ {url}, notice: none }}"), "");
         assert!(nobody.teller().is_err_and(|why| why.contains("nobody reads")));
     }

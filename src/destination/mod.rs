@@ -191,6 +191,7 @@ impl Kind {
             absent: Absent::Nothing,
             example: self.example,
             sight: Sight::Names,
+            is_never_empty: false,
         }
     }
 }
@@ -294,6 +295,8 @@ pub enum Outcome {
         reason: Reason,
         /// With no more than so many in one request, itself included, until it is settled.
         at_most: usize,
+        /// There was a request with it.
+        was_sent: bool,
     },
     /// There was nothing to send: neither delivered nor failed.
     Skipped { reason: Reason },

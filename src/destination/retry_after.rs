@@ -97,7 +97,6 @@ fn one(text: &str, now_ms: i64) -> Option<Duration> {
     span(text).map(clamped)
 }
 
-/// Within the limits, rounded up.
 /// So many seconds, a fraction allowed.
 pub fn seconds(text: &str) -> Option<Duration> {
     number(text.trim()).filter(|seconds| seconds.is_finite()).map(clamped)

@@ -16,19 +16,23 @@ use crate::yaml::sight::Sight;
 const PATHS_MAX: usize = 100;
 
 pub const PICK: Key<()> = key("pick", by_hand(Of::Texts))
+    .never_empty()
     .seen(Sight::All)
     .about_made(|| format!("These fields alone, at most {PATHS_MAX}, written as in a match. Nesting and order stay as they came; what holds none of them goes. Of a key that stands twice the last is taken, as in rules."))
     .example("[type, user.id, campaign.name]")
     .otherwise("all of the event");
 pub const DROP: Key<()> = key("drop", by_hand(Of::Texts))
+    .never_empty()
     .seen(Sight::All)
     .about("Not these fields: after `pick`. They go wherever Vero may have them (`user.email` also at the top), each time that they stand there, and nowhere else: an address is in `campaign.sent_to` as well, and for many a sender in `user.id`. An element of a list that is named by its index becomes null. All else stays letter for letter.")
     .example("[user.email, sender_ip]");
 pub const MASK: Key<()> = key("mask", by_hand(Of::Texts))
+    .never_empty()
     .seen(Sight::All)
     .about("These fields become `\"***\"`, whatever they are, where `drop` has left them. Null stays.")
     .example("[event.data.phone]");
 pub const HASH: Key<()> = key("hash", by_hand(Of::Texts))
+    .never_empty()
     .seen(Sight::All)
     .about("These fields become the SHA-256 of their text, trimmed and in small letters, as lower-case hex: what ad platforms want of addresses. Of a list each element does; an object becomes `\"***\"`; null stays. A plain hash of an address can be guessed: see `hash_key`.")
     .example("[user.email]");

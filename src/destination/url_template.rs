@@ -59,10 +59,16 @@ pub(super) fn has_space(source: &str) -> bool {
     with_all_blocks(source).trim_end().contains(char::is_whitespace)
 }
 
-/// The template of a path and query with more behind its query, which is encoded already.
+/// The template of a path and query with more behind its query, which is encoded already. What stands behind a `#` is never sent.
 pub(super) fn with_query(source: &str, query: &str) -> String {
-    let sign = if with_all_blocks(source).contains('?') { '&' } else { '?' };
-    format!("{source}{sign}{query}")
+    let mut begins_fragment = None;
+    for part in tags::parts(source) {
+        let Part::Text(at) = part else { continue };
+        begins_fragment = begins_fragment.or_else(|| source[at.clone()].find('#').map(|offset| at.start + offset));
+    }
+    let (sent, fragment) = source.split_at(begins_fragment.unwrap_or(source.len()));
+    let sign = if with_all_blocks(sent).contains('?') { '&' } else { '?' };
+    format!("{sent}{sign}{query}{fragment}")
 }
 
 /// What stands in a segment of a template's path, if it is one path of the event alone. Filters may hold slashes, and are no path.

@@ -157,9 +157,9 @@ impl View {
 pub const DIGEST: &str = "digest";
 /// What stands below it.
 pub const DIGEST_FIELDS: [&str; 7] = ["count", "since", "until", "groups", "events", "left_out", "page"];
-/// What of the relay's own it has.
 /// What templates read below `relay` of an event.
 pub const RELAY_FIELDS: [&str; 6] = ["source", "received_at", "occurred_at", "occurred_s", "id", "rule"];
+/// The same of a digest.
 pub const DIGEST_RELAY_FIELDS: [&str; 3] = ["id", "received_at", "occurred_at"];
 /// What stands in each of its groups, beside the values that it was gathered by.
 pub const GROUP_FIELDS: [&str; 6] = ["name", "count", "since", "until", "parts", "other_parts"];

@@ -28,7 +28,8 @@ pub fn read_path(reader: &Reader, node: &Node, example: &str) -> Option<FieldPat
         .ok()
 }
 
-/// Reads a field that several events have in common. `are_not`: what they are not by one of which each has its own, or that comes after matching.
+/// Reads a field that several events can have in common. Refused is what each event has for itself, and what is known after matching only;
+/// `are_not` begins what is said then, before "by `relay.id`": "events are not told apart".
 pub fn read_shared_path(reader: &Reader, node: &Node, example: &str, are_not: &str) -> Option<FieldPath> {
     let path = read_path(reader, node, example)?;
     if let FieldPath::Relay(RelayField::Id | RelayField::Rule | RelayField::Age) = path {

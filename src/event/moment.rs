@@ -8,7 +8,7 @@ use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 
 /// Seconds beyond this would be in the year 5138; so it is milliseconds.
-const SECONDS_MAX: i64 = 100_000_000_000;
+pub const UNIX_SECONDS_MAX: i64 = 100_000_000_000;
 /// The bytes of `2026-11-25`.
 const DATE_BYTES: usize = 10;
 
@@ -72,7 +72,7 @@ fn of_seconds(text: &str) -> Option<Timestamp> {
     };
     let whole: i64 = whole.parse().ok()?;
     let nanos = |digits: usize| format!("{fraction:0<digits$.digits$}").parse::<i32>().ok();
-    if whole <= SECONDS_MAX {
+    if whole <= UNIX_SECONDS_MAX {
         return Timestamp::new(whole, nanos(9)?).ok();
     }
     Timestamp::new(whole / 1000, (whole % 1000) as i32 * 1_000_000 + nanos(6)?).ok()

@@ -383,8 +383,8 @@ fn blank(value: &str, out: &mut String) {
     out.extend(std::iter::repeat_n(' ', until.saturating_sub(out.len())));
 }
 
-/// In lower case.
-fn hex(bytes: &[u8]) -> String {
+/// Hexadecimal digits, in lower case.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

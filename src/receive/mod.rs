@@ -126,7 +126,7 @@ struct Known<'r> {
     source: usize,
     path: &'r str,
     method: &'r Method,
-    /// An operator has written the event, and it goes out also where the same came before.
+    /// An operator has written the event: it is taken also where the same came before, whatever `dedupe` says.
     is_operator: bool,
 }
 

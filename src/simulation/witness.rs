@@ -634,15 +634,17 @@ impl Model {
         tokio::time::sleep(took).await;
         let outcome = match mode {
             // Who takes each of them may not take all at once.
-            Mode::Healthy if deliveries.len() > 1 && dice == 5 => {
-                Outcome::Apart { reason: Reason::new("too many"), at_most: deliveries.len().div_ceil(2) }
-            }
+            Mode::Healthy if deliveries.len() > 1 && dice == 5 => Outcome::Apart {
+                reason: Reason::new("too many"),
+                at_most: deliveries.len().div_ceil(2),
+                was_sent: true,
+            },
             Mode::Healthy => Outcome::Delivered,
             Mode::Flaky if dice < 2 => Outcome::Delivered,
             Mode::Rejecting if dice < 3 => Outcome::Delivered,
             Mode::Rejecting if deliveries.len() > 1 => {
                 let at_most = if dice == 5 { deliveries.len().div_ceil(2) } else { 1 };
-                Outcome::Apart { reason: Reason::new("one of them is no such thing"), at_most }
+                Outcome::Apart { reason: Reason::new("one of them is no such thing"), at_most, was_sent: true }
             }
             Mode::Rejecting => Outcome::reject("no such thing"),
             Mode::Pausing => Outcome::Pause { reason: Reason::new("gone") },

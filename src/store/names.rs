@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{NameId, NameKind, TakenOver};
+use super::{NameId, NameKind, StoredEvent, TakenOver};
 
 /// A kind, and a name of it.
 pub type Name = (NameKind, Arc<str>);
@@ -37,6 +37,11 @@ impl Names {
     /// The name of a number; nothing where it has none any more.
     pub fn name(&self, id: NameId) -> Arc<str> {
         self.of(id).map_or_else(|| "".into(), |(_, name)| name.clone())
+    }
+
+    /// Whether the rule of some name took an event when it came.
+    pub fn took(&self, rule: &str, event: &StoredEvent) -> bool {
+        event.rules.iter().any(|id| *self.name(*id) == *rule)
     }
 
     /// Whether a number is found by its name.

@@ -19,6 +19,8 @@ pub struct Entries<'r, 'n> {
     at: NodeId,
     what: String,
     entries: Vec<(&'n raw::Key, &'n Node)>,
+    /// Those for which there are defaults as well.
+    overriding: HashSet<&'n str>,
     known: Vec<&'static str>,
     missing: Vec<&'static str>,
 }
@@ -51,9 +53,13 @@ impl Reader {
     pub fn refuse_nothing(&self, node: &Node, keys: &[Info]) {
         for (key, node) in node.entries().iter().filter(|(_, node)| node.is_null()) {
             let Some(info) = keys.iter().find(|info| info.name == key.text && !info.is_required()) else { continue };
-            let help = format!("write {}: {}; or take `{}` out", info.name, info.example, info.name);
-            self.error_with(node.id, format!("there is nothing behind `{}`", info.name), help);
+            self.refuse_as_nothing(node, info);
         }
+    }
+
+    fn refuse_as_nothing(&self, node: &Node, info: &Info) {
+        let help = format!("write {}: {}; or take `{}` out", info.name, info.example, info.name);
+        self.error_with(node.id, format!("there is nothing behind `{}`", info.name), help);
     }
 }
 
@@ -66,15 +72,16 @@ impl<'r, 'n> Entries<'r, 'n> {
                 reader.error_with(key.id, format!("`{}` is given twice in {what}", key.text), help);
             }
         }
-        Self { reader, at, what, entries, known: Vec::new(), missing: Vec::new() }
+        Self { reader, at, what, entries, overriding: HashSet::new(), known: Vec::new(), missing: Vec::new() }
     }
 
     /// Adds the entries of another map for keys that this one does not have. What is left of them is not an unknown key here.
     pub fn with_defaults(mut self, defaults: &'n Node) -> Self {
         let known: HashSet<&str> = self.entries.iter().map(|(known, _)| known.text.as_str()).collect();
-        let more = defaults.entries().iter().filter(|(key, _)| !known.contains(key.text.as_str()));
-        let more: Vec<_> = more.map(|(key, node)| (key, node)).collect();
-        self.entries.extend(more);
+        let is_known = |(key, _): &&(raw::Key, Node)| known.contains(key.text.as_str());
+        let (known, more): (Vec<_>, Vec<_>) = defaults.entries().iter().partition(is_known);
+        self.overriding.extend(known.into_iter().map(|(key, _)| key.text.as_str()));
+        self.entries.extend(more.into_iter().map(|(key, node)| (key, node)));
         self
     }
 
@@ -90,6 +97,11 @@ impl<'r, 'n> Entries<'r, 'n> {
             self.entries.iter().position(|(known, _)| known.text == info.name).map(|at| self.entries.remove(at));
         if found.is_some() {
             self.entries.retain(|(known, _)| known.text != info.name);
+        }
+        if let Some((_, node)) = found.filter(|(_, node)| node.is_null() && info.is_never_empty)
+            && !self.overriding.contains(info.name)
+        {
+            self.reader.refuse_as_nothing(node, info);
         }
         // Given as nothing, it counts as missing.
         let found = found.map(|(_, node)| node).filter(|node| !node.is_null());

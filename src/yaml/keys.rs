@@ -63,6 +63,8 @@ pub struct Info {
     pub example: &'static str,
     /// How much of a value may be seen, and of whatever stands below it where it has no keys of its own.
     pub sight: Sight,
+    /// With nothing behind it, it is refused: who wrote it counts on it.
+    pub is_never_empty: bool,
 }
 
 /// A text, or how it is put together where it repeats a constant.
@@ -140,8 +142,15 @@ pub struct Section {
 
 /// A key that may be missing, with what stands behind it.
 pub const fn key<T>(name: &'static str, shape: Shape<T>) -> Key<T> {
-    let info =
-        Info { name, of: shape.of, about: Words::Plain(""), absent: Absent::Nothing, example: "", sight: Sight::Names };
+    let info = Info {
+        name,
+        of: shape.of,
+        about: Words::Plain(""),
+        absent: Absent::Nothing,
+        example: "",
+        sight: Sight::Names,
+        is_never_empty: false,
+    };
     Key { info, read: shape.read }
 }
 
@@ -164,6 +173,11 @@ impl<T> Key<T> {
     /// More of a value may be seen than the names of variables in it.
     pub const fn seen(self, sight: Sight) -> Self {
         Self { info: Info { sight, ..self.info }, read: self.read }
+    }
+
+    /// With nothing behind it, it is refused: who wrote it counts on it. What the defaults of a kind say is taken out in that way all the same.
+    pub const fn never_empty(self) -> Self {
+        Self { info: Info { is_never_empty: true, ..self.info }, read: self.read }
     }
 
     /// It must be there.

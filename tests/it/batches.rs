@@ -159,7 +159,7 @@ async fn what_is_refused_together_goes_by_halves_and_the_bad_one_alone_is_dead()
     let mut once: Vec<u64> = taken.concat();
     once.sort_unstable();
     assert_eq!(once, (0..25).filter(|n| *n != 3).collect::<Vec<_>>());
-    assert!(taken.len() <= 5, "of 25 not one by one: {taken:?}");
+    assert!(taken.len() <= 8, "of 25 not one by one: {taken:?}");
     assert_eq!(relay.destination("crm").await["state"], "up", "a refusal of 25 is none of 25 in a row");
     let attempts = "vero_relay_attempts_total{destination=\"crm\",outcome=\"reject\"}";
     assert_eq!(metric(&relay, attempts).await, "6", "those with the bad one");

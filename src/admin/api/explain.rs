@@ -67,7 +67,7 @@ fn source<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c str, Refusal
 pub(super) fn of_kept(relay: &Relay, by: &Meant, event: &StoredEvent) -> Outcome {
     let names = relay.store.names();
     let source = names.name(event.source);
-    let took = |rule: &str| event.rules.iter().any(|id| *names.name(*id) == *rule);
+    let took = |rule: &str| names.took(rule, event);
     let explained = Explanation::of_kept(by.config(), event, &source, &took);
     let explained = explained.map_err(|why| Refusal(StatusCode::UNPROCESSABLE_ENTITY, why.to_string()))?;
     let mut told = explained.among(|at| waiting(relay, by.config(), at)).json();

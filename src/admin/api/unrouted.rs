@@ -116,7 +116,7 @@ impl Unrouted<'_> {
         self.search = left;
         let names = self.relay.store.names();
         for (event, _) in events.iter().zip(&states).filter(|(_, states)| states.is_empty()) {
-            let took = |rule: &str| event.rules.iter().any(|id| *names.name(*id) == *rule);
+            let took = |rule: &str| names.took(rule, event);
             self.found.add(event, &names.name(event.source), &took);
         }
         Ok(())

@@ -22,7 +22,7 @@ pub(super) const ONCE_PER: Key<()> = key("once_per", by_hand(Of::Map(keys)))
     .otherwise("each event");
 const FIELDS: Key<()> = key("fields", by_hand(Of::Texts))
     .seen(Sight::All)
-    .about("The fields whose values make events the same: one, or at most 8 together. A field that is missing is a value of its own.")
+    .about_made(|| format!("The fields whose values make events the same: one, or at most {FIELDS_MAX} together. A field that is missing is a value of its own."))
     .example("[campaign.id]")
     .required();
 // As long as `dedupe`, and for the same reasons: the keys lie in the same memory, and are read back alike.

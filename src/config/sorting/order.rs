@@ -12,7 +12,7 @@ use crate::yaml::sight::Sight;
 /// What goes one after the other.
 pub(in crate::config) const ORDER_BY: Key<()> = key("order_by", by_hand(Of::Texts))
     .seen(Sight::All)
-    .about("Deliveries whose events have the same values here go one after the other, in the order of arrival: while an earlier one waits for its retry the later ones wait too, and others go on. A field, or at most 8 together. An event with none of them goes by itself. For http and email, and not beside `digest`, `urgent` or `quiet`.")
+    .about_made(|| format!("Deliveries whose events have the same values here go one after the other, in the order of arrival: while an earlier one waits for its retry the later ones wait too, and others go on. A field, or at most {BY_MAX} together. An event with none of them goes by itself. For http and email, and not beside `digest`, `urgent` or `quiet`."))
     .example("user.id")
     .otherwise("no order");
 
@@ -53,7 +53,7 @@ pub(super) fn read(reader: &Reader, node: &Node, nodes: Nodes<'_>, kind: &Kind) 
             reader.warning(item.id, format!("`{}` is named twice", field.path), None);
             continue;
         }
-        if items.len() == 1 && is_of_one_event(&field.path) {
+        if items.len() == 1 && is_of_one_message(&field.path) {
             let message = format!("nearly every event has a `{}` of its own, so nothing goes in order", field.path);
             reader.warning(item.id, message, "name what must not overtake itself, like user.id".to_owned());
         }
@@ -71,7 +71,7 @@ pub(super) fn read(reader: &Reader, node: &Node, nodes: Nodes<'_>, kind: &Kind) 
     Some(Sorting::in_order(fields.build(), order_by))
 }
 
-/// Whether nearly each event has a value of its own there.
-fn is_of_one_event(path: &str) -> bool {
+/// Whether nearly each event has a value of its own there. A person has few events at once, and is what orders are made of.
+fn is_of_one_message(path: &str) -> bool {
     matches!(path, "id" | "message_id" | "campaign.message_id") || path.ends_with("_at")
 }

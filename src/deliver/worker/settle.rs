@@ -87,7 +87,7 @@ impl Worker {
             let is_failing = self.open_since_ms.is_some();
             let outcome = part(outcome, &tried, Together { count, is_failing }, &self.section.config.policy);
             let is_worth_it = match &outcome {
-                Outcome::Apart { reason, .. } => !reason.is_local,
+                Outcome::Apart { was_sent, .. } => *was_sent,
                 Outcome::Delivered => claim.attempts > 0,
                 Outcome::Skipped { .. } => claim.attempts > 0 || self.skip_notes.has_one_more(Instant::now()),
                 _ => true,
@@ -310,8 +310,7 @@ struct Counted {
 
 impl Counted {
     fn counts(&mut self, outcome: &Outcome) -> bool {
-        // The request had no room for it.
-        let was_left_out = matches!(outcome, Outcome::Apart { reason, .. } if reason.is_local);
+        let was_left_out = matches!(outcome, Outcome::Apart { was_sent: false, .. });
         if was_left_out || (self.is_one_request && self.names.contains(&outcome.name())) {
             return false;
         }

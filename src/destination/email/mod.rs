@@ -96,8 +96,8 @@ pub(super) const KIND: Kind = Kind {
             template(DIGEST_HTML.info.name, Language::Text),
         ],
     }),
-    // Mail servers count connections, and two are enough for a message each few milliseconds.
     unordered: None,
+    // Mail servers count connections, and two are enough for a message each few milliseconds.
     defaults: Defaults {
         concurrency: 2,
         interval: None,

@@ -84,7 +84,7 @@ pub(super) const KIND: Kind = Kind {
 };
 
 const PATH: Key<String> = key("path", text())
-    .seen(Sight::All).about("Below `data_dir`, or whole from `/`; it cannot climb. `{date}` and `{hour}` of arrival, `{type}` and `{source}`, made harmless. Never one of the relay's own files. No two destinations write one file.")
+    .seen(Sight::All).about("Below `data_dir`, or whole from `/`; it cannot climb. `{date}` and `{hour}` of arrival, `{type}` and `{source}`, made harmless. A file that lies there and begins with no line of JSON (with `format: csv`, with another first line) is put aside as `….other`, and left alone. Never one of the relay's own files. No two destinations write one file.")
     .example("\"archive/{date}.ndjson\"")
     .required_or_default();
 const ENVELOPE: Defaulted<bool> = key("envelope", boolean())
@@ -408,7 +408,7 @@ impl Lines {
             match opened.and_then(|()| Held::open(path, &self.root.path, self.how, &self.form)) {
                 Ok(held) => open.insert(path.to_owned(), held),
                 // In another format, or with other columns, it is another file.
-                Err(Failed::Foreign) => return (0, upkeep::put_aside(path, now_ms).map_err(Failed::Io).err()),
+                Err(Failed::Foreign) => return (0, put_aside(path, now_ms).map_err(Failed::Io).err()),
                 Err(failed) => return (0, Some(failed)),
             };
         }
@@ -500,6 +500,17 @@ impl Destination for File {
     fn file_pattern(&self) -> Option<PathBuf> {
         Some(self.lines.path.pattern().to_owned())
     }
+}
+
+/// Puts a file aside that is none of a destination's, and says so: who reads it looks for it under its name.
+fn put_aside(path: &Path, now_ms: u64) -> io::Result<()> {
+    let aside = upkeep::put_aside(path, now_ms)?;
+    tracing::warn!(
+        path = %path.display(),
+        aside = %aside.display(),
+        "the file that lay at the path of a destination does not begin as its files do: it was put aside, as it was"
+    );
+    Ok(())
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ const SIZE: Key<u64> = key("size", size(1 << 10..=1 << 40))
     .about("No line makes a file longer than this, but for one that is longer itself.")
     .example("100MiB");
 const EVERY: Key<Duration> = key("every", duration(Duration::from_secs(60)..=Duration::from_secs(31 * 24 * 60 * 60)))
-    .about("A file holds what was written within one such time, counted from midnight in `timezone`, and from Monday on: `1h`, `1d`, `7d`. In which nothing was written has no file.")
+    .about("A file holds what was written within one such time, counted from midnight in `timezone`, and from Monday on: `1h`, `1d`, `7d`. One that is no part of a day or a week, like `7h`, is counted on from the first Monday of 1970. In which nothing was written has no file.")
     .example("1d");
 const GZIP: Defaulted<bool> = key("gzip", boolean())
     .about("Packs closed files: `….gz` takes the place of each once it is on the disk. What comes late for a day whose file is packed begins another, which is packed under a name of its own. Packing leaves 1 GiB of the disk free.")

@@ -38,10 +38,10 @@ const FORMAT: Key<String> = key("format", word(&FORMATS))
     .default(FORMATS[0]);
 pub const COLUMNS: Key<()> = key("columns", by_hand(Of::Own("list of fields or map of names to fields", columns_schema)))
     .seen(Sight::All)
-    .about("With `format: csv`: the fields that each record holds, written as in a match, `relay.id` and `relay.rule` too; at most 200. As a map, each has the name that stands before it. A field that an event does not have is empty, and an object is `{…}`. A file at this path that begins with another first line is put aside as `….other` and left alone.")
+    .about("With `format: csv`: the fields that each record holds, written as in a match, `relay.id` and `relay.rule` too; at most 200. As a map, each has the name that stands before it. A field that an event does not have is empty, and an object is `{…}`.")
     .example("[relay.received_at, type, user.email, campaign.name]");
 const FORMULA: Key<String> = key("formulas", word(&FORMULAS))
-    .about("With `format: csv`: what is done to a value that a spreadsheet would take for a formula, one that begins with `=`, `+`, `-` or `@` and is no number. `escape` puts a `'` before it; `keep` is for files that only programs read.")
+    .about("With `format: csv`: what is done to a value that a spreadsheet would take for a formula, one that begins with `=`, `+`, `-` or `@` (or a wide form of it) and is no number. `escape` puts a `'` before it, and before such a sign that stands behind a `;`, a tab or a line break within the value; `keep` is for files that only programs read.")
     .example("keep")
     .otherwise("`escape`");
 
@@ -148,10 +148,18 @@ fn read_columns(reader: &Reader, node: &Node, keeps_formulas: bool) -> Option<Ta
             );
             is_good = false;
         }
-        let column = read_path(reader, node, "user.email").map(|path| match path {
-            FieldPath::Relay(RelayField::Id) => Column::Id,
-            FieldPath::Relay(RelayField::Rule) => Column::Rule,
-            path => Column::Field(fields.add(&path)),
+        let column = read_path(reader, node, "user.email").and_then(|path| {
+            Some(match path {
+                // It says what a rule asks for, and is another one at each retry.
+                FieldPath::Relay(RelayField::Age) => {
+                    let help = "write relay.received_at".to_owned();
+                    reader.error_with(node.id, "an age is no column: it is read by rules alone", help);
+                    return None;
+                }
+                FieldPath::Relay(RelayField::Id) => Column::Id,
+                FieldPath::Relay(RelayField::Rule) => Column::Rule,
+                path => Column::Field(fields.add(&path)),
+            })
         });
         is_good &= column.is_some();
         columns.extend(column);

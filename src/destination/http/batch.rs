@@ -124,7 +124,7 @@ impl Batch {
         for (place, bytes) in left_out {
             let reason = Reason::local("the request had no room for it, and it goes with the next");
             let at_most = if goes_alone(bytes) { 1 } else { next };
-            outcomes[place] = Outcome::Apart { reason, at_most };
+            outcomes[place] = Outcome::Apart { reason, at_most, was_sent: false };
         }
         (together.places, together.members)
     }

@@ -11,6 +11,7 @@ use crate::yaml::reader::Reader;
 use crate::yaml::sight::Sight;
 
 pub(super) const NEEDS: Key<()> = key("needs", by_hand(Of::Own("map of names to templates", || serde_json::json!({ "type": "object" }))))
+    .never_empty()
     .seen(Sight::Expressions)
     .about("What an event must have, by names of your own: where one of these comes to nothing (an empty text, null, a map or a list of nothing), no request is made, and the delivery is a dead letter that says which.")
     .example("{ user: \"{{ user.id }}\" }");

@@ -4,11 +4,10 @@
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::HeaderValue;
 use serde_json::json;
 
-use super::own::{self, Own};
-use super::{ANSWER_BYTES_MAX, Body, Call, DIGEST_JSON, DIGEST_TEXT, Http, Outcome, Target, body_of_its_own, sign};
+use super::{About, Body, Call, DIGEST_JSON, DIGEST_TEXT, Http, Outcome, Target, body_of_its_own};
 use crate::destination::notice::{Notice, Teller};
 use crate::destination::template::{Escape, Subject};
 use crate::destination::view::View;
@@ -99,17 +98,11 @@ impl Http {
             Told::AsJson | Told::Nothing => None,
         };
         let body = own.unwrap_or_else(|| Bytes::from(notice.json().to_string()));
-        let mut headers = self.headers.clone();
         let is_text = matches!(&self.notice, Told::Own(body) if matches!(**body, Body::Text(_)));
         let usual = if is_text { "text/plain; charset=utf-8" } else { "application/json" };
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(usual));
-        let timestamp_s = crate::time::wall_ms() / 1000;
-        let is_signed = !self.signing_keys.is_empty();
-        let signature = is_signed.then(|| sign(&self.signing_keys, &notice.id, timestamp_s, &body));
         // So that it is turned away where it leads back to this relay.
         let via = self.client.hops().via(notice.at_ms, &body);
-        let own = Own { id: &notice.id, received_ms: notice.at_ms, body: &body, via, timestamp_s, signature };
-        own::insert(&mut headers, own);
-        Ok(Call { method: self.method.clone(), url: url.clone(), headers, body, answer_bytes_max: ANSWER_BYTES_MAX })
+        let content_type = Some(&HeaderValue::from_static(usual));
+        Ok(self.request(url.clone(), body, About { id: &notice.id, received_ms: notice.at_ms, via, content_type }))
     }
 }

@@ -14,7 +14,7 @@ use crate::rules::operators::{Argument, Holds, OPERATORS, Operator, OperatorKind
 use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Key, Of, Section, by_hand, key, text};
 use crate::yaml::problem::did_you_mean;
-use crate::yaml::raw::{self, Node, Scalar, Style};
+use crate::yaml::raw::{self, Node, NodeId, Scalar, Style};
 use crate::yaml::reader::Reader;
 use crate::yaml::sight::Sight;
 
@@ -87,7 +87,11 @@ enum Status {
 impl Said {
     pub fn read(reader: &Reader, entries: &mut Entries<'_, '_>) -> Self {
         let node = entries.node(&OUTCOMES.info);
-        let retry_hint = entries.read(&RETRY_HINT);
+        let hint_node = entries.node(&RETRY_HINT.info);
+        let retry_hint = hint_node.and_then(|node| reader.text(node)).map(str::to_owned);
+        if let (Some(node), Some(path)) = (hint_node, &retry_hint) {
+            check_path(reader, node.id, path);
+        }
         let items = match node.map(|node| (node, &node.value)) {
             Some((_, raw::Value::List(items))) => items.as_slice(),
             Some((node, _)) => {
@@ -174,11 +178,11 @@ fn read_one(reader: &Reader, node: &Node) -> Option<Fit> {
     for (key, value) in
         fields.and_then(|node| reader.map(node, "`match` of an outcome")).map(|mut map| map.rest()).unwrap_or_default()
     {
-        if key.text.split('.').any(str::is_empty) {
-            let help = "write keys with dots between, like error.code".to_owned();
-            reader.error_with(key.id, format!("`{}` is no path in an answer", key.text), help);
-        }
+        check_path(reader, key.id, &key.text);
         json.extend(read_test(reader, value).map(|test| (key.text.clone(), test)));
+    }
+    if let Some(node) = fields.filter(|node| node.entries().is_empty()) {
+        says_nothing(reader, node);
     }
     let text = text.and_then(|node| read_test(reader, node));
     let word = outcome.and_then(|node| Some((node, reader.text(node)?)));
@@ -200,22 +204,41 @@ fn read_status(reader: &Reader, node: &Node) -> Option<Status> {
     status
 }
 
+/// Tells of what is no path in an answer.
+fn check_path(reader: &Reader, at: NodeId, path: &str) {
+    if path.split('.').any(str::is_empty) {
+        let help = "write keys with dots between, like error.code".to_owned();
+        reader.error_with(at, format!("`{path}` is no path in an answer"), help);
+    }
+}
+
+/// Tells of a map that is empty, and would fit every answer.
+fn says_nothing(reader: &Reader, node: &Node) {
+    let help = "write what it says, like { contains: \"too many\" }, or take it out".to_owned();
+    reader.error_with(node.id, "every answer would fit this: it says nothing of one", help);
+}
+
 /// A value, a list of values, or a map of operators.
 fn read_test(reader: &Reader, node: &Node) -> Option<Test> {
     let raw::Value::Map(entries) = &node.value else {
         let values: Vec<_> = reader.list(node).into_iter().map(|node| argument(reader, node)).collect::<Option<_>>()?;
         return Some(vec![vec![equals_any(&values, false)]]);
     };
+    if entries.is_empty() {
+        says_nothing(reader, node);
+        return None;
+    }
     let built = entries.iter().map(|(key, node)| {
         if key.text == "equals" {
             return read_test(reader, node)?.into_iter().next();
         }
         let is_known = |operator: &&OperatorKind| operator.name == key.text && operator.of.contains(&Holds::Anything);
         let Some(operator) = OPERATORS.into_iter().find(is_known) else {
-            let names = || OPERATORS.iter().map(|operator| operator.name);
-            let help =
-                did_you_mean(&key.text, names()).unwrap_or_else(|| "write a value, or { contains: … }".to_owned());
-            reader.error_with(key.id, format!("there is no operator `{}`", key.text), help);
+            let of_any = OPERATORS.into_iter().filter(|operator| operator.of.contains(&Holds::Anything));
+            let names: Vec<_> = of_any.map(|operator| operator.name).collect();
+            let help = did_you_mean(&key.text, names.iter().copied())
+                .unwrap_or_else(|| format!("write a value, or an operator: {}", names.join(", ")));
+            reader.error_with(key.id, format!("an answer is not looked at by `{}`", key.text), help);
             return None;
         };
         let one = |node: &Node| {

@@ -14,6 +14,7 @@ use ring::hmac;
 use super::super::client::Url;
 use super::super::template::is_template;
 use super::header_name;
+use crate::event::hex;
 use crate::fault::Fault;
 use crate::secret::Secret;
 use crate::yaml::keys::{Key, Of, Section, by_hand, key, secret, text, word};
@@ -23,6 +24,7 @@ use crate::yaml::reader::Reader;
 use crate::yaml::sight::Sight;
 
 pub(super) const SIGN: Key<()> = key("sign", by_hand(Of::Map(keys)))
+    .never_empty()
     .about("Signs each attempt in the receiver's own form, beside `signing_secrets`.")
     .example("{ header: X-Hub-Signature-256, secret: \"${HOOK_SECRET}\", prefix: \"sha256=\" }");
 const HEADER: Key<String> = key("header", text())
@@ -279,7 +281,7 @@ impl Sign {
         let tag = context.sign();
         let encoded = match self.is_base64 {
             true => STANDARD.encode(tag.as_ref()),
-            false => tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
+            false => hex(tag.as_ref()),
         };
         format!("{}{encoded}", String::from_utf8_lossy(&value))
     }

@@ -83,8 +83,8 @@ pub(super) const KIND: Kind = Kind {
             template(DIGEST_BLOCKS.info.name, Language::Blocks),
         ],
     }),
-    // Slack allows one message a second for each webhook: https://docs.slack.dev/apis/web-api/rate-limits
     unordered: Some("people read its messages by their times, and none undoes an earlier one"),
+    // Slack allows one message a second for each webhook: https://docs.slack.dev/apis/web-api/rate-limits
     defaults: Defaults {
         concurrency: 1,
         interval: Some(Duration::from_secs(1)),

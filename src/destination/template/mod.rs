@@ -46,8 +46,10 @@ pub enum Escape {
     None,
     /// `&`, `<` and `>` as Slack wants them: <https://docs.slack.dev/messaging/formatting-message-text#escaping>.
     Slack,
-    /// As a text in HTML, between tags or in an attribute; nobody is called by an `@`.
+    /// As a text in HTML, between tags or in an attribute.
     Html,
+    /// The same in a message of a chat: nobody is called by an `@`.
+    ChatHtml,
     /// As a text in Markdown, as chats have it: a backslash before each sign that means something, and nobody is called by an `@`.
     Markdown,
     /// As one segment of a URL: everything but letters, digits, `-`, `_`, `.` and `~` is percent-encoded.
@@ -60,11 +62,12 @@ pub enum Escape {
 const VALUE_BEGIN: char = '\u{1}';
 const VALUE_END: char = '\u{2}';
 
-static BASES: LazyLock<[Environment<'static>; 6]> = LazyLock::new(|| {
-    [Escape::None, Escape::Slack, Escape::Html, Escape::Markdown, Escape::Segment, Escape::Url].map(base)
+static BASES: LazyLock<[Environment<'static>; 7]> = LazyLock::new(|| {
+    use Escape::{ChatHtml, Html, Markdown, Segment, Slack, Url};
+    [Escape::None, Slack, Html, ChatHtml, Markdown, Segment, Url].map(base)
 });
 /// The same, for what is tried first.
-static TRIAL_BASES: LazyLock<[Environment<'static>; 6]> = LazyLock::new(|| {
+static TRIAL_BASES: LazyLock<[Environment<'static>; 7]> = LazyLock::new(|| {
     BASES.clone().map(|mut base| {
         base.set_fuel(Some(TRIAL_FUEL));
         base
@@ -98,6 +101,9 @@ fn base(escape: Escape) -> Environment<'static> {
             Escape::None => out.write_str(text),
             Escape::Slack => write_slack(out, text),
             Escape::Html => write_html(out, text),
+            // An address calls nobody.
+            Escape::ChatHtml if value.is_safe() => write_html(out, text),
+            Escape::ChatHtml => write_html(out, &calling_nobody(text)),
             // What the filter `url` has made is no text.
             Escape::Markdown if value.is_safe() => out.write_str(text),
             Escape::Markdown => write_markdown(out, text),
@@ -112,10 +118,8 @@ fn base(escape: Escape) -> Environment<'static> {
 
 fn write_html(out: &mut Output<'_>, text: &str) -> std::fmt::Result {
     use std::fmt::Write as _;
-    let mut is_within_a_word = false;
     for c in text.chars() {
         match c {
-            '@' if !is_within_a_word => out.write_char(CALLS_NOBODY)?,
             '&' => out.write_str("&amp;")?,
             '<' => out.write_str("&lt;")?,
             '>' => out.write_str("&gt;")?,
@@ -123,9 +127,19 @@ fn write_html(out: &mut Output<'_>, text: &str) -> std::fmt::Result {
             '\'' => out.write_str("&#39;")?,
             c => out.write_char(c)?,
         }
-        is_within_a_word = c.is_alphanumeric();
     }
     Ok(())
+}
+
+/// A text in which each `@` that begins a word is another sign.
+fn calling_nobody(text: &str) -> String {
+    let mut is_within_a_word = false;
+    let other = |c: char| {
+        let begins = c == '@' && !is_within_a_word;
+        is_within_a_word = c.is_alphanumeric();
+        if begins { CALLS_NOBODY } else { c }
+    };
+    text.chars().map(other).collect()
 }
 
 /// In the place of an `@` that begins a word: chats, in HTML as in Markdown, call whoever is named so, and no escape is said to keep them from it.
@@ -142,15 +156,14 @@ fn write_markdown(out: &mut Output<'_>, text: &str) -> std::fmt::Result {
     if text.trim_matches(LINE_BREAKS).is_empty() {
         return out.write_str(text);
     }
-    let marked = marker(text);
-    let mut is_within_a_word = false;
+    let text = calling_nobody(text);
+    let marked = marker(&text);
     let mut is_at_a_break = false;
     for (at, c) in text.char_indices() {
         let is_break = LINE_BREAKS.contains(&c);
         match c {
             _ if is_break && is_at_a_break => {}
             _ if is_break => out.write_char(' ')?,
-            '@' if !is_within_a_word => out.write_char(CALLS_NOBODY)?,
             c => {
                 if r"\`*_~|<>[]()#".contains(c) || marked == Some(at) {
                     out.write_char('\\')?;
@@ -158,7 +171,7 @@ fn write_markdown(out: &mut Output<'_>, text: &str) -> std::fmt::Result {
                 out.write_char(c)?;
             }
         }
-        (is_within_a_word, is_at_a_break) = (c.is_alphanumeric(), is_break);
+        is_at_a_break = is_break;
     }
     Ok(())
 }
@@ -284,7 +297,7 @@ impl Template {
         let rendered = rendered.map(|text| match self.escape {
             Escape::Url => whole_url(&text),
             Escape::Segment => text.replace(MARKS, ""),
-            Escape::None | Escape::Slack | Escape::Html | Escape::Markdown => text,
+            Escape::None | Escape::Slack | Escape::Html | Escape::ChatHtml | Escape::Markdown => text,
         });
         rendered.map_err(|error| format!("the template could not be rendered: {}", detail(&error)))
     }

@@ -9,13 +9,12 @@ use minijinja::{Error, ErrorKind};
 
 use super::super::timezone;
 use crate::destination::number;
+use crate::event::UNIX_SECONDS_MAX;
 
 /// How a date reads if the template does not say.
 const FORMAT: &str = "%Y-%m-%d %H:%M";
 /// A format longer than this is a slip; each sign of it may print some dozens.
 const FORMAT_BYTES_MAX: usize = 200;
-/// Seconds beyond this would be in the year 5138; so it is milliseconds.
-const SECONDS_MAX: f64 = 1e11;
 
 /// `{{ bounced_at | date("%d.%m.%Y %H:%M", "Europe/Berlin") }}`.
 pub fn date(value: &Value, format: Option<Value>, zone: Option<Value>, kwargs: Kwargs) -> Result<Value, Error> {
@@ -82,7 +81,7 @@ fn moment(value: &Value) -> Option<Timestamp> {
 /// Unix seconds or milliseconds, with a fraction or without.
 fn of_number(text: &str) -> Option<Timestamp> {
     let number: f64 = text.parse().ok().filter(|number: &f64| number.is_finite())?;
-    let seconds = if number.abs() >= SECONDS_MAX { number / 1000.0 } else { number };
+    let seconds = if number.abs() >= UNIX_SECONDS_MAX as f64 { number / 1000.0 } else { number };
     let whole = seconds.floor();
     let nanoseconds = ((seconds - whole) * 1e9) as i32;
     Timestamp::new(whole as i64, nanoseconds.min(999_999_999)).ok()

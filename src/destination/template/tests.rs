@@ -314,8 +314,13 @@ fn in_markdown_a_value_is_one_line_and_begins_no_list_whatever_it_holds() {
 #[test]
 fn in_html_nobody_is_called_and_an_address_stays_one() {
     let body = r#"{"type":"sent","campaign":{"name":"@all (@x) x@y.z <b>"}}"#;
-    let rendered = render("@a {{ campaign.name }}", body, Escape::Html).expect("renders");
+    let rendered = render("@a {{ campaign.name }}", body, Escape::ChatHtml).expect("renders");
     assert_eq!(rendered, "@a ＠all (＠x) x@y.z &lt;b&gt;");
+    let body = r#"{"type":"sent","campaign":{"permalink":"https://example.com/@acme?a=1&b='"}}"#;
+    let rendered = render("<a href=\"{{ campaign.permalink | url }}\">", body, Escape::ChatHtml).expect("renders");
+    assert_eq!(rendered, "<a href=\"https://example.com/@acme?a=1&amp;b=&#39;\">");
+    let rendered = render("{{ campaign.permalink }}", body, Escape::Html).expect("renders");
+    assert_eq!(rendered, "https://example.com/@acme?a=1&amp;b=&#39;", "a mail calls nobody");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::{Escape, SEGMENT, WHOLE_URL};
 
 use crate::destination::cut::cut;
 use crate::destination::number;
+use crate::event::hex;
 
 /// Gives an environment the filters of this file.
 ///
@@ -19,6 +20,7 @@ pub fn add_to(environment: &mut Environment<'_>, escape: Escape) {
     let is_url = matches!(escape, Escape::Segment | Escape::Url);
     match escape {
         Escape::Markdown => environment.add_filter("url", url_in_markdown),
+        Escape::ChatHtml => environment.add_filter("url", |value: &Value| Value::from_safe_string(url(value))),
         _ => environment.add_filter("url", url),
     }
     environment.add_filter("truncate", truncate);
@@ -159,10 +161,6 @@ fn urlencode(state: &State, value: &Value) -> Result<Value, Error> {
         return Ok(Value::from_object(Encoded(pairs.join("&"))));
     }
     Ok(text(value)?.map_or(Value::UNDEFINED, |text| Value::from_object(Encoded(encode(&text)))))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// As 64 hexadecimal digits, in small letters. Of an empty text it would be the same for all who have none: that is missing too.

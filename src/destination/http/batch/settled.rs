@@ -9,7 +9,7 @@ pub fn of_each(outcome: Outcome, count: usize) -> Outcome {
     match outcome {
         Outcome::Reject { reason } if count > 1 => {
             let at_most = count.div_ceil(2);
-            Outcome::Apart { reason: reason.of_several(count, at_most), at_most }
+            Outcome::Apart { reason: reason.of_several(count, at_most), at_most, was_sent: true }
         }
         outcome => outcome,
     }
