@@ -8,6 +8,10 @@ use std::ops::Range;
 
 /// What stands for something that is not shown.
 pub(crate) const MASK: &str = "…";
+/// Read at once where what is long is looked through: large enough that what is read twice does not count.
+pub(crate) const PIECE_BYTES: usize = 1 << 20;
+/// Read twice then, at the end of one piece and at the beginning of the next: more than the longest text takes in its longest spelling.
+pub(crate) const OVERLAP_BYTES: usize = 64 << 10;
 /// More signs of one escape than strings lie in one another.
 const BACKSLASHES_MAX: usize = 16;
 

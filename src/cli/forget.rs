@@ -135,6 +135,10 @@ fn list<'v>(run: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {
 fn show_look(run: &Value) {
     let about = &run["about"];
     say!("{} about this person", numbered(number(about, "events"), "event"));
+    let by_user_id = number(about, "by_user_id");
+    if by_user_id > 0 {
+        say!("  {} of them by the user id alone, which was seen beside the address", grouped(by_user_id));
+    }
     let states = [
         ("waiting", "waiting"),
         ("scheduled", "scheduled for a retry"),

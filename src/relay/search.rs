@@ -15,13 +15,9 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 
 use crate::destination::is_own_file;
-use crate::spelled::{Finder, is_part};
+use crate::spelled::{Finder, OVERLAP_BYTES, PIECE_BYTES, is_part};
 
-/// Read at once: large enough that what is read twice does not count.
-const PIECE_BYTES: usize = 1 << 20;
-/// Read twice, at the end of one piece and at the beginning of the next: more than the longest text takes in its longest spelling.
-const OVERLAP_BYTES: usize = 64 << 10;
-/// And shown in front of that, so that it is seen what a text is a part of.
+/// Shown in front of what is read twice, so that it is seen what a text is a part of.
 const LEAD_BYTES: usize = 64;
 /// Files that are named: who has more of them reads how many.
 const NAMED_MAX: usize = 1000;

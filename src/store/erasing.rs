@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{Answer, NameId, PlannedDelivery, StoredEvent};
 use crate::event::EventId;
+use crate::spelled::{OVERLAP_BYTES, PIECE_BYTES};
 
 /// What is left of an event whose body was erased: when it came, by which way, and where it was to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,11 +47,6 @@ pub struct Whom {
 
 /// Where something stands in some bytes, in order.
 pub type Finds = dyn Fn(&[u8]) -> Vec<Range<usize>> + Send + Sync;
-
-/// What is read or written at once of a file.
-const PIECE_BYTES: usize = 1 << 20;
-/// Read once more with the next piece: what is looked for is no longer, in its longest spelling.
-const OVERLAP_BYTES: usize = 64 << 10;
 
 /// Writes zeros over so many bytes, piece by piece.
 pub(crate) fn overwrite(length: u64, mut write_at: impl FnMut(&[u8], u64) -> io::Result<()>) -> io::Result<()> {

@@ -18,6 +18,9 @@
 //! in the place of it: whatever has a lane waits like anything else, so that losing all lanes loses and doubles nothing. To write down
 //! a placement for each delivery would cost as much as its outcome, for what can be known again in a few microseconds.
 //!
+//! A window's head must outlive a crash: by it a window ends when it was to, and as many of its group as went out by themselves are not sent
+//! again as the first. A digest must be on the disk before its first attempt: what was sent once must be the same the next time.
+//!
 //! # In order
 //!
 //! A destination may be sorted by order keys instead. Deliveries of one [`OrderKey`] form a *line*: its head, the one with the lowest number,
@@ -25,9 +28,6 @@
 //! is the head. All of that is derived: the sorter looks at what waits in the order of arrival, what is scheduled or in flight as well, and
 //! nothing is claimed before it was looked at. It looks so far ahead that [`IN_ORDER_AHEAD`] could go out at once, so that the number of keys
 //! that are known has a bound; what is behind one of them costs two bytes, or a bit where it is many.
-//!
-//! A head must outlive a crash: by it a window ends when it was to, and as many of its group as went out by themselves are not sent
-//! again as the first. A digest must be on the disk before its first attempt: what was sent once must be the same the next time.
 
 use std::sync::Arc;
 

@@ -359,6 +359,7 @@ async fn what_only_names_the_address_stays_unless_it_is_said() {
         (&json!(2), &json!(1), &json!(1)),
         "{run}"
     );
+    assert_eq!(run["about"]["by_user_id"], 1, "the one that has no address: {run}");
     assert_eq!(
         (&run["mentioned_in"], &run["proved"], &run["failed"]),
         (&json!([mention]), &json!(false), &Value::Null),

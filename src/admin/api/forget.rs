@@ -114,6 +114,7 @@ fn shown(run: &Run) -> Value {
             "in_flight": standing.in_flight,
             "gathered": standing.gathered,
             "held": standing.held,
+            "by_user_id": progress.by_user_id,
             "mentions": progress.meant_mentions,
             "got": got.collect::<Vec<_>>(),
         },

@@ -78,6 +78,8 @@ pub struct Progress {
     pub got: Vec<Got>,
     /// Events that mention the address and are not meant.
     pub mentions: u64,
+    /// Events that are meant by a user id alone, which was seen beside the address.
+    pub by_user_id: u64,
     /// Events that are meant since they mention it.
     pub meant_mentions: u64,
     /// The first of either.

@@ -120,6 +120,8 @@ pub(super) struct Seen {
     pub user_ids: BTreeSet<String>,
     /// Events with one of the ids that have another address.
     pub other_addresses: u64,
+    /// Events that are meant by one of the ids alone: they have no address.
+    pub by_user_id: BTreeSet<EventId>,
     /// Events that are meant since they mention the address.
     pub mentioned: BTreeSet<EventId>,
     /// Events that have no address, and an id that was not known to be one.
@@ -188,14 +190,14 @@ impl Question {
         });
         let addresses = if emails.is_empty() { sent_to } else { emails };
         let is_untold = if self.person.email.is_some() { addresses.is_empty() } else { user_ids.is_empty() };
-        let is_about = self.is_told_by(&addresses, user_ids);
+        let is_about = self.is_told_by(event.id, &addresses, user_ids);
         if is_blank && is_untold && !is_about {
             self.lock().redacted += 1;
         }
         is_about
     }
 
-    fn is_told_by(&self, addresses: &[String], user_ids: Vec<String>) -> bool {
+    fn is_told_by(&self, event: EventId, addresses: &[String], user_ids: Vec<String>) -> bool {
         let Person { email, user_id, .. } = &*self.person;
         let is_named = user_id.as_ref().is_some_and(|named| user_ids.contains(named));
         let Some(address) = email else { return is_named };
@@ -209,6 +211,9 @@ impl Question {
         }
         if addresses.is_empty() {
             seen.unknown += u64::from(!is_known && !user_ids.is_empty());
+            if is_known && !is_named {
+                seen.by_user_id.insert(event);
+            }
             return is_named || is_known;
         }
         seen.other_addresses += u64::from(is_known && !is_named);

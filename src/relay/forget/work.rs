@@ -106,7 +106,7 @@ impl Work {
         loop {
             let question = Question::new(self.person.clone(), user_ids.clone());
             let walked = self.walk(Phase::Looking, &question, Depth::Look).await?;
-            let Seen { user_ids: seen, other_addresses, unknown, mentioned, redacted } = question.seen();
+            let Seen { user_ids: seen, other_addresses, unknown, by_user_id, mentioned, redacted } = question.seen();
             if seen.len() > USER_IDS_MAX {
                 let why =
                     format!("this address has more than {USER_IDS_MAX} user ids: name one with user_id in its place");
@@ -124,6 +124,7 @@ impl Work {
                 progress.standing = walked.standing;
                 progress.got = got;
                 progress.mentions = walked.mentions.len() as u64;
+                progress.by_user_id = by_user_id.len() as u64;
                 progress.meant_mentions = mentioned.len() as u64;
                 let either = walked.mentions.iter().chain(&mentioned);
                 progress.mentioned_in = either.take(NAMED_MAX).copied().collect();
