@@ -81,15 +81,17 @@ pub(super) fn read(reader: &Reader, node: Option<&Node>) -> Retention {
     if let Some(node) = entries.node(&HISTORY.info)
         && let Some(mut history) = reader.map(node, "`history`")
     {
+        reader.refuse_nothing(node, &[REDACT.info, REDACT_AFTER.info]);
         retention.history_age = history.value(&HISTORY_AGE);
         retention.history_bytes = history.read(&HISTORY_SIZE);
         let redact = history.node(&REDACT.info);
         let after = history.read(&REDACT_AFTER).unwrap_or(REDACT_AFTER_DEFAULT);
-        retention.redaction = redact.map(|node| {
+        retention.redaction = redact.filter(|node| !node.is_null()).map(|node| {
             let paths = read_paths(reader, node, REDACT.info.name);
             Arc::new(Redaction { paths, after })
         });
-        if let (Some(at), None) = (node.get(REDACT_AFTER.info.name), redact) {
+        let lonely = node.get(REDACT_AFTER.info.name).filter(|_| node.get(REDACT.info.name).is_none());
+        if let Some(at) = lonely {
             let help = "write redact: [user.email], or take `redact_after` out".to_owned();
             reader.error_with(at.id, "`redact_after` belongs to `redact`, and there is none", help);
         }

@@ -138,6 +138,7 @@ pub(super) fn read(
     let sources_node = entries.node(&SOURCES.info).or_else(|| entries.meant(&SOURCES.info));
     let sources = reader.hiding_values(|| sources_node.and_then(|node| sources::read(reader, node, is_public)));
     let rules_node = root.get(RULES.info.name);
+    advice::history::advise_of_redaction(reader, &retention, root.get(STORE.info.name));
     advice::history::check_what_goes_by_it(reader, &retention, sources_node, rules_node);
     // They were read when the destinations were written out.
     entries.node(&presets::PRESETS.info);

@@ -3,8 +3,8 @@
 //!
 //! # Cast
 //!
-//! * [`world`]: one run. It sends events, lets time pass, breaks and heals destinations and the disk, pauses, replays, forgets people, crashes and
-//!   restarts the process, all by the dice of its seed.
+//! * [`world`]: one run. It sends events, lets time pass, breaks and heals destinations and the disk, pauses, replays, forgets people, takes values
+//!   away from what nobody waits for, crashes and restarts the process, all by the dice of its seed.
 //! * its process is what a crash ends: the store, the writer, which gets its turns from the world, and the workers.
 //! * [`witness`]: the destinations, and what they must never see.
 //! * `in_order`: what those of them must never see that go in order.
@@ -41,12 +41,12 @@ fn whatever_happens_nothing_acknowledged_is_lost_and_every_promise_is_kept() {
     let acknowledged = sum(|told| told.acknowledged);
     let twice = sum(|told| told.twice);
     let dead = sum(|told| told.dead);
-    let forgotten = sum(|told| told.forgotten);
+    let [forgotten, redacted] = [sum(|told| told.forgotten), sum(|told| told.redacted)];
     let [digests, gathered, by_night] =
         [sum(|told| told.digests), sum(|told| told.gathered), sum(|told| told.by_night)];
     let [in_order, together, apart] = [sum(|told| told.in_order), sum(|told| told.together), sum(|told| told.apart)];
     println!(
-        "{runs} runs: {acknowledged} acknowledged, {forgotten} forgotten, {twice} came twice, {dead} dead, {} crashes; {digests} digests of {gathered}, {by_night} urgent by night, {in_order} in order before others, {together} requests of several, {apart} refused together",
+        "{runs} runs: {acknowledged} acknowledged, {forgotten} forgotten, {redacted} redacted, {twice} came twice, {dead} dead, {} crashes; {digests} digests of {gathered}, {by_night} urgent by night, {in_order} in order before others, {together} requests of several, {apart} refused together",
         sum(|told| told.crashes)
     );
     // That the runs go where they should.
@@ -56,6 +56,7 @@ fn whatever_happens_nothing_acknowledged_is_lost_and_every_promise_is_kept() {
                 && twice > runs / 10
                 && dead > runs / 4
                 && forgotten > runs
+                && redacted > runs
                 && sum(|told| told.crashes) > runs
                 && digests > runs / 2
                 && gathered > digests * 3

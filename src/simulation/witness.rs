@@ -344,6 +344,29 @@ impl Witness {
         }
     }
 
+    /// What somebody waits for, dead letters too, is as it was sent. Returns of how many events that are kept values were taken away.
+    pub(super) fn what_is_needed_is_whole(&self, store: &JournalStore, ids: &[NameId]) -> Result<usize, String> {
+        let state = self.state();
+        let needed: Vec<_> = ids.iter().map(|id| (store.waiting(*id), store.dead(*id))).collect();
+        let mut redacted = 0;
+        for (sequence, number) in &state.acknowledged {
+            let Ok(event) = store.event_by_number(*sequence) else { continue };
+            redacted += usize::from(event.is_redacted);
+            let again = |at: usize| state.again.contains_key(&(at, *sequence));
+            let mut needed = needed.iter().enumerate();
+            // Somebody may have sent it again when it was without them already.
+            let is_needed = needed
+                .any(|(at, (waiting, dead))| (waiting.contains(*sequence) || dead.contains(*sequence)) && !again(at));
+            if is_needed && event.body != state.sent[number].body {
+                return Err(format!(
+                    "{number} (event {sequence}) is needed, and is {}",
+                    String::from_utf8_lossy(&event.body)
+                ));
+            }
+        }
+        Ok(redacted)
+    }
+
     /// Whatever came twice came from a process that crashed soon after, or because somebody asked. Returns how often.
     pub(super) fn explain_what_came_twice(&self) -> Result<usize, String> {
         let state = self.state();

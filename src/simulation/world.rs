@@ -17,12 +17,15 @@ use crate::deliver::sorting::Sorting;
 use crate::deliver::{
     BacklogLimits, Bodies, DestinationConfig, Policy, RateLimit, Section, Sorter, Worker, WorkerParts,
 };
-use crate::event::EventId;
+use crate::event::{EventId, FieldPath};
 use crate::store::journal::by_hand::Selection;
 use crate::store::journal::format::BulkAct;
 use crate::store::journal::model::{Faults, ModelDisk};
-use crate::store::journal::{Blocking, JournalStore, Options, Untold, Walk, Writer};
-use crate::store::{AppendError, Depth, Intake, Meant, NameId, NameKind, NewEvent, PlannedDelivery, StoredEvent, Whom};
+use crate::store::journal::{Blocking, JournalStore, Options, Redactor, Untold, Walk, Writer};
+use crate::store::{
+    AppendError, Depth, Intake, Meant, NameId, NameKind, NewEvent, PlannedDelivery, Redaction, Retention, StoredEvent,
+    Whom,
+};
 use crate::telemetry::Metrics;
 use crate::time::{Clock, Instant, MINUTE_MS};
 
@@ -30,6 +33,9 @@ use crate::time::{Clock, Instant, MINUTE_MS};
 const DRAINED_WITHIN: Duration = Duration::from_secs(30 * 60);
 /// Small, so that a run fills several.
 const SEGMENT_BYTES: u64 = 4 << 10;
+/// Values are kept for so long, and are looked at in one of so many steps.
+const REDACT_AFTER: Duration = Duration::from_secs(2);
+const REDACTS_ONE_IN: u64 = 4;
 /// The writer's turns are no further apart than this, but while the world waits for long.
 const TURN: Duration = Duration::from_millis(20);
 
@@ -71,6 +77,7 @@ struct Process {
     /// Of each destination, the end of the right to deliver to it.
     leases: Vec<CancellationToken>,
     workers: JoinSet<()>,
+    redactor: Redactor,
 }
 
 impl Process {
@@ -117,6 +124,8 @@ type Answer = oneshot::Receiver<Result<EventId, AppendError>>;
 
 pub(super) struct World {
     dice: Dice,
+    /// When values are taken away: of their own, so that the rest of a seed's story does not depend on it.
+    redacting: Dice,
     disk: ModelDisk,
     /// Syncs of every disk say that they worked and do nothing.
     lies: bool,
@@ -131,6 +140,7 @@ pub(super) struct World {
     /// What was answered well: the event's number in the store, and the sender's.
     acknowledged: BTreeMap<u64, u64>,
     next: u64,
+    redacted: usize,
     story: String,
     began: Instant,
 }
@@ -143,6 +153,8 @@ pub(super) struct Told {
     pub(super) dead: usize,
     /// Events that were erased.
     pub(super) forgotten: usize,
+    /// Events of which values were taken away, at once.
+    pub(super) redacted: usize,
     pub(super) crashes: usize,
     /// Digests that were attempted, and the events in them.
     pub(super) digests: usize,
@@ -164,6 +176,7 @@ impl World {
         let clock = Clock::at(start_ms(&mut dice), wall_ahead);
         let world = Self {
             dice,
+            redacting: Dice(!seed),
             wall_ahead,
             disk: ModelDisk::default(),
             lies,
@@ -175,6 +188,7 @@ impl World {
             sent: Vec::new(),
             acknowledged: BTreeMap::new(),
             next: 0,
+            redacted: 0,
             story: String::new(),
             began: Instant::now(),
         };
@@ -196,6 +210,9 @@ impl World {
         self.start()?;
         for _ in 0..10 + self.dice.below(50) {
             self.step().await?;
+            if self.redacting.one_in(REDACTS_ONE_IN) {
+                self.redact().await?;
+            }
             self.witness.verdict()?;
         }
         self.mend().await
@@ -452,6 +469,30 @@ impl World {
         self.nothing_is_left()
     }
 
+    /// Values are taken away from what is old enough and nobody waits for, in some segments. Sometimes the power goes after one of them.
+    async fn redact(&mut self) -> Result<(), String> {
+        for _ in 0..1 + self.redacting.below(3) {
+            let Process { store, writer, redactor, .. } = self.process();
+            let was_one = store.redact_by_hand(redactor, &mut || {
+                Process::let_write(writer);
+            });
+            if writer.is_none() {
+                return self.crash("a sync failed", false).await;
+            }
+            if !was_one {
+                return Ok(());
+            }
+            let Process { store, ids, .. } = self.process.as_ref().expect("a process runs");
+            let redacted = self.witness.what_is_needed_is_whole(store, ids)?;
+            self.redacted = self.redacted.max(redacted);
+            self.tell(format_args!("values are taken away: {redacted} events are without"));
+            if self.redacting.one_in(8) {
+                return self.crash("the power goes amid taking values away", false).await;
+            }
+        }
+        Ok(())
+    }
+
     /// Nothing of what was forgotten is on the disk, whatever a power cut would keep.
     fn nothing_is_left(&self) -> Result<(), String> {
         if self.lies {
@@ -534,7 +575,11 @@ impl World {
 
     fn start(&mut self) -> Result<(), String> {
         let blocking = Blocking::Here;
-        let options = Options { segment_bytes: SEGMENT_BYTES, clock: self.clock, blocking, ..Options::default() };
+        let paths = vec![FieldPath::parse("x").map_err(|error| error.to_string())?];
+        let redaction = Some(Arc::new(Redaction { paths, after: REDACT_AFTER }));
+        let retention = Retention { redaction, ..Retention::default() };
+        let clock = self.clock;
+        let options = Options { segment_bytes: SEGMENT_BYTES, clock, blocking, retention, ..Options::default() };
         let opened = JournalStore::open_by_hand(Arc::new(self.disk.clone()), options, &self.untold);
         let (store, writer) = opened.map_err(|error| format!("the journal does not open: {error}"))?;
         let store = Arc::new(store);
@@ -557,7 +602,8 @@ impl World {
         let workers = JoinSet::new();
         let leases = vec![CancellationToken::new(); ids.len()];
         let writer = Some(writer);
-        let mut process = Process { store, writer, ids, sections, bodies, stop, leases, workers };
+        let redactor = Redactor::default();
+        let mut process = Process { store, writer, ids, sections, bodies, stop, leases, workers, redactor };
         (0..DESTINATIONS).for_each(|at| process.deliver_to(at, self.clock));
         self.process = Some(process);
         Ok(())
@@ -611,6 +657,7 @@ impl World {
             twice,
             dead,
             forgotten,
+            redacted: self.redacted,
             crashes,
             digests,
             gathered,

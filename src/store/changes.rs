@@ -30,8 +30,10 @@ pub struct Changes {
     pub settled: Vec<(DeliveryId, DeliveryState)>,
     /// Outcomes that came when there was no more room.
     pub settled_besides: u64,
-    /// Events that were erased: whoever has something of them lets go of it.
-    pub erased: Vec<EventId>,
+    /// Events were erased: whoever has something of any of them lets go of it.
+    pub was_erased: bool,
+    /// The newest of the events of which values were taken away: whoever has one of it or of those before lets go of it.
+    pub redacted_up_to: Option<EventId>,
     /// Something was done to deliveries by a command: any of them may stand elsewhere.
     pub was_commanded: bool,
 }
@@ -76,6 +78,11 @@ impl Changes {
         }
     }
 
+    fn let_go_of(&mut self, is_one: impl Fn(EventId) -> bool) {
+        self.arrived.retain(|event| !is_one(event.id));
+        self.arrived_bytes = self.arrived.iter().map(|event| event.body.len()).sum();
+    }
+
     fn settle(&mut self, settled: &[(DeliveryId, DeliveryState)]) {
         let room = SETTLED_MAX - self.settled.len();
         let kept = settled.len().min(room);
@@ -118,15 +125,19 @@ impl Watchers {
     }
 
     /// Events were erased: what was told of them before, and not taken yet, goes.
-    pub fn erased(&self, ids: &[EventId]) {
-        if ids.is_empty() {
-            return;
-        }
+    pub fn erased(&self, is_one: impl Fn(EventId) -> bool) {
         self.tell(|changes| {
-            let bytes = |arrived: &[Arc<StoredEvent>]| arrived.iter().map(|event| event.body.len()).sum();
-            changes.arrived.retain(|event| !ids.contains(&event.id));
-            changes.arrived_bytes = bytes(&changes.arrived);
-            changes.erased.extend_from_slice(ids);
+            changes.let_go_of(&is_one);
+            changes.was_erased = true;
+        });
+    }
+
+    /// Values of events were taken away, the newest of which is given: what was told of them before, and not taken yet, goes.
+    pub fn redacted(&self, newest: EventId, is_one: impl Fn(EventId) -> bool) {
+        self.tell(|changes| {
+            changes.let_go_of(&is_one);
+            let known = changes.redacted_up_to.replace(newest);
+            changes.redacted_up_to = known.into_iter().chain([newest]).max_by_key(|id| id.sequence());
         });
     }
 
@@ -224,6 +235,22 @@ mod tests {
         assert!(watchers.are_there());
         drop(other);
         assert!(!watchers.are_there());
+    }
+
+    #[test]
+    fn what_is_erased_or_redacted_before_it_is_taken_is_told_to_nobody() {
+        let watchers = Watchers::default();
+        let watch = watchers.begin();
+        let events: Vec<_> = (1..=4).map(|at| event(at, 10)).collect();
+        watchers.arrived(&events);
+        watchers.erased(|id| id == events[0].id);
+        watchers.redacted(events[2].id, |id| id == events[2].id);
+        watchers.redacted(events[1].id, |id| id == events[1].id);
+        let seen = watch.take();
+        assert_eq!((seen.arrived.len(), seen.arrived_bytes, seen.was_erased), (1, 10, true));
+        assert_eq!((seen.arrived[0].id, seen.redacted_up_to), (events[3].id, Some(events[2].id)));
+        let seen = watch.take();
+        assert_eq!((seen.was_erased, seen.redacted_up_to), (false, None));
     }
 
     #[test]

@@ -20,7 +20,7 @@ const RULES: &str = "
 ";
 
 /// A store of small segments; `redact` has more of its keys.
-fn config([crm, slow, strict]: [&Fake; 3], redact: &str) -> String {
+pub fn config([crm, slow, strict]: [&Fake; 3], redact: &str) -> String {
     let to = |name: &str, fake: &Fake, retry: &str| {
         format!("  {name}:\n    http: {{ url: {:?} }}\n    retry: {retry}\n", fake.url())
     };
@@ -30,9 +30,9 @@ fn config([crm, slow, strict]: [&Fake; 3], redact: &str) -> String {
 }
 
 /// Of all that is older than a second.
-const REDACT: &str = ", redact: [user.email, user.first_name], redact_after: 1s";
+pub const REDACT: &str = ", redact: [user.email, user.first_name], redact_after: 1s";
 
-fn event(kind: &str, address: &str) -> String {
+pub fn event(kind: &str, address: &str) -> String {
     format!(r#"{{"type":"{kind}","user":{{"id":7,"email":"{address}","first_name":"Zoe","plan":"pro"}}}}"#)
 }
 
@@ -42,7 +42,7 @@ fn left(kind: &str, address: &str) -> String {
 }
 
 /// Fills a segment, so that the one before is sealed. Nobody is named there.
-async fn roll(address: std::net::SocketAddr) {
+pub async fn roll(address: std::net::SocketAddr) {
     let body = format!(r#"{{"type":"filling","x":"{}"}}"#, "y".repeat(FILLING));
     for _ in 0..5 {
         let answer = request(address, "POST", "/hooks/vero/secret", &[], body.as_bytes()).await;
@@ -54,7 +54,7 @@ async fn shown(relay: &TestRelay, id: &str) -> Value {
     relay.admin(&format!("/api/events/{id}")).await.json()
 }
 
-async fn until_redacted(relay: &TestRelay, id: &str) {
+pub async fn until_redacted(relay: &TestRelay, id: &str) {
     eventually("values to go", async || shown(relay, id).await["redacted"] == true).await;
 }
 

@@ -23,9 +23,10 @@ export async function open(aside, id, { back, isPhone }) {
   if (!aside.firstChild || aside.shown !== id) fill(aside, h("p.dim", null, "…"));
   aside.shown = id;
   try {
-    const [event, body] = await Promise.all([get(`events/${id}`), bytes(`events/${id}/body`)]);
+    const [event, body] = await Promise.all([get(`events/${id}`), bytes(`events/${id}/body`).catch(noneIfGone)]);
     if (view !== own) return;
-    Object.assign(own, { event, bytes: body, isMasked: isMasked(event, body), isRedacted: event.redacted === true });
+    const isErased = body === null || event.erased === true;
+    Object.assign(own, { event, bytes: body, isErased, isMasked: !isErased && isMasked(event, body), isRedacted: event.redacted === true });
   } catch (error) {
     if (view === own) missing(own, error);
     return;
@@ -34,7 +35,13 @@ export async function open(aside, id, { back, isPhone }) {
   // A title stays in the browser's history: whom it is about is not told there.
   title(plain(own.event.type || "–"), plain(own.event.campaign ?? ""));
   if (isPhone) aside.querySelector("h1").focus();
-  await explain(own);
+  if (!own.isErased) await explain(own);
+}
+
+/** The body of an event that was erased: what became of it is shown all the same. */
+function noneIfGone(error) {
+  if (error instanceof Refused && error.status === 410) return null;
+  throw error;
 }
 
 /** Whether what is shown is not what came: an address may be as long as what stands for it. */
@@ -73,9 +80,14 @@ export async function frame(kind, data) {
 
 export function key(name) {
   if (!view?.event) return;
-  if (name === "r" && !view.isRedacted) replay(view);
+  if (name === "r" && offersReplay(view)) replay(view);
   if (name === "y") copied(view.id, "The id");
-  if (name === "m") mark(view);
+  if (name === "m" && !view.isErased) mark(view);
+}
+
+/** What is not as it came goes out to nobody. */
+function offersReplay({ isErased, isRedacted }) {
+  return !isErased && !isRedacted;
 }
 
 // ---- the whole
@@ -95,17 +107,17 @@ function draw(own) {
         "div.head",
         null,
         button("", own.back, { kind: "quiet square back", sign: "back", "aria-label": "To the list" }),
-        h("h1.foreign", { tabindex: "-1" }, event.type || "–", event.campaign && h("span.more.foreign", null, event.campaign)),
+        h("h1.foreign", { tabindex: "-1" }, own.isErased ? "Erased" : event.type || "–", event.campaign && h("span.more.foreign", null, event.campaign)),
       ),
       h("p.dim", null, event.who && [h("span.foreign", null, event.who), " · "], moment(event.received_at, "full"), " · ", moment(event.received_at, "ago"), " · from ", h("b.foreign", null, event.source)),
       h("p.id", null, h("code", null, id), button("", () => copied(id, "The id"), { kind: "quiet square small", sign: "copy", "aria-label": "Copy the id" })),
       h(
         "div.acts",
         null,
-        // What is not as it came would be sent as another event.
-        !own.isRedacted && button("Replay…", () => replay(own), { kind: "first", sign: "again", "aria-keyshortcuts": "r" }),
-        !own.isMasked && !own.isRedacted && [button("Copy as curl", () => copied(curl(own), "The command")), button("Open in Try it", () => tryIt(own))],
-        button(marked?.id === id ? "Marked" : "Mark to compare", () => mark(own), { "aria-keyshortcuts": "m" }),
+        offersReplay(own) && button("Replay…", () => replay(own), { kind: "first", sign: "again", "aria-keyshortcuts": "r" }),
+        // What is masked would be sent as another event.
+        !own.isMasked && offersReplay(own) && [button("Copy as curl", () => copied(curl(own), "The command")), button("Open in Try it", () => tryIt(own))],
+        !own.isErased && button(marked?.id === id ? "Marked" : "Mark to compare", () => mark(own), { "aria-keyshortcuts": "m" }),
       ),
     ),
     own.went,
@@ -257,7 +269,7 @@ async function explain(own) {
   const hasChanged = then && then.rules.join("\n") !== now.join("\n");
   fill(
     own.reasons,
-    h("h2", null, "Why ", h("span.dim", null, "by the rules in force now"), hasChanged && [" ", h("span.tag", null, "the rules have changed since")]),
+    h("h2", null, "Why ", h("span.dim", null, "by the rules in force now"), hasChanged && !own.isRedacted && [" ", h("span.tag", null, "the rules have changed since")]),
     hasChanged && h("p.note", null, then.rules.length ? ["When it came, ", h("b", null, then.rules.join(", ")), " matched."] : "When it came, no rule matched."),
     rules(own.why),
     hasChanged && then.trace && [h("h2", null, "Why ", h("span.dim", null, "by the rules of when it came")), rules({ rules: then.trace })],
@@ -323,6 +335,7 @@ const SHOWN = [
 const SHOWN_MASKED = SHOWN.with(2, ["raw", "As text"]);
 
 function drawBody(own, how) {
+  if (own.isErased) return void fill(own.says, h("h2", null, "The event"), h("p.dim", null, "It was erased: what it said is gone, and it goes out to nobody any more."));
   const text = new TextDecoder("utf-8", { ignoreBOM: true }).decode(own.bytes);
   let node = null;
   let why = null;
@@ -436,7 +449,7 @@ function mark(own) {
 }
 
 function drawCompared(own) {
-  if (!marked || marked.id === own.id) return;
+  if (!marked || marked.id === own.id || own.isErased) return;
   const decode = (from) => json.read(new TextDecoder().decode(from));
   let rows;
   try {

@@ -1,9 +1,23 @@
-//! A history that is shorter than what is to be remembered by it.
+//! A history that is shorter than what is to be remembered by it, and values that are to go before it.
 
+use super::shaping::{advise_of_one, fields_of};
 use crate::store::Retention;
 use crate::units;
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
+
+/// Tells of fields that Vero does not send, and where events go before their values would.
+pub(in crate::config) fn advise_of_redaction(reader: &Reader, retention: &Retention, store: Option<&Node>) {
+    let Some(history) = store.and_then(|store| store.get("history")) else { return };
+    let (Some(redaction), Some(fields)) = (&retention.redaction, history.get("redact")) else { return };
+    advise_of_one(reader, &fields_of(reader, fields));
+    if redaction.after >= retention.history_age {
+        let at = history.get("redact_after").unwrap_or(fields);
+        let kept = units::shown_span(retention.history_age);
+        let message = format!("`max_age` is {kept}, so events go before their values would");
+        reader.warning(at.id, message, "make `redact_after` shorter, or take `redact` out".to_owned());
+    }
+}
 
 /// Refuses each `dedupe` and `once_per` that is longer than the values of events stay that it may go by, and tells of each that is longer than events
 /// are kept: what they go by is read back from the history at a start.

@@ -18,12 +18,11 @@ struct List<'n> {
 pub(in crate::config) fn advise(reader: &Reader, kind: &Kind, sections: [&Node; 2]) {
     let given = |name: &&'static str| {
         let node = sections.into_iter().find_map(|section| section.get(name))?;
-        let field = |item| Some((item, FieldPath::parse(&Node::scalar(item)?.text).ok()?));
-        Some(List { name, at: node.id, fields: reader.list(node).into_iter().filter_map(field).collect() })
+        Some(List { name, at: node.id, fields: fields_of(reader, node) })
     };
     let lists: Vec<_> = kind.shapes.iter().filter_map(given).collect();
     for (at, list) in lists.iter().enumerate() {
-        advise_of_one(reader, list);
+        advise_of_one(reader, &list.fields);
         // The first takes what it can; the others are all changes, of which the earlier one counts.
         lists[..at]
             .iter()
@@ -47,9 +46,16 @@ impl List<'_> {
     }
 }
 
-fn advise_of_one(reader: &Reader, list: &List<'_>) {
-    for (at, (item, path)) in list.fields.iter().enumerate() {
-        match list.fields[..at].iter().any(|(_, earlier)| earlier == path) {
+/// The fields of a list that can be read.
+pub(super) fn fields_of<'n>(reader: &Reader, node: &'n Node) -> Vec<(&'n Node, FieldPath)> {
+    let field = |item: &'n Node| Some((item, FieldPath::parse(&item.scalar()?.text).ok()?));
+    reader.list(node).into_iter().filter_map(field).collect()
+}
+
+/// Tells of fields that Vero does not send, and of those that stand in a list twice.
+pub(super) fn advise_of_one(reader: &Reader, fields: &[(&Node, FieldPath)]) {
+    for (at, (item, path)) in fields.iter().enumerate() {
+        match fields[..at].iter().any(|(_, earlier)| earlier == path) {
             true => reader.warning(item.id, format!("`{path}` is named twice"), None),
             false => fields::advise_of_path(reader, item.id, path),
         }

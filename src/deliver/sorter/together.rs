@@ -46,6 +46,8 @@ pub async fn together(store: &dyn Store, to: NameId, parts: Parts) -> Result<Dig
     // By group they would be told out of order, with the latest of one before the first of the next.
     ids.sort_unstable_by_key(|id| id.sequence());
     let (mut read, _) = store.events_of(from_both_ends(ids)).await?;
+    // What goes out is what came.
+    read.retain(|event| !event.is_redacted);
     let mut bytes = 0;
     let fits = |event: &&Arc<StoredEvent>| {
         bytes += event.body.len();

@@ -12,6 +12,7 @@ use super::format::{Act, BulkAct, DeliveryKey};
 use super::inbox::Urgency;
 use super::index::Update;
 use super::queue::Claim;
+use super::redact::Redactor;
 use super::words::ReadError;
 use super::{Bitmap, JournalStore, lock};
 use crate::event::EventId;
@@ -174,6 +175,11 @@ impl JournalStore {
         let_write: &mut dyn FnMut(),
     ) -> Result<ErasingStep, StoreError> {
         self.journal.erasing_step(walk, let_write)
+    }
+
+    /// Takes values away in a segment at most, while the writer is given its turns. Returns whether there was one.
+    pub(crate) fn redact_by_hand(&self, redactor: &mut Redactor, let_write: &mut dyn FnMut()) -> bool {
+        self.journal.redact_some(redactor, let_write)
     }
 
     pub(crate) fn pause(&self, id: NameId, reason: &str) {

@@ -17,7 +17,7 @@ use crate::event::EventId;
 use crate::store::changes::told_of;
 use crate::store::{
     Answer, AttemptNote, Change, Claimable, Claimed, DeliveryState, NameId, Queue, QueueWatch, REMEMBERED_BYTES_MAX,
-    Room, Settled, Settlement, StoreError,
+    Room, Settled, Settlement, StoreError, StoredEvent,
 };
 use crate::time::{Instant, sleep_until};
 
@@ -57,8 +57,7 @@ impl Handing {
             let sequence = claim.key.sequence;
             let recent = lock(&journal.recent).get(sequence);
             let read = recent.map_or_else(|| journal.read_anywhere(sequence, &mut window).map(Arc::new), Ok);
-            // It was redacted and then sent again, in one breath.
-            let read = read.and_then(|event| if event.is_redacted { Err(ReadError::Redacted) } else { Ok(event) });
+            let read = read.and_then(to_go_out);
             bytes += read.as_ref().map_or(0, |event| event.body.len());
             if bytes > body_bytes && !self.claimed.is_empty() {
                 // The rest waits for its turn, and comes first then, in its order.
@@ -71,6 +70,11 @@ impl Handing {
         }
         self
     }
+}
+
+/// An event of which somebody has to send what came: it may have been redacted, and then sent again in the same breath.
+pub fn to_go_out(event: Arc<StoredEvent>) -> Result<Arc<StoredEvent>, ReadError> {
+    if event.is_redacted { Err(ReadError::Redacted) } else { Ok(event) }
 }
 
 impl Drop for Handing {

@@ -301,14 +301,17 @@ impl Journal {
             let why = format!("erasing in a segment of the journal takes room for one more: {why}");
             return Err(StoreError::Unavailable(why));
         }
+        self.make_durable(let_write)?;
         let erases = |event: &EventHead| found.numbers.contains(event.id.sequence());
         let texts = |of: Option<u64>, text: &str| change(&walk.whom, &walk.gone, of, text);
         let blanks = |bytes: &[u8]| !(walk.whom.found)(bytes).is_empty();
         let edits = Edits { erases: &erases, redacts: &|_, _| None, texts: &texts, blanks: &blanks };
         let rewritten = self.written_again(info, &edits)?;
         self.let_go_of(&found.numbers);
-        self.watchers.erased(&found.about);
-        (step.erased, step.texts) = (rewritten.erased(), rewritten.texts());
+        if !found.numbers.is_empty() {
+            self.watchers.erased(|id| found.numbers.contains(id.sequence()));
+        }
+        (step.erased, step.texts) = (rewritten.erased, rewritten.texts);
         if let Err(why) = rewritten.overwrite(READ_WITHIN) {
             step.left_behind.push(format!("segment {}: {why}", info.segment));
         }
@@ -349,10 +352,7 @@ impl Journal {
         }
         if count > 0 {
             self.watchers.commanded();
-            if !self.is_durable(let_write) {
-                let why = "there is no room to write down that deliveries have ended".to_owned();
-                return Err(StoreError::Unavailable(why));
-            }
+            self.make_durable(let_write)?;
         }
         Ok(count)
     }
@@ -377,15 +377,17 @@ impl Journal {
         destination.sorting.wakeup.notify_one();
     }
 
-    /// Whether everything that was said so far is synced: without room it waits.
-    fn is_durable(&self, let_write: &mut dyn FnMut()) -> bool {
+    /// Has everything synced that was said so far, how deliveries have ended too: what they were about is not gone before that is durable. Without
+    /// room it waits to be written, and that is an error.
+    pub(super) fn make_durable(&self, let_write: &mut dyn FnMut()) -> Result<(), StoreError> {
         let mut durable = self.durable();
         let (reply, done) = sync_channel(1);
-        if self.sender.send(Message::Barrier(reply)).is_err() {
-            return false;
-        }
+        self.sender.send(Message::Barrier(reply)).map_err(|_| StoreError::Closed)?;
         let_write();
-        done.recv().is_ok() && matches!(durable.try_recv(), Ok(Ok(_)))
+        if done.recv().is_ok() && matches!(durable.try_recv(), Ok(Ok(_))) {
+            return Ok(());
+        }
+        Err(StoreError::Unavailable("there is no room to write down that deliveries have ended".to_owned()))
     }
 
     /// What lies in memory of some events goes, and whatever reads a segment opens it anew.

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::bitmap::Bitmap;
-use super::claims::JournalQueue;
+use super::claims::{JournalQueue, to_go_out};
 use super::commands::SELECTED_REMEMBERED;
 use super::format::{
     BulkAct, DeliveryKey, DigestAct, DigestRecord, OUTCOMES_MAX, OutcomeRecord, OutcomeState, WindowsRecord,
@@ -208,11 +208,10 @@ impl Lanes for JournalQueue {
                 let mut events = Vec::with_capacity(read.len());
                 for (sequence, event) in read {
                     match event {
-                        Ok(event) if event.is_redacted => {}
                         Ok(event) => events.push(event),
                         // It may be read another time.
                         Err(error @ ReadError::Io(_)) => return Err(error.into()),
-                        Err(ReadError::Erased(_)) => {}
+                        Err(ReadError::Erased(_) | ReadError::Redacted) => {}
                         Err(error) => {
                             tracing::warn!(sequence, %error, "an event cannot be read and is left out of its digest")
                         }
@@ -334,6 +333,7 @@ impl Journal {
         for sequence in numbers.iter().copied() {
             let recent = lock(&self.recent).get(sequence);
             let read = recent.map_or_else(|| self.read_anywhere(sequence, window).map(Arc::new), Ok);
+            let read = read.and_then(to_go_out);
             bytes += read.as_ref().map_or(0, |event| event.body.len());
             if bytes > body_bytes && !events.is_empty() {
                 break;

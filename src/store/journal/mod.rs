@@ -124,6 +124,8 @@ pub use self::writer::{OUTCOMES_SYNCED_WITHIN, OUTCOMES_WRITTEN_WITHIN, OnSync};
 pub(crate) use self::erase::Walk;
 #[cfg(test)]
 pub(crate) use self::index::Untold;
+#[cfg(test)]
+pub(crate) use self::redact::Redactor;
 use self::running::Journal;
 pub use self::store::JournalStore;
 pub(crate) use self::writer::Writer;

@@ -51,7 +51,8 @@ fn is_older(at_ms: u64, now_ms: u64, than: Duration) -> bool {
 /// What a segment has of it.
 #[derive(Default)]
 struct Due {
-    ids: Vec<EventId>,
+    /// The last of those that are due.
+    newest: Option<EventId>,
     numbers: Bitmap,
     /// What of it is needed.
     needed: Bitmap,
@@ -99,25 +100,20 @@ impl Journal {
             }
         };
         let Some(info) = old.find(is_due) else { return Ok(false) };
-        let numbers = self.redact(info, &Shaping::blanking(&by.paths))?;
+        let numbers = self.redact(info, &Shaping::blanking(&by.paths), let_write)?;
         let needed = (!numbers.is_empty()).then_some(Needed { at_ms: now_ms, numbers });
         redactor.done.insert(info.segment, needed);
         Ok(true)
     }
 
     /// Takes the values away in one segment. Returns which of its events are needed, which are as they were.
-    fn redact(&self, info: &SegmentInfo, shaping: &Shaping) -> Result<Bitmap, StoreError> {
+    fn redact(&self, info: &SegmentInfo, shaping: &Shaping, let_write: &mut dyn FnMut()) -> Result<Bitmap, StoreError> {
         let due = self.look_for_values(info, shaping).map_err(StoreError::from)?;
-        if due.ids.is_empty() {
-            return Ok(due.needed);
-        }
+        let Some(newest) = due.newest else { return Ok(due.needed) };
         if let Some(why) = self.no_room_for(info.end) {
             return Err(StoreError::Unavailable(format!("it takes room for one more segment of the journal: {why}")));
         }
-        // That they are over is durable before what they were is gone.
-        if !self.wait_for_sync() {
-            return Err(StoreError::Unavailable("the journal cannot be synced".to_owned()));
-        }
+        self.make_durable(let_write)?;
         let synced = self.segments.file(info.segment).and_then(|file| file.sync());
         synced
             .map_err(|error| StoreError::Unavailable(format!("a segment of the journal cannot be synced: {error}")))?;
@@ -127,8 +123,8 @@ impl Journal {
         let edits = Edits { erases: &|_| false, redacts: &redacts, texts: &|_, _| None, blanks: &|_| false };
         let rewritten = self.written_again(info, &edits)?;
         self.let_go_of(&due.numbers);
-        self.watchers.erased(&due.ids);
-        let (segment, events) = (info.segment, rewritten.redacted());
+        self.watchers.redacted(newest, |id| due.numbers.contains(id.sequence()));
+        let (segment, events) = (info.segment, rewritten.redacted);
         tracing::debug!(segment, events, "values were taken away, as `store.history.redact` says");
         if let Err(why) = rewritten.overwrite(READ_WITHIN) {
             tracing::warn!(
@@ -162,8 +158,9 @@ impl Journal {
                 }
                 if self.needs(sequence) {
                     due.needed.insert(sequence);
-                } else if due.numbers.insert(sequence) {
-                    due.ids.push(id);
+                } else {
+                    due.numbers.insert(sequence);
+                    due.newest = due.newest.into_iter().chain([id]).max_by_key(|id| id.sequence());
                 }
             }
             at = offset + head.length();

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::page::Page;
 use super::stage::{BOUNCED, Stage, append, ask, event, rules, told};
 use crate::harness::*;
+use crate::redact;
 use crate::slack_server::SlackServer;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -294,6 +295,39 @@ async fn what_is_masked_says_so_and_is_not_offered_as_if_it_were_the_event() {
         }
         page.end().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_redacted_or_erased_says_so_and_is_not_offered_to_be_sent() {
+    let fakes = [Fake::start([]).await, Fake::start([]).await, Fake::start([]).await];
+    let [crm, slow, strict] = &fakes;
+    let relay = TestRelay::start(&redact::config([crm, slow, strict], redact::REDACT)).await;
+    let redacted = relay.accept(&redact::event("sent", "zoe@example.org")).await;
+    relay.until(&redacted, "delivered").await;
+    redact::roll(relay.running.address).await;
+    redact::until_redacted(&relay, &redacted).await;
+    let whole = relay.accept(&redact::event("sent", "bob@example.org")).await;
+    relay.until(&whole, "delivered").await;
+    for (id, is_redacted) in [(&redacted, true), (&whole, false)] {
+        let page = Page::open(relay.running.admin_address, &format!("#/events/{id}")).await;
+        page.sees(".detail .json", "type").await;
+        let offers = page.texts(".detail header .acts button").await;
+        for offer in ["Replay…", "Copy as curl", "Open in Try it"] {
+            assert_eq!(offers.iter().any(|shown| shown == offer), !is_redacted, "{id}: {offer} in {offers:?}");
+        }
+        let said = page.texts(".detail section p.dim").await.concat();
+        assert_eq!(said.contains("Values of this event were taken away"), is_redacted, "{id}: {said}");
+        page.end().await;
+    }
+    let begun = crate::operator::told(&relay, "/api/forget", json!({ "user_id": "7" })).await;
+    let path = format!("/api/forget/{}", begun["id"].as_str().expect("an id"));
+    eventually("the run to end", async || relay.admin(&path).await.json()["phase"] == "done").await;
+    let page = Page::open(relay.running.admin_address, &format!("#/events/{whole}")).await;
+    page.sees(".detail h1", "Erased").await;
+    page.sees(".detail .delivery", "delivered").await;
+    page.sees(".detail section p.dim", "It was erased").await;
+    assert_eq!(page.count(".detail header .acts button").await, 0);
+    page.end_with(|line| line.contains("410")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,7 +43,8 @@ pub(super) async fn pump(streams: Arc<Streams>, relay: Arc<Relay>, watch: Watch)
             return;
         }
         let changes = watch.take();
-        if !changes.erased.is_empty() {
+        let is_redacted = changes.redacted_up_to.is_some_and(|newest| streams.kept().ring.has_one_up_to(newest));
+        if changes.was_erased || is_redacted {
             // Whoever reads comes back and begins anew: nothing that is kept tells of them any more.
             return;
         }

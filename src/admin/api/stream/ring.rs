@@ -146,6 +146,13 @@ impl Ring {
         }
     }
 
+    /// Whether an event is kept that arrived with another one or before it.
+    pub(super) fn has_one_up_to(&self, other: EventId) -> bool {
+        let mut entries = self.steps.iter().flat_map(|step| &step.entries);
+        let is_one = |event: &StoredEvent| event.id.sequence() <= other.sequence();
+        entries.any(|entry| matches!(entry, Entry::Event { event, .. } if is_one(event)))
+    }
+
     /// What comes behind a frame.
     pub(super) fn behind(&self, number: u64) -> Behind {
         if number == self.last {

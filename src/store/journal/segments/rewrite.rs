@@ -51,28 +51,17 @@ pub struct Rewritten {
     old: Arc<dyn DiskFile>,
     /// What is another in the new one.
     changed: Vec<Range<u64>>,
-    erased: u64,
-    redacted: u64,
-    texts: u64,
+    /// How many bodies were erased.
+    pub erased: u64,
+    /// In how many bodies values were taken away.
+    pub redacted: u64,
+    /// In how many records and headers a text was changed.
+    pub texts: u64,
+    /// The old file has a second name.
     is_shared: bool,
 }
 
 impl Rewritten {
-    /// How many bodies were erased.
-    pub fn erased(&self) -> u64 {
-        self.erased
-    }
-
-    /// In how many bodies values were taken away.
-    pub fn redacted(&self) -> u64 {
-        self.redacted
-    }
-
-    /// In how many records and headers a text was changed.
-    pub fn texts(&self) -> u64 {
-        self.texts
-    }
-
     /// Writes zeros over what was erased in the old file, once nobody reads it any more. Whoever does would find a damaged group, so where that takes
     /// too long it is left: as it is where the file has a second name, under which it is somebody's copy. Says then why.
     pub fn overwrite(&self, patience: Duration) -> Result<(), String> {
@@ -121,8 +110,7 @@ impl Segments {
         assert_ne!(info.segment, self.newest(), "the newest segment is the writer's");
         let (name, aside) = (file_name(info.segment), unfinished(info.segment));
         let written = self.file(info.segment).and_then(|old| {
-            let mut rewritten = self.write_aside(&old, info, edits, &aside)?;
-            rewritten.is_shared = old.is_shared();
+            let rewritten = self.write_aside(&old, info, edits, &aside)?;
             drop(old);
             self.disk.rename(&aside, &name)?;
             Ok(rewritten)
@@ -168,7 +156,7 @@ impl Segments {
         new.sync()?;
         drop(new);
         self.read_back(old, info, edits, aside)?;
-        Ok(Rewritten { old: old.clone(), changed, erased, redacted, texts, is_shared: false })
+        Ok(Rewritten { is_shared: old.is_shared(), old: old.clone(), changed, erased, redacted, texts })
     }
 
     /// Compares the copy with the old file, as everybody will read it: the same groups with the same records, but for what was to be erased.

@@ -76,6 +76,20 @@ fn dead(reason: &str) -> Settlement {
 }
 
 #[test]
+fn how_a_delivery_ended_is_durable_before_what_it_was_about_is_erased() {
+    let disk = ModelDisk::default();
+    let store = open_with(&disk, 1 << 20).0;
+    append(&store, ANN, &[CRM]).expect("taken");
+    let claims = store.claim(crm(&store), 1);
+    // It is not written at once, and nothing is left that erasing ends.
+    store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
+    let erased = erase(&store);
+    assert_eq!((erased.erased, erased.ended), (1, 0));
+    let cut = open_with(&disk.after_power_cut(|_| 0), 1 << 20).0;
+    assert_eq!(cut.waiting(crm(&cut)).len(), 0);
+}
+
+#[test]
 fn no_file_of_the_store_names_whom_was_erased_whatever_quoted_them() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = open_in(directory.path());

@@ -96,6 +96,58 @@ fn values_go_when_they_are_old_enough_and_nobody_needs_them_and_no_sooner() {
 }
 
 #[test]
+fn how_a_delivery_ended_is_durable_before_its_values_are_gone() {
+    let mut kept = Kept::new(64 * SEGMENT);
+    kept.retention.redaction = redaction(&["user.first_name"]);
+    let (store, hand) = opened(&kept);
+    append(&store, &body(0), &[CRM]).expect("taken");
+    for _ in 0..2 {
+        hand.fetch_add(25 * HOUR_MS, Ordering::Relaxed);
+        redact(&store);
+    }
+    assert_eq!(bodies(&store, 0..1), [(body(0), false)], "it waits");
+    // It is not written at once.
+    let claims = store.claim(crm(&store), 1);
+    store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
+    redact(&store);
+    assert_eq!(bodies(&store, 0..1), [(blank(0), true)]);
+    let cut = Kept { disk: kept.disk.after_power_cut(|_| 0), ..Kept::new(64 * SEGMENT) };
+    let store = cut.open();
+    assert_eq!((bodies(&store, 0..1), store.waiting(crm(&store)).len()), (vec![(blank(0), true)], 0));
+}
+
+#[test]
+fn what_is_needed_no_more_goes_as_soon_as_nothing_of_its_segment_is() {
+    let hand: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(1_700_000_000_000)));
+    let retention = Retention { redaction: redaction(&["user.first_name"]), ..Retention::default() };
+    let options = Options { clock: Clock::by_hand(hand), retention, ..Options::default() };
+    // Nobody else looks meanwhile.
+    let opened = JournalStore::open_by_hand(Arc::new(ModelDisk::default()), options, &Untold::default());
+    let (store, mut writer) = opened.expect("it opens");
+    let mut answers: Vec<_> = (0..3).map(|sequence| store.append(event(&store, &body(sequence), &[CRM]))).collect();
+    while !matches!(answers[2].try_recv(), Ok(Ok(_))) {
+        assert!(writer.turn().expect("the disk is good"));
+    }
+    let mut redactor = Redactor::default();
+    let mut redact = |hours: u64| {
+        hand.fetch_add(hours * HOUR_MS, Ordering::Relaxed);
+        while store.journal.redact_some(&mut redactor, &mut || drop(writer.turn())) {}
+        bodies(&store, 0..3).iter().filter(|(_, is_redacted)| *is_redacted).count()
+    };
+    let settle = |count: usize| {
+        let claims = store.claim(crm(&store), count);
+        store.settle(claims.into_iter().map(|claim| (claim, Settlement::Delivered { attempts: 1 })).collect());
+    };
+    assert_eq!([redact(25), redact(25)], [0, 0], "all of them wait");
+    settle(1);
+    assert_eq!([redact(1), redact(24)], [0, 1], "while others wait it is looked at daily");
+    settle(1);
+    assert_eq!(redact(1), 1);
+    settle(1);
+    assert_eq!(redact(0), 3, "none waits");
+}
+
+#[test]
 fn what_was_redacted_is_handed_out_to_nobody() {
     let mut kept = Kept::new(64 * SEGMENT);
     kept.retention.redaction = redaction(&["user.first_name"]);
