@@ -98,6 +98,8 @@ struct State {
     views: [View; DESTINATIONS],
     /// Leases that were lost.
     leases_lost: [usize; DESTINATIONS],
+    /// How often it was configured: what an older config attempts says nothing of the one in force.
+    configured: [usize; DESTINATIONS],
     sent: BTreeMap<u64, Sent>,
     acknowledged: BTreeMap<u64, u64>,
     arrivals: BTreeMap<(usize, u64), Vec<Arrival>>,
@@ -160,6 +162,7 @@ impl Witness {
             modes: [Mode::Healthy; DESTINATIONS],
             views: Default::default(),
             leases_lost: [0; DESTINATIONS],
+            configured: [0; DESTINATIONS],
             sent: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             arrivals: BTreeMap::new(),
@@ -636,13 +639,19 @@ pub(super) struct Model {
     witness: Arc<Witness>,
     store: Arc<JournalStore>,
     id: NameId,
+    /// Of how many that it had, this one included.
+    configured: usize,
     /// Its attempts take several at once.
     pub(super) batches: bool,
 }
 
 impl Model {
     pub(super) fn new(at: usize, witness: Arc<Witness>, store: Arc<JournalStore>, id: NameId) -> Self {
-        Self { at, witness, store, id, batches: at == TOGETHER }
+        let mut state = witness.state();
+        state.configured[at] += 1;
+        let configured = state.configured[at];
+        drop(state);
+        Self { at, witness, store, id, configured, batches: at == TOGETHER }
     }
 
     /// One attempt, at one delivery or several.
@@ -718,11 +727,12 @@ struct Ending<'m> {
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        let Model { at, witness, .. } = self.model;
+        let Model { at, witness, configured, .. } = self.model;
         let mut state = witness.state();
+        let works = self.works.filter(|_| state.configured[*at] == *configured);
         // Who has the right to deliver now began with a view of its own.
         if state.leases_lost[*at] == self.leases_lost {
-            state.end(*at, self.sequence, witness.clock.now_ms(), self.works, &witness.policies[*at]);
+            state.end(*at, self.sequence, witness.clock.now_ms(), works, &witness.policies[*at]);
         }
     }
 }
