@@ -188,7 +188,9 @@ fn read_one(
     drop(kinds);
     let Some((kind, section)) = first else {
         if preset.is_some() {
-            // What is wrong with it was told when it was to be written out.
+            // What is wrong with it was told when it was to be written out, but for keys that nobody knows.
+            COMMON.iter().chain([&ANSWERS.info, &RENAMED_FROM.info]).for_each(|info| _ = entries.node(info));
+            entries.finish();
             return None;
         }
         let names = KINDS.map(|kind| kind.name);

@@ -4,6 +4,7 @@
 
 use super::advice::shapes::yaml;
 use super::expression;
+use super::presets::FIELDS;
 use super::schema::find;
 use super::sources::SOURCE_SECRET_KEYS;
 use crate::destination::{KINDS, kind_named};
@@ -43,7 +44,8 @@ impl Hints for Known {
     }
 
     fn holds_secrets(&self, key: &str) -> bool {
-        KINDS.iter().any(|kind| kind.name == key || kind.secret_keys.contains(&key))
+        key == FIELDS.info.name
+            || KINDS.iter().any(|kind| kind.name == key || kind.secret_keys.contains(&key))
             || SOURCE_SECRET_KEYS.contains(&key)
             || names_a_secret(key)
     }

@@ -21,7 +21,7 @@ use http::{HeaderMap, Method};
 use serde_json::json;
 
 use self::batch::Batch;
-use super::client::{self, ANSWER_BYTES_MAX, Call, Client, Masks, Url, is_loopback};
+use super::client::{self, ANSWER_BYTES_MAX, Call, Client, Masks, NoAnswer, Url, is_loopback};
 use super::digest::{DigestKeys, own_node, template};
 use super::signature::{SigningKey, sign};
 use super::structure::{Options, Structure};
@@ -635,8 +635,13 @@ impl Http {
                 let rest = || (answer.excerpt(&self.masks), answer.retry_after().or_else(|| self.said.after(&answer)));
                 self.answers.outcome_by(self.said.meaning(&answer), answer.status, rest)
             }
-            Err(error) => Outcome::retry(error.to_string()),
+            Err(error) => self.unanswered(&error),
         }
+    }
+
+    /// No answer came. A part of the host may have come from a variable, in small letters now.
+    fn unanswered(&self, error: &NoAnswer) -> Outcome {
+        Outcome::retry(self.masks.apply_to_name(error.to_string()))
     }
 
     /// The exact request of an attempt made now.

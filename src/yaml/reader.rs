@@ -12,7 +12,7 @@ use super::masked::{Everywhere, Mixed};
 use super::problem::{Found, Problem, Severity};
 use super::raw::{Node, NodeId, Scalar, Style, Value};
 use super::resolved::{Filled, Resolved, is_passed_on, step};
-use super::values::{At, Interpolated, InterpolationError, Surroundings, interpolate};
+use super::values::{At, Interpolated, InterpolationError, Surroundings, interpolate, written_out};
 use super::words::variable_name;
 use crate::fault::Fault;
 use crate::secret::Secret;
@@ -35,6 +35,8 @@ pub struct Reader {
     pub(super) mixed: RefCell<HashMap<NodeId, Mixed>>,
     /// Those in which something stands for a value.
     pub(super) placeholders: RefCell<HashMap<NodeId, Placeholder>>,
+    /// Those that hold nothing from outside, but a default, as they stand in the file.
+    defaulted: RefCell<HashMap<NodeId, String>>,
     /// What variables, files and credentials held, and where it went.
     pub(super) resolved: RefCell<Resolved>,
     /// The same, as it is taken out of messages about other places.
@@ -51,6 +53,8 @@ pub struct Reader {
     concealed: RefCell<Vec<String>>,
     /// What stands in the file and must not be shown with its line.
     unshown: RefCell<HashSet<String>>,
+    /// What stands beside the `${…}` of a secret, or is a default of it. Messages may hold it: it may be what each address of the kind begins with.
+    beside: RefCell<HashSet<String>>,
     /// Secrets that stand in the file as they are, and how many characters each has.
     plain: RefCell<Vec<(NodeId, usize)>>,
     /// How many more times the right word is looked for, for errors and for warnings.
@@ -93,6 +97,7 @@ impl Reader {
             counts: Default::default(),
             mixed: RefCell::default(),
             placeholders: RefCell::default(),
+            defaulted: RefCell::default(),
             resolved: RefCell::default(),
             everywhere: OnceCell::new(),
             keys: RefCell::default(),
@@ -101,6 +106,7 @@ impl Reader {
             unmendable: RefCell::default(),
             concealed: RefCell::default(),
             unshown: RefCell::default(),
+            beside: RefCell::default(),
             plain: RefCell::default(),
             looks: Cell::new([LOOKS_MAX; 2]),
             hides_values: Cell::new(false),
@@ -143,7 +149,8 @@ impl Reader {
             problem.message = secrets.mask(std::mem::take(&mut problem.message));
             problem.help = problem.help.take().map(|help| secrets.mask(help));
         }
-        Found { problems, counts, unshown: unshown.into_iter().collect() }
+        let unshown = unshown.into_iter().chain(self.beside.into_inner()).collect();
+        Found { problems, counts, unshown }
     }
 
     pub fn error(&self, at: NodeId, message: impl Into<String>) {
@@ -252,9 +259,13 @@ impl Reader {
     }
 
     /// Whatever line one of the texts below a node stands on is not shown.
-    pub(super) fn hide(&self, node: &Node) {
+    pub fn hide(&self, node: &Node) {
         match &node.value {
-            Value::Scalar(scalar) if scalar.is_interpolated => {}
+            Value::Scalar(scalar) if scalar.is_interpolated => {
+                let raw = self.raw(node.id).or_else(|| self.defaulted.borrow().get(&node.id).cloned());
+                let raw = raw.unwrap_or_default();
+                self.beside.borrow_mut().extend(written_out(&raw).map(str::to_owned));
+            }
             // The name of a variable that is not set is no secret, and what its owner needs to see.
             Value::Scalar(scalar) if scalar.style == Style::Unresolved && scalar.text.starts_with("${") => {}
             Value::Scalar(scalar) => drop(self.unshown.borrow_mut().insert(scalar.text.clone())),
@@ -375,9 +386,10 @@ impl Reader {
     }
 
     fn put_in(&self, id: NodeId, scalar: &mut Scalar, place: &str, interpolated: Interpolated) {
-        let Interpolated { text, taken, has_placeholder } = interpolated;
+        let Interpolated { text, taken, has_placeholder, has_default } = interpolated;
         let raw = std::mem::replace(&mut scalar.text, text.clone());
-        (scalar.style, scalar.is_interpolated) = (Style::String, true);
+        // Signs that stand for themselves come from nowhere.
+        (scalar.style, scalar.is_interpolated) = (Style::String, has_default || !taken.is_empty());
         if let Some((reference, _)) = taken.first() {
             let values: Vec<_> =
                 taken.iter().map(|(_, value)| value.clone()).filter(|value| !value.is_empty()).collect();
@@ -392,6 +404,8 @@ impl Reader {
                 self.mixed.borrow_mut().insert(id, Mixed { values, whole: text, raw });
             }
             resolved.note_values(taken.into_iter());
+        } else if has_default {
+            self.defaulted.borrow_mut().insert(id, raw);
         }
     }
 

@@ -150,6 +150,16 @@ pub struct Interpolated {
     pub taken: Vec<(String, String)>,
     /// Something in the text stands for a value that may not go there.
     pub has_placeholder: bool,
+    /// A default stands in it.
+    pub has_default: bool,
+}
+
+/// What of a text with `${…}` is written out there: all that is no reference, and defaults.
+pub(super) fn written_out(raw: &str) -> impl Iterator<Item = &str> {
+    raw.split("${").enumerate().flat_map(|(at, part)| {
+        let (inner, behind) = if at == 0 { ("", part) } else { part.split_once('}').unwrap_or(("", part)) };
+        [inner.split_once(":-").map_or("", |(_, default)| default), behind]
+    })
 }
 
 /// Where a text stands.
@@ -174,7 +184,12 @@ pub fn interpolate(
     }
     let is_known = |resolved: &Resolved| !is_passed_on(at.place) && resolved.filled(at.place, text).is_some();
     let is_same = surroundings.resolved().is_some_and(is_known);
-    let mut done = Interpolated { text: String::with_capacity(text.len()), taken: Vec::new(), has_placeholder: false };
+    let mut done = Interpolated {
+        text: String::with_capacity(text.len()),
+        taken: Vec::new(),
+        has_placeholder: false,
+        has_default: false,
+    };
     let mut rest = text;
     while let Some(start) = rest.find("${") {
         let (before, from) = rest.split_at(start);
@@ -200,7 +215,10 @@ pub fn interpolate(
                 done.text.push_str(&value);
                 done.taken.push((asked.reference.to_owned(), value));
             }
-            None => done.text.push_str(asked.default.unwrap_or_default()),
+            None => {
+                done.has_default = true;
+                done.text.push_str(asked.default.unwrap_or_default());
+            }
         }
         rest = &from[end + 1..];
     }

@@ -26,11 +26,15 @@ pub(super) fn read<'w>(
     };
     let mut given = Given::new();
     let mut meant = Vec::new();
-    entries.retain(|(key, _)| {
+    entries.retain(|(key, node)| {
         let is_known = written.field(&key.text).is_some();
         if !is_known {
             let names = || written.fields.iter().map(|field| field.name);
             let near = crate::yaml::words::nearest(&key.text, names());
+            // It may be a secret by another name.
+            if near.is_none_or(|near| written.field(near).is_some_and(|field| field.is_secret)) {
+                reader.hide(node);
+            }
             meant.extend(near);
             let listed = || format!("it has {}", names().collect::<Vec<_>>().join(", "));
             let help = did_you_mean(&key.text, names()).unwrap_or_else(listed);

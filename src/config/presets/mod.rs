@@ -24,12 +24,14 @@ pub(super) use self::keys::{FIELDS, PRESET, PRESETS};
 use self::written::Written;
 use super::policy::COMMON;
 use super::sorting::{DIGEST, QUIET};
+use crate::destination::KINDS;
 use crate::destination::client::{is_loopback, parse_url};
 use crate::yaml::load::{self, NODES_MAX, TEXT_BYTES_MAX};
 use crate::yaml::problem::did_you_mean;
 use crate::yaml::raw::{Key, Node, NodeId, Value};
 use crate::yaml::reader::Reader;
 use crate::yaml::resolved::{Resolved, step};
+use crate::yaml::words::meant;
 
 /// Declares the presets that lie beside this file.
 macro_rules! built_in {
@@ -185,23 +187,38 @@ impl Expansion<'_> {
     fn destination(&self, node: &Node, budget: &mut Budget) -> Option<Node> {
         let preset = node.get(PRESET.info.name).filter(|preset| !preset.is_null())?;
         let wrong = || {
-            let named = node.entries().iter().filter(|(key, _)| key.text == PRESET.info.name);
-            Node { id: node.id, value: Value::Map(named.cloned().collect()) }
+            let is_told = |key: &str| key == FIELDS.info.name || KINDS.iter().any(|kind| kind.name == key);
+            let rest = node.entries().iter().filter(|(key, _)| !is_told(&key.text));
+            Node { id: node.id, value: Value::Map(rest.cloned().collect()) }
         };
+        let is_meant = |(key, _): &(Key, Node)| meant(&key.text, [FIELDS.info.name]).is_some();
+        if node.get(FIELDS.info.name).is_none() && node.entries().iter().any(is_meant) {
+            // An unknown key, which whoever reads the destination tells of: no field is missing.
+            return Some(wrong());
+        }
         Some(self.written_out(node, preset, budget).unwrap_or_else(wrong))
     }
 
     fn written_out(&self, node: &Node, preset: &Node, budget: &mut Budget) -> Option<Node> {
         let reader = self.reader;
-        let name = reader.text(preset)?;
+        let hide_fields = || node.get(FIELDS.info.name).into_iter().for_each(|fields| reader.hide(fields));
+        let Some(name) = reader.text(preset) else {
+            hide_fields();
+            return None;
+        };
         if let Some((_, written)) = self.own.iter().find(|(known, _)| *known == name) {
-            let written = written.as_ref()?;
+            let Some(written) = written else {
+                hide_fields();
+                return None;
+            };
             return self.by(written, node, preset, budget);
         }
         let Some((name, lies_here)) = BUILT_IN.iter().find(|(known, _)| *known == name) else {
             let names = || self.own.iter().map(|(name, _)| *name).chain(TEXTS.iter().map(|(name, _)| *name));
             let listed = || format!("there are {}", names().collect::<Vec<_>>().join(", "));
             let help = did_you_mean(name, names()).unwrap_or_else(listed);
+            // Which of them is a secret is not known.
+            hide_fields();
             reader.error_with(preset.id, format!("there is no preset `{name}`"), help);
             return None;
         };

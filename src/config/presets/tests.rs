@@ -8,7 +8,7 @@ use super::*;
 use crate::config::Config;
 use crate::config::schema::value_of;
 use crate::config::unknown::Known;
-use crate::destination::client::Answer;
+use crate::destination::client::{Answer, NetworkParts};
 use crate::destination::sample::{Nothing, sample};
 use crate::destination::{Client, Delivery};
 
@@ -311,4 +311,96 @@ fn a_secret_given_as_it_is_stands_in_no_content_that_is_shown_elsewhere() {
     let preset = built_in().find(|preset| preset.name == "pagerduty").expect("it is there");
     let (config, _) = Config::parse(Path::new("relay.yaml"), config_with(&preset, true), &Nothing).expect("it is good");
     assert!(!config.destinations[0].shows_content);
+}
+
+/// Has a variable that is an address, and one that is a part of a host.
+struct One;
+
+impl crate::yaml::values::Surroundings for One {
+    fn variable(&self, name: &str) -> Option<String> {
+        let values = [("H", "https://hooks.example.com"), ("HOST", "Hunter2hunter2")];
+        values.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+    }
+
+    fn file(&self, _: &Path) -> std::io::Result<String> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+}
+
+/// What `check` says of one destination on one line, without the secret that is written there.
+#[track_caller]
+fn told_of(destination: &str) -> String {
+    let destination = destination.replace("CANARY", CANARY);
+    let head = "sources: { vero: { token: \"${T:-try-me}\" } }\nrules: [{ to: [d] }]\n";
+    let presets = "presets: { wrong: { fields: { key: { secret: yes please } }, http: { url: \"https://x\" } } }\n";
+    let presets = if destination.contains("preset: wrong") { presets } else { "" };
+    let text = format!("{head}{presets}destinations:\n  d: {destination}\n");
+    let report = match Config::parse(Path::new("relay.yaml"), text, &One) {
+        Ok((_, report)) => report.render(false),
+        Err(error) => error.to_string(),
+    };
+    assert!(!report.contains(CANARY), "{report}");
+    report
+}
+
+#[test]
+fn no_line_with_a_secret_is_shown_whatever_else_is_wrong_on_it() {
+    for (destination, expected) in [
+        ("{ preset: discord, fields: { url: \"${H}/hooks/CANARY\" }, rate: 5/x }", "rate"),
+        (
+            "{ preset: discord, fields: { url: \"${E:-https://discord.com/api/webhooks/1/CANARY}\" }, rate: 5/x }",
+            "rate",
+        ),
+        ("{ slack: { url: \"${H}/services/CANARY\" }, rate: 5/x }", "rate"),
+        ("{ slack: { url: \"${E:-https://chat.example.com/hooks/CANARY}\" }, rate: 5/x }", "rate"),
+        ("{ http: { url: \"${H}/x\", headers: { x-team: \"a${E:-CANARY}\" } }, rate: 5/x }", "rate"),
+        ("{ preset: discrod, fields: { url: \"https://discord.com/api/webhooks/1/CANARY\" } }", "there is no preset"),
+        ("{ preset: discrod, fields: { url: \"${H}/api/webhooks/1/CANARY\" } }", "there is no preset"),
+        ("{ preset: telegram, fields: { toekn: CANARY, chat_id: 7 } }", "has no field `toekn`"),
+        ("{ preset: telegram, fields: { token: \"${H}\", chat_id: 7, kay: CANARY } }", "has no field `kay`"),
+        ("{ preset: telegram, feilds: { token: CANARY, chat_id: 7 } }", "unknown key `feilds`"),
+        ("{ preset: wrong, fields: { key: CANARY } }", "true or false"),
+        ("{ preset: [discord], fields: { url: \"https://discord.com/api/webhooks/1/CANARY\" } }", "should be a text"),
+        ("{ preset: discord, fields: [CANARY] }", "should be a map"),
+    ] {
+        let told = told_of(destination);
+        assert!(told.contains(expected), "{destination}: {told}");
+        assert_eq!(told.contains("needs the field"), false, "{told}");
+    }
+    // One that names variables alone is shown.
+    let told = told_of("{ preset: telegram, fields: { token: \"${H}\", chat_id: 7 }, rate: 5/x }");
+    assert!(told.contains("fields: { token:"), "{told}");
+}
+
+#[test]
+fn a_variable_whose_sign_is_doubled_is_told_of_where_a_secret_is_asked_for() {
+    for secret in [
+        "{ preset: telegram, fields: { token: \"$${BOT_TOKEN}\", chat_id: 7 } }",
+        "{ slack: { token: \"$${BOT_TOKEN}\", channel: a } }",
+    ] {
+        let told = told_of(secret);
+        assert!(told.contains("this looks like a variable, and is taken as it stands"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_a_variable_makes_is_not_told_when_it_cannot_be_looked_up() {
+    let nobody = |_: &str| Err(std::io::ErrorKind::NotFound.into());
+    let client = Client::with(NetworkParts { resolve: Arc::new(nobody), ..NetworkParts::default() });
+    for section in [
+        "http: { url: \"https://${HOST}.example.com/x\" }",
+        "slack: { url: \"https://${HOST}.example.com/x\" }",
+        "slack: { token: \"xoxb-1\", channel: \"#a\", api: \"https://${HOST}.example.com/\", thread_by: [type] }",
+        "email: { server: \"smtp://${HOST}.example.com\", from: a@example.com, to: b@example.com }",
+    ] {
+        let head = "sources: { vero: { token: try-me } }\nrules: [{ to: [d] }]\n";
+        let text = format!("{head}destinations:\n  d: {{ {section} }}\n");
+        let proved = Config::prove_again(Path::new("relay.yaml"), text, &One, client.clone());
+        let (config, _) = proved.unwrap_or_else(|error| panic!("{section}: {error}"));
+        let delivery: Delivery = sample(r#"{"type":"bounced","user":{"id":7}}"#, 0);
+        let outcomes = config.destinations[0].destination.attempt(std::slice::from_ref(&delivery)).await;
+        let told = format!("{outcomes:?}");
+        assert!(told.contains("could not be looked up"), "{section}: {told}");
+        assert!(!told.to_lowercase().contains("hunter2"), "{section}: {told}");
+    }
 }

@@ -148,7 +148,8 @@ impl Email {
             Ok(address) => vec![address],
             Err(_) => {
                 let found = self.client.addresses(&self.server.host).await;
-                found.map_err(|error| format!("could not connect: {error}"))?
+                let masked = |error| self.masks.apply_to_name(format!("could not connect: {error}"));
+                found.map_err(masked)?
             }
         };
         Ok(found.into_iter().map(|address| SocketAddr::new(address, self.server.port)).collect())

@@ -36,7 +36,7 @@ use self::texts::mended;
 pub use self::texts::{cut_outside_entities, fit};
 use self::threads::THREAD_BY;
 use self::updates::{Counter, UPDATE};
-use super::client::{self, ANSWER_BYTES_MAX, Call, Client, Masks, Url, is_loopback};
+use super::client::{self, ANSWER_BYTES_MAX, Call, Client, Masks, NoAnswer, Url, is_loopback};
 use super::digest::{DigestKeys, own_node, template};
 use super::structure::{Options, Structure};
 use super::template::{Escape, Subject, Template, is_template};
@@ -347,8 +347,13 @@ impl Slack {
     async fn post(&self, call: Call) -> Outcome {
         match self.client.call(call).await {
             Ok(answer) => self.outcome(&answer),
-            Err(error) => Outcome::retry(error.to_string()),
+            Err(error) => self.unanswered(&error),
         }
+    }
+
+    /// No answer came. A part of the host may have come from a variable, in small letters now.
+    fn unanswered(&self, error: &NoAnswer) -> Outcome {
+        Outcome::retry(self.masks.apply_to_name(error.to_string()))
     }
 
     /// The exact request of an attempt.

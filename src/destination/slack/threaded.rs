@@ -74,7 +74,7 @@ impl Slack {
         if let Some(known) = known {
             let edited = match self.client.call(self.edit(&known, &told)?).await {
                 Ok(answer) => answer,
-                Err(error) => return Ok(Outcome::retry(error.to_string())),
+                Err(error) => return Ok(self.unanswered(&error)),
             };
             // The number is kept also where its message is gone.
             if !threads::says(&edited.body, &EDITED_NO_MORE) {
@@ -87,7 +87,7 @@ impl Slack {
         }
         let answer = match self.answer_in(&told, None).await? {
             Ok(answer) => answer,
-            Err(error) => return Ok(Outcome::retry(error.to_string())),
+            Err(error) => return Ok(self.unanswered(&error)),
         };
         let outcome = self.outcome(&answer);
         if outcome.is_delivered() {
@@ -109,7 +109,7 @@ impl Slack {
         }
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) => return Ok(Outcome::retry(error.to_string())),
+            Err(error) => return Ok(self.unanswered(&error)),
         };
         let outcome = self.outcome(&answer);
         if outcome.is_delivered()
