@@ -8,7 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::masked::Mixed;
 use super::raw::{Key, Node, NodeId, Scalar, Style, Value};
 use super::reader::{Placeholder, Reader};
-use super::resolved::{Filled, Resolved, is_passed_on, step};
+use super::resolved::{Filled, Resolved, is_passed_on, placeholder, step};
 
 impl Reader {
     /// Whether something stands for a value that this text holds.
@@ -70,13 +70,23 @@ impl Reader {
             Value::Scalar(_) if is_passed_on(place) => {}
             Value::Scalar(scalar) => {
                 // What is a secret by its field alone came from nowhere.
-                let Some(raw) = self.raw(node.id) else { return };
-                let known = in_force.filter(|_| self.has_placeholder(node.id)).and_then(|of| of.filled(place, &raw));
-                if let Some(Filled { whole, values, .. }) = known {
-                    let id = self.made_from(node.id);
-                    let mixed = Mixed { values: values.clone(), whole: whole.clone(), raw: raw.clone() };
-                    self.mixed.borrow_mut().insert(id, mixed);
-                    (node.id, scalar.text) = (id, whole.clone());
+                let Some(raw) = self.raw(node.id).filter(|raw| raw.contains("${")) else { return };
+                match in_force.map(|of| of.filled(place, &raw)) {
+                    Some(Some(Filled { whole, values, .. })) if self.has_placeholder(node.id) => {
+                        let id = self.made_from(node.id);
+                        let mixed = Mixed { values: values.clone(), whole: whole.clone(), raw: raw.clone() };
+                        self.mixed.borrow_mut().insert(id, mixed);
+                        (node.id, scalar.text) = (id, whole.clone());
+                    }
+                    // A value that stands beside the place of a field, in which something else is given now.
+                    Some(None) if !self.has_placeholder(node.id) => {
+                        let reference = raw.split("${").nth(1).and_then(|rest| rest.split(['}', ':']).next());
+                        let reference = reference.unwrap_or_default().to_owned();
+                        let id = self.made_from(node.id);
+                        (node.id, scalar.text) = (id, placeholder(place, false, &reference));
+                        self.placeholders.borrow_mut().insert(id, Placeholder { reference, raw: raw.clone() });
+                    }
+                    _ => {}
                 }
                 let values = self.mixed.borrow().get(&node.id).map(|mixed| mixed.values.clone()).unwrap_or_default();
                 self.resolved.borrow_mut().note(place, Filled { raw, whole: scalar.text.clone(), values });

@@ -362,18 +362,20 @@ async fn no_answer_depends_on_what_a_value_is() {
 
 /// Presets in force, each destination with a variable in a field: one of the config's own, one that is there, one that chooses by it.
 const BY_PRESETS: &str = "
-rules: [{ name: everything, to: [own, there, chosen] }]
+rules: [{ name: everything, to: [own, there, chosen, beside] }]
 presets:
-  mine: { fields: { key: {}, word: { form: template, default: a } }, http: { url: \"http://127.0.0.1:9/own\", auth: { bearer: \"{key}\" }, json: { kind: \"{{ type }}\", of: \"{word}\" } } }
+  mine: { fields: { key: {}, word: { form: template, default: a }, last: { form: template, default: z } }, http: { url: \"http://127.0.0.1:9/own\", auth: { bearer: \"{key}\" }, json: { kind: \"{{ type }}\", of: \"{word}\" } } }
   by: { fields: { region: { form: choice, values: { kappa: \"http://127.0.0.1:9/k\", omega: \"http://127.0.0.1:9/o\" } } }, http: { url: \"{region}\", json: { kind: \"{{ type }}\" } } }
 destinations:
   own: { preset: mine, fields: { key: \"${file:secret}\" } }
   there: { preset: telegram, fields: { token: \"${file:secret}\", chat_id: \"7\" } }
   chosen: { preset: by, fields: { region: \"${file:secret}\" } }
+  beside: { preset: mine, fields: { key: k, word: b, last: c }, http: { json: { a: \"{word}${file:secret}{last}\" } } }
 ";
 
 /// Ways to have a preset tell what a field of it stands for, by a right and a wrong guess.
-const PRESETS_THAT_ASK: [(&str, &str); 13] = [
+const PRESETS_THAT_ASK: [(&str, &str); 14] = [
+    ("word: b, last: c", "word: \"{% if '\", last: \"' is startingwith('GUES') %}{{ no() }}{% endif %}\""),
     ("json: { kind:", "needs: { a: \"{% if '{key}' is startingwith('GUES') %}1{% endif %}\" }, json: { kind:"),
     ("of: \"{word}\"", "of: \"{% if '{key}' is startingwith('GUES') %}{{ no() }}{% endif %}\""),
     ("of: \"{word}\"", "of: \"{key}\""),
@@ -421,7 +423,7 @@ async fn what_a_preset_puts_where_it_was_is_compared_and_in_a_new_place_is_not()
     let trying = Trying::with_secret(BY_PRESETS, "kappa").await;
     trying.relay.accept(SENT).await;
     let same = trying.told(BY_PRESETS).await;
-    assert_eq!((&same["stays"], groups(&same)), (&json!(3), vec![]), "{same}");
+    assert_eq!((&same["stays"], groups(&same)), (&json!(4), vec![]), "{same}");
     // Another field, and another key of the preset: what the variable stands for stays where it was.
     for (from, to) in [
         ("fields: { key: \"${file:secret}\" }", "fields: { key: \"${file:secret}\", word: b }"),
@@ -435,10 +437,10 @@ async fn what_a_preset_puts_where_it_was_is_compared_and_in_a_new_place_is_not()
     let by_hand = "own: { http: { url: \"http://127.0.0.1:9/own\", auth: { bearer: \"${file:secret}\" }, json: { kind: \"{{ type }}\", of: a } } }";
     let told =
         trying.told(&BY_PRESETS.replace("own: { preset: mine, fields: { key: \"${file:secret}\" } }", by_hand)).await;
-    assert_eq!((&told["stays"], groups(&told)), (&json!(3), vec![]), "{told}");
+    assert_eq!((&told["stays"], groups(&told)), (&json!(4), vec![]), "{told}");
     // Where it would go elsewhere, the rest is compared all the same.
     let told = trying.told(&BY_PRESETS.replace("of: \"{word}\"", "of: \"{key}\"")).await;
-    assert_eq!(told["stays"], 2, "{told}");
+    assert_eq!(told["stays"], 3, "{told}");
     assert_eq!(told["groups"][0]["not_compared"], "it holds a secret in a new place", "{told}");
 }
 
