@@ -24,16 +24,18 @@ pub(super) enum Meaning {
     Retry,
     Reject,
     Pause,
+    Skip,
 }
 
 /// The words for them.
-pub(super) const WORDS: [&str; 4] = ["delivered", "retry", "reject", "pause"];
+pub(super) const WORDS: [&str; 5] = ["delivered", "retry", "reject", "pause", "skip"];
 
-const MEANINGS: [(&str, Meaning); 4] = [
+const MEANINGS: [(&str, Meaning); 5] = [
     (WORDS[0], Meaning::Delivered),
     (WORDS[1], Meaning::Retry),
     (WORDS[2], Meaning::Reject),
     (WORDS[3], Meaning::Pause),
+    (WORDS[4], Meaning::Skip),
 ];
 
 /// Reads one of the words.
@@ -41,7 +43,7 @@ pub(super) fn read_meaning(reader: &Reader, node: &Node, text: &str) -> Option<M
     let meaning = MEANINGS.iter().find(|(name, _)| *name == text).map(|(_, meaning)| *meaning);
     if meaning.is_none() {
         let help = did_you_mean(text, WORDS);
-        let help = help.unwrap_or_else(|| "an answer means delivered, retry, reject or pause".to_owned());
+        let help = help.unwrap_or_else(|| "an answer means delivered, retry, reject, pause or skip".to_owned());
         reader.error_with(node.id, format!("`{text}` is not what an answer can mean"), help);
     }
     meaning
@@ -95,17 +97,24 @@ impl Answers {
         status: u16,
         rest: impl FnOnce() -> (String, Option<Duration>),
     ) -> Outcome {
-        let meaning = said.or_else(|| self.overrides.get(&status).copied()).unwrap_or_else(|| usual(status));
+        let of_answers = self.overrides.get(&status).copied();
+        let usual = usual(status);
+        let meaning = said.or(of_answers).unwrap_or(usual);
         if meaning == Meaning::Delivered {
             return Outcome::Delivered;
         }
         let (excerpt, after) = rest();
-        let reason = reason(status, &excerpt);
+        // Who reads "200 OK" of a dead letter needs to know who said that it is one.
+        let by = if said.is_some() { "outcomes" } else { "answers" };
+        let taken = MEANINGS.iter().find(|(_, known)| *known == meaning && meaning != usual);
+        let taken = taken.map(|(word, _)| format!(", a {word} by `{by}`")).unwrap_or_default();
+        let reason = reason(status, &taken, &excerpt);
         match meaning {
             Meaning::Delivered => Outcome::Delivered,
             Meaning::Retry => Outcome::Retry { reason, after, holds_all: matches!(status, 429 | 503) },
             Meaning::Reject => Outcome::Reject { reason },
             Meaning::Pause => Outcome::Pause { reason },
+            Meaning::Skip => Outcome::Skipped { reason },
         }
     }
 
@@ -127,9 +136,9 @@ fn usual(status: u16) -> Meaning {
     }
 }
 
-fn reason(status: u16, excerpt: &str) -> Reason {
+fn reason(status: u16, taken: &str, excerpt: &str) -> Reason {
     let name = ::http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
-    let brief = format!("{status} {}", name.unwrap_or("")).trim_end().to_owned();
+    let brief = format!("{status} {}", name.unwrap_or("")).trim_end().to_owned() + taken;
     let excerpt = excerpt.trim();
     let mut reason = Reason::new(if excerpt.is_empty() { brief.clone() } else { format!("{brief}: {excerpt}") });
     reason.brief = brief;

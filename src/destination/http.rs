@@ -57,6 +57,7 @@ pub(super) const KIND: Kind = Kind {
         TemplateKey::of(JSON.info.name, Language::Json).omitted_by(OMIT_MISSING.info.name),
         TemplateKey::of(TEXT.info.name, Language::Text),
         TemplateKey::of(needs::NEEDS.info.name, Language::Json),
+        TemplateKey::of(needs::SKIP_WITHOUT.info.name, Language::Json),
     ],
     fields: &[],
     shapes: &shaping::LISTS,
@@ -172,6 +173,7 @@ fn keys() -> Section {
         TEXT.info,
         ESCAPE.info,
         needs::NEEDS.info,
+        needs::SKIP_WITHOUT.info,
         batch::BATCH.info,
         notice::NOTICE.info,
         outcomes::OUTCOMES.info,
@@ -278,7 +280,8 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<Http> {
     let escape = entries.node(&ESCAPE.info).map_or(Some(Escape::None), |node| escape(reader, node));
     let text_escape = escape.unwrap_or(Escape::None);
     let body = body(reader, &mut entries, &mut headers, text_escape);
-    let needs = needs::Needs::read(reader, entries.node(&needs::NEEDS.info));
+    let needed = [&needs::NEEDS.info, &needs::SKIP_WITHOUT.info].map(|key| entries.node(key));
+    let needs = needs::Needs::read(reader, needed);
     let notice = notice::read(reader, entries.node(&notice::NOTICE.info), text_escape);
     let said = outcomes::Said::read(reader, &mut entries);
     let batch_node = entries.node(&batch::BATCH.info);
@@ -1057,6 +1060,24 @@ mod tests {
             let outcome = http.attempt(&[sample(body, 0)]).await.remove(0);
             assert_eq!(outcome.is_delivered(), is_sent, "{body}: {outcome:?}");
             assert!(is_sent || outcome.reason().is_some_and(|reason| reason.is_local), "{outcome:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_event_that_says_nothing_is_skipped_and_one_by_its_answer_too() {
+        let client = Client::scripted(|_| {
+            let body = Bytes::from_static(b"{\"status\":\"error\"}");
+            Some(client::Answer { status: 404, headers: HeaderMap::new(), body })
+        });
+        let section = "{ url: \"http://127.0.0.1:1/x\", skip_without: { text: \"{{ user.email }}\" }, outcomes: [{ status: 404, match: { status: error }, outcome: skip }] }";
+        let http = built("http", section, "", &client).unwrap_or_else(|told| panic!("{told:?}"));
+        for (body, status, expected) in [
+            (r#"{"type":"sent","user":{"email":" "}}"#, None, "`text` comes to nothing for this event, so there is nothing to send"),
+            (r#"{"type":"sent","user":{"email":"a@example.com"}}"#, Some(404), "404 Not Found, a skip by `outcomes`: {\"status\":\"error\"}"),
+        ] {
+            let outcome = http.attempt(&[sample(body, 0)]).await.remove(0);
+            let Outcome::Skipped { reason } = outcome else { panic!("{outcome:?}") };
+            assert_eq!((reason.text.as_str(), reason.status, reason.is_local), (expected, status, status.is_none()));
         }
     }
 

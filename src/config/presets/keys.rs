@@ -64,7 +64,7 @@ pub(super) const LIKE: Key<String> = key("like", text())
     .about("A glob that covers what is right: `check` warns where another text is given.")
     .example("\"https://*/hooks/*\"");
 pub(super) const UNLIKE: Key<String> = key("unlike", text())
-    .about("A glob that covers what is not right any more: `check` warns where such a text is given, in the words of `about`.")
+    .about("A glob that covers what is not right, or not for long: `check` warns where such a text is given, in the words of `about`.")
     .example("\"https://old.example.com/*\"");
 
 fn map() -> Value {

@@ -194,9 +194,12 @@ impl Worker {
         let is_of_all = |reason: &Reason| !reason.is_local && !reason.is_of_one;
         let is_theirs = |outcome: &&Outcome| is_of_now && outcome.reason().is_none_or(is_of_all);
         let made = || attempted.outcomes.iter().filter(is_theirs);
-        let sign = if made()
-            .any(|outcome| outcome.is_delivered() || matches!(outcome, Outcome::Reject { .. } | Outcome::Apart { .. }))
-        {
+        let works = |outcome: &Outcome| {
+            let is_for_good =
+                matches!(outcome, Outcome::Reject { .. } | Outcome::Apart { .. } | Outcome::Skipped { .. });
+            outcome.is_delivered() || is_for_good
+        };
+        let sign = if made().any(works) {
             Sign::Works
         } else if made().any(|outcome| matches!(outcome, Outcome::Retry { .. })) {
             Sign::Fails

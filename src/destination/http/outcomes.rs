@@ -41,7 +41,7 @@ const TEXT: Key<()> =
         .seen(Sight::All)
         .about("What the answer says as a text.")
         .example("{ contains: \"HTTP error 429\" }");
-const OUTCOME: Key<String> = key("outcome", by_word()).about("What it means then.").example("pause").required();
+const OUTCOME: Key<String> = key("outcome", by_word()).about("What it means then. `skip`: there is nothing to do for this event, and none of it is a failure; it is neither delivered nor a dead letter, and pauses nothing.").example("pause").required();
 
 /// `2xx` is any of a hundred.
 fn statuses() -> serde_json::Value {

@@ -57,7 +57,7 @@ impl Destinations {
         let deliveries = book.counters(
             "deliveries",
             "deliveries",
-            "Deliveries that ended, by outcome: delivered, dead_letter, or skipped because the message was empty",
+            "Deliveries that ended, by outcome: delivered, dead_letter, or skipped because there was nothing to do",
         );
         let last_delivered = book.each(
             "destination_last_delivered_timestamp_seconds",

@@ -3,12 +3,15 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use super::super::{Body, JSON, TEXT, Target};
 use super::{BYTES_MAX, Batch, Form};
 use crate::destination::Batching;
 use crate::destination::template::is_template;
+use crate::secret::{Secret, names_a_secret};
 use crate::yaml::keys::{Defaulted, Key, Of, Section, boolean, by_hand, duration, key, text, whole, word};
-use crate::yaml::raw::Node;
+use crate::yaml::raw::{Node, NodeId};
 use crate::yaml::reader::Reader;
 use crate::yaml::sight::Sight;
 
@@ -40,14 +43,17 @@ const WRAP: Key<String> = key("wrap", text())
     .about("The array stands in an object, under this key.")
     .example("events")
     .otherwise("the array alone");
+const BESIDE: Key<()> = key("beside", by_hand(Of::SecretsByName))
+    .about("With `wrap`: what stands in the object beside the array, texts that are the same for each request.")
+    .example("{ writeKey: \"${SEGMENT_WRITE_KEY}\" }");
 const ENVELOPE: Defaulted<bool> = key("envelope", boolean())
     .about("Each event is `{\"id\", \"received_at\", \"source\", \"event\": {…}}`, as in a file, so that the receiver can tell which it has. Not beside `json` or `text`, which can hold `{{ relay.id }}`.")
     .example("true")
     .default(false);
 
 fn keys() -> Section {
-    let keys = [BATCH_MAX.info, BATCH_EVERY.info, FORMAT.info, WRAP.info, ENVELOPE.info];
-    Section::of(&keys)
+    let keys = [BATCH_MAX.info, BATCH_EVERY.info, FORMAT.info, WRAP.info, BESIDE.info, ENVELOPE.info];
+    Section::of(&keys).besides(json!({ "dependentRequired": { BESIDE.info.name: [WRAP.info.name] } }))
 }
 
 /// Reads it, beside where the requests go and what an event is by itself. `None` where something is wrong, which has been told.
@@ -65,6 +71,8 @@ pub(in super::super) fn read(
     let form = format.map_or(Some(FORMATS[0]), |node| read_format(reader, node));
     let wrap_node = entries.node(&WRAP.info);
     let wrap = wrap_node.and_then(|node| reader.text(node));
+    let beside_node = entries.node(&BESIDE.info);
+    let beside = read_beside(reader, beside_node);
     let envelope = entries.node(&ENVELOPE.info);
     let has_envelope = envelope.and_then(|node| reader.boolean(node)).unwrap_or(ENVELOPE.default);
     entries.finish();
@@ -75,6 +83,14 @@ pub(in super::super) fn read(
     }
     if let (Some(node), Some("")) = (wrap_node, wrap) {
         reader.error_with(node.id, "`wrap` is empty", "write wrap: events, or take it out".to_owned());
+    }
+    if let (Some(node), None) = (beside_node, wrap_node) {
+        let help = "write wrap: events too, or take it out".to_owned();
+        reader.error_with(node.id, "`beside` stands in an object with the array, and without `wrap` there is none", help);
+    }
+    if let Some((at, _, _)) = beside.iter().find(|(_, name, _)| Some(name.as_str()) == wrap) {
+        let help = "give one of them another name".to_owned();
+        reader.error_with(*at, "this is the key of the array, by `wrap`", help);
     }
     if let Some(node) = wrap_node.filter(|_| wrap.is_some_and(is_template)) {
         let help = "write a key as it is, like wrap: events".to_owned();
@@ -101,11 +117,35 @@ pub(in super::super) fn read(
     }
     let form = match wrap {
         _ if is_lines => Form::Lines,
-        Some(key) => Form::Array { head: format!("{{{}:[", serde_json::Value::from(key)), tail: "]}" },
+        Some(key) => {
+            let text = |text: &str| Value::from(text).to_string();
+            let beside: String =
+                beside.iter().map(|(_, name, value)| format!("{}:{},", text(name), text(value.expose()))).collect();
+            Form::Array { head: format!("{{{beside}{}:[", text(key)), tail: "]}" }
+        }
         None => Form::Array { head: "[".to_owned(), tail: "]" },
     };
     let batching = Batching { max, every, bytes_max: BYTES_MAX };
     (reader.errors() == errors).then_some(Batch { batching, form, has_envelope, is_text })
+}
+
+/// Where each stands, its name and its value.
+fn read_beside(reader: &Reader, node: Option<&Node>) -> Vec<(NodeId, String, Secret)> {
+    let mut entries = node.and_then(|node| reader.map(node, "`beside`"));
+    let mut read = Vec::new();
+    for (key, value) in entries.as_mut().map(|entries| entries.rest()).unwrap_or_default() {
+        if names_a_secret(&key.text) {
+            reader.note_secret(value);
+        }
+        let Some(secret) = reader.secret(value) else { continue };
+        if is_template(secret.expose()) {
+            let help = "write what is of an event into `json`".to_owned();
+            reader.secret_error_with(value.id, "what stands beside the array is the same for each request", help);
+            continue;
+        }
+        read.push((key.id, key.text.clone(), secret));
+    }
+    read
 }
 
 fn read_format(reader: &Reader, node: &Node) -> Option<&'static str> {

@@ -7,7 +7,7 @@ use crate::destination::Outcome;
 /// requests, where each alone at once would be a hundred, and partners count requests.
 pub fn of_each(outcome: Outcome, count: usize) -> Outcome {
     match outcome {
-        Outcome::Reject { reason } if count > 1 => {
+        Outcome::Reject { reason } | Outcome::Skipped { reason } if count > 1 => {
             let at_most = count.div_ceil(2);
             Outcome::Apart { reason: reason.of_several(count, at_most), at_most, was_sent: true }
         }
@@ -43,6 +43,13 @@ mod tests {
         check(413, 101, &format!("reject by 51: 413 Payload Too Large {halves}"));
         check(503, 3, "retry: 503 Service Unavailable: it says why");
         check(410, 3, "pause: 410 Gone: it says why");
+    }
+
+    #[test]
+    fn several_that_are_skipped_are_tried_by_halves_too() {
+        let skipped = || Outcome::skipped("there is nobody by that address");
+        assert!(matches!(of_each(skipped(), 2), Outcome::Apart { at_most: 1, .. }));
+        assert_eq!(of_each(skipped(), 1), skipped());
     }
 
     #[test]
