@@ -46,7 +46,8 @@ pub(super) fn read_all(parts: &Parts<'_>, node: Option<&Node>, used: &Names) -> 
             super::tell_of_name(reader, key);
         }
         let types = parts.sent.map(|sent| sent.types(at));
-        match read_one(parts, (&key.text, types.as_deref()), node) {
+        let what = format!("the destination `{}`", key.text);
+        match read_one(parts, Named { name: &key.text, what: &what, types: types.as_deref() }, node) {
             Some(destination) => {
                 check_file(reader, node, (key, &destination), &mut files);
                 read.push(destination);
@@ -56,6 +57,14 @@ pub(super) fn read_all(parts: &Parts<'_>, node: Option<&Node>, used: &Names) -> 
     }
     check_renames(reader, node, &read);
     is_complete.then_some(read)
+}
+
+/// Reads the presets that no destination uses, for what is wrong with them.
+pub(super) fn read_unused(parts: &Parts<'_>, presets: &[(String, Node)]) {
+    for (name, node) in presets {
+        let parts = Parts { defaults: None, ..*parts };
+        read_one(&parts, Named { name, what: &format!("the preset `{name}`"), types: None }, node);
+    }
 }
 
 /// What `defaults` say is written out for each destination, as an alias is: all together it has the limits of a file.
@@ -168,15 +177,17 @@ fn check_renames(reader: &Reader, node: &Node, destinations: &[DestinationConfig
     }
 }
 
-/// Reads one by its name, and by the types of events that may come there.
-fn read_one(
-    parts: &Parts<'_>,
-    (name, types): (&str, Option<&[&'static str]>),
-    node: &Node,
-) -> Option<DestinationConfig> {
+/// What is read, and what it is called where something is wrong.
+struct Named<'n> {
+    name: &'n str,
+    what: &'n str,
+    /// The types of events that may come there, where that is known.
+    types: Option<&'n [&'static str]>,
+}
+
+fn read_one(parts: &Parts<'_>, Named { name, what, types }: Named<'_>, node: &Node) -> Option<DestinationConfig> {
     let reader = parts.reader;
-    let what = format!("the destination `{name}`");
-    let mut entries = reader.map(node, &what)?;
+    let mut entries = reader.map(node, what)?;
     let preset = entries.node(&PRESET.info);
     if let (Some(fields), None) = (entries.node(&FIELDS.info), preset) {
         let help = format!("write preset: {}, or take `fields` out", PRESET.info.example);

@@ -335,7 +335,7 @@ impl Config {
         reader.interpolate(&mut root, &noted);
         refuse_merge_keys(&reader, &root, 0);
         let expanded = presets::expand(&reader, &root, noted.resolved());
-        let config = root::read(&reader, expanded.as_ref().unwrap_or(&root), &directory, &client, &noted);
+        let config = root::read(&reader, (&root, expanded.as_ref()), &directory, &client, &noted);
         let files = noted.into_files();
         slip::advise(&reader, &text);
         let has_errors = reader.errors() > 0;

@@ -106,14 +106,15 @@ pub(super) fn admin_node(root: &Node) -> Option<&Node> {
     root.get(ADMIN.info.name)
 }
 
-/// Reads the config, section by section. `None` where a section has an error, which the reader knows.
+/// Reads the config, section by section: as it is written, or written out. `None` where a section has an error, which the reader knows.
 pub(super) fn read(
     reader: &Reader,
-    root: &Node,
+    (written, expanded): (&Node, Option<&presets::Expanded>),
     directory: &Path,
     client: &Client,
     surroundings: &dyn Surroundings,
 ) -> Option<Config> {
+    let root = expanded.map_or(written, |expanded| &expanded.root);
     let mut entries = reader.map(root, "the config")?;
     let data_dir = entries.node(&DATA_DIR.info);
     let data_dir = data_dir.map_or(Some(DATA_DIR.info.default_text()), |node| reader.text(node)).map(Path::new);
@@ -165,6 +166,8 @@ pub(super) fn read(
     let parts =
         destinations::Parts { reader, client, surroundings, data_dir: &data_dir, defaults, sent: sent.as_ref() };
     let destinations = reader.hiding_values(|| destinations::read_all(&parts, destination_nodes, &names));
+    let unused = expanded.map(|expanded| expanded.unused.as_slice()).unwrap_or_default();
+    reader.hiding_values(|| destinations::read_unused(&parts, unused));
     if let (Some(sent), Some(nodes), true) = (&sent, destination_nodes, destinations.is_some()) {
         advice::templates::advise(reader, nodes, defaults, sent);
     }

@@ -406,8 +406,17 @@ impl Section {
 
     /// Two keys are not there together.
     pub fn never(self, one: &str, other: &str) -> Self {
-        self.besides(json!({ "not": { "required": [one, other] } }))
+        self.besides(not_both(one, other))
     }
+
+    /// Whether two keys are not there together.
+    pub fn excludes(&self, one: &str, other: &str) -> bool {
+        self.besides.contains(&not_both(one, other)) || self.besides.contains(&not_both(other, one))
+    }
+}
+
+fn not_both(one: &str, other: &str) -> Value {
+    json!({ "not": { "required": [one, other] } })
 }
 
 impl Of {

@@ -49,6 +49,8 @@ pub struct Reader {
     made: RefCell<HashMap<NodeId, NodeId>>,
     /// What of that nobody can mend: of it no warning is told.
     unmendable: RefCell<HashSet<NodeId>>,
+    /// What of that is nobody's: of it nothing is told.
+    supposed: RefCell<HashSet<NodeId>>,
     /// Secrets that stand in the file as they are and are put where nothing tells that they are ones.
     concealed: RefCell<Vec<String>>,
     /// What stands in the file and must not be shown with its line.
@@ -104,6 +106,7 @@ impl Reader {
             is_strangers: Cell::new(false),
             made: RefCell::default(),
             unmendable: RefCell::default(),
+            supposed: RefCell::default(),
             concealed: RefCell::default(),
             unshown: RefCell::default(),
             beside: RefCell::default(),
@@ -236,15 +239,17 @@ impl Reader {
     }
 
     /// Adds a warning in such words.
-    pub fn fixed_warning(&self, at: NodeId, message: &'static str, help: &'static str) {
-        self.add(at, Severity::Warning, true, || Fault::with_help(message, help.to_owned()));
+    pub fn fixed_warning(&self, at: NodeId, message: impl Into<String>, help: impl Into<Option<String>>) {
+        self.add(at, Severity::Warning, true, || Fault::with_help(message, help));
     }
 
     /// Notes a secret. If it stands in the file as it is, its line is never shown, and [`take_plain`](Self::take_plain) has it.
     pub fn note_secret(&self, node: &Node) {
         self.hide(node);
         let plain = node.scalar().filter(|scalar| !scalar.is_interpolated && scalar.style != Style::Unresolved);
-        if plain.is_some_and(|scalar| variable_name(&scalar.text).is_some()) {
+        // `$${NAME}` comes to `${NAME}`, which `variable_name` knows without its braces.
+        let named = |text: &str| variable_name(text).or_else(|| variable_name(text.strip_prefix('$')?)).is_some();
+        if plain.is_some_and(|scalar| named(&scalar.text)) {
             // It may be one all the same, and is not repeated.
             let message = "this looks like a variable, and is taken as it stands: its signs are a part of the secret";
             self.secret_warning(node.id, message, "a variable is written \"${NAME}\"".to_owned());
@@ -290,6 +295,9 @@ impl Reader {
     fn add(&self, at: NodeId, severity: Severity, is_secret: bool, fault: impl FnOnce() -> Fault) {
         let placeholder = self.placeholders.borrow().get(&at).cloned();
         let (origin, is_unmendable) = self.origin(at);
+        if self.is_supposed(at) {
+            return;
+        }
         if (placeholder.is_some() || is_unmendable) && severity == Severity::Warning {
             return;
         }
@@ -454,6 +462,25 @@ impl Reader {
         let id = NodeId(NODES_MAX + 1 + made.len() as u32);
         made.insert(id, at);
         id
+    }
+
+    /// A number for what is supposed to be given, so that what stands around it can be read: nothing that is wrong with it is told.
+    pub fn supposes(&self, at: NodeId) -> NodeId {
+        let id = self.made_from(at);
+        self.supposed.borrow_mut().insert(id);
+        id
+    }
+
+    fn is_supposed(&self, mut at: NodeId) -> bool {
+        loop {
+            if self.supposed.borrow().contains(&at) {
+                return true;
+            }
+            match self.made.borrow().get(&at) {
+                Some(origin) => at = *origin,
+                None => return false,
+            }
+        }
     }
 
     /// Where a node stands in the file, and whether nobody can mend what it is.

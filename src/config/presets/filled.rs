@@ -34,8 +34,16 @@ pub(super) fn is_of_name(c: char) -> bool {
     c.is_ascii_lowercase() || c == '_'
 }
 
-/// The parts of a text: `{name}` is a place, unless it stands beside another brace or is one of the path of a file.
-pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
+/// The keys whose texts have places that are filled with each request.
+const FILLED_LATER: [[&str; 2]; 2] = [["sign", "over"], ["sign", "prefix"]];
+
+/// Whether the places of what stands below these keys of a section are none of a preset.
+pub(super) fn is_filled_later(keys: &[&str]) -> bool {
+    FILLED_LATER.iter().any(|later| keys == later)
+}
+
+/// The parts of a text: `{name}` is a place of a field, unless it stands beside another brace or is one of the path of a file.
+pub(super) fn pieces(text: &str, is_field: impl Fn(&str) -> bool) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     let mut begin = 0;
     for (at, _) in text.match_indices('{') {
@@ -43,7 +51,7 @@ pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
         let Some(name) = inner.filter(|name| !name.is_empty() && name.chars().all(is_of_name)) else { continue };
         let end = at + name.len() + 2;
         let is_beside = text[..at].ends_with('{') || text[end..].starts_with('}');
-        if is_beside || at < begin || PLACES.iter().any(|(place, _)| *place == name) {
+        if is_beside || at < begin || !is_field(name) || PLACES.iter().any(|(place, _)| *place == name) {
             continue;
         }
         if begin < at {
@@ -59,17 +67,17 @@ pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
 }
 
 /// How large a node is when its places are filled, by [`Node::size`]: known before anything is filled, since a short preset may come to very much.
-pub(super) fn size(node: &Node, given: &Given<'_>) -> (usize, usize) {
+pub(super) fn size(node: &Node, given: &Given<'_>, is_field: &dyn Fn(&str) -> bool) -> (usize, usize) {
     let sum =
         |one: (usize, usize), other: (usize, usize)| (one.0.saturating_add(other.0), one.1.saturating_add(other.1));
     let of = |name: &str| given.get(name).map_or((0, 0), |filling| filling.size);
     match &node.value {
-        Value::List(items) => items.iter().map(|item| size(item, given)).fold((1, 0), sum),
+        Value::List(items) => items.iter().map(|item| size(item, given, is_field)).fold((1, 0), sum),
         Value::Map(entries) => {
-            let one = |(key, node): &(Key, Node)| sum((1, key.text.len()), size(node, given));
+            let one = |(key, node): &(Key, Node)| sum((1, key.text.len()), size(node, given, is_field));
             entries.iter().map(one).fold((1, 0), sum)
         }
-        Value::Scalar(scalar) => match pieces(&scalar.text).as_slice() {
+        Value::Scalar(scalar) => match pieces(&scalar.text, is_field).as_slice() {
             [Piece::Place(name)] => of(name),
             pieces => pieces.iter().fold((1, 0), |all, piece| match piece {
                 Piece::Text(text) => sum(all, (0, text.len())),
@@ -79,26 +87,40 @@ pub(super) fn size(node: &Node, given: &Given<'_>) -> (usize, usize) {
     }
 }
 
-/// Fills the places below a node; `None` where nothing is left of it.
-pub(super) fn fill(reader: &Reader, node: &Node, given: &Given<'_>) -> Option<Node> {
+/// What places are filled with, and which they are.
+pub(super) struct Fill<'f> {
+    pub reader: &'f Reader,
+    pub given: &'f Given<'f>,
+    pub is_field: &'f dyn Fn(&str) -> bool,
+}
+
+/// Fills the places below the keys of a section; `None` where nothing is left of it.
+pub(super) fn fill<'n>(with: &Fill<'_>, node: &'n Node, keys: &mut Vec<&'n str>) -> Option<Node> {
+    let Fill { reader, given, is_field } = with;
     let value = match &node.value {
         Value::List(items) => {
-            let filled: Vec<_> = items.iter().filter_map(|item| fill(reader, item, given)).collect();
+            let filled: Vec<_> = items.iter().filter_map(|item| fill(with, item, keys)).collect();
             if filled.is_empty() && !items.is_empty() {
                 return None;
             }
             Value::List(filled)
         }
         Value::Map(entries) => {
-            let one = |(key, node): &(_, Node)| Some((Clone::clone(key), fill(reader, node, given)?));
-            let filled: Vec<_> = entries.iter().filter_map(one).collect();
+            let mut one = |(key, node): &'n (Key, Node)| {
+                keys.push(&key.text);
+                let filled = fill(with, node, keys);
+                keys.pop();
+                Some((key.clone(), filled?))
+            };
+            let filled: Vec<_> = entries.iter().filter_map(&mut one).collect();
             if filled.is_empty() && !entries.is_empty() {
                 return None;
             }
             Value::Map(filled)
         }
+        Value::Scalar(_) if is_filled_later(keys) => return Some(node.clone()),
         Value::Scalar(scalar) => {
-            let pieces = pieces(&scalar.text);
+            let pieces = pieces(&scalar.text, is_field);
             match pieces.as_slice() {
                 [Piece::Place(name)] => return given.get(name).map(Filling::alone),
                 [Piece::Text(_)] => return Some(node.clone()),
@@ -147,6 +169,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_name_that_is_no_field_is_no_place_where_that_is_known() {
+        let pieces = pieces("{a}{b}", |name| name == "b");
+        assert_eq!(pieces, [Piece::Text("{a}"), Piece::Place("b")]);
+    }
+
+    #[test]
     fn a_place_is_a_name_in_single_braces() {
         use Piece::{Place, Text};
         for (text, expected) in [
@@ -161,7 +189,7 @@ mod tests {
             ("{A}{1}{}{ a }{a", vec![Text("{A}{1}{}{ a }{a")]),
             ("x/{date}/{type}.ndjson", vec![Text("x/{date}/{type}.ndjson")]),
         ] {
-            assert_eq!(pieces(text), expected, "{text}");
+            assert_eq!(pieces(text, |_| true), expected, "{text}");
         }
     }
 }

@@ -139,12 +139,13 @@ fn advise(reader: &Reader, field: &Field<'_>, node: &Node, text: &str) {
         return;
     }
     let message = match is_past {
-        true => format!("this is a `{}` of a sort that ends", field.name),
+        true => format!("this is a `{}` of a sort that does not do here, or not for long", field.name),
         false => format!("this does not look like the `{}` that is asked for", field.name),
     };
     let about = Some(field.about.to_owned()).filter(|about| !about.is_empty());
     if field.is_secret {
-        reader.secret_warning(node.id, message, about)
+        // What a field is for has a word in common with what is given, most likely, and holds nothing of it.
+        reader.fixed_warning(node.id, message, about)
     } else {
         reader.warning(node.id, message, about)
     }

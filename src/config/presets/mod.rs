@@ -7,11 +7,13 @@
 //! # Cast
 //!
 //! * `written`: what a preset says of itself: its fields, and the section with its places. `keys`: the keys of that.
-//! * `given`: what a destination gives for the fields, checked. `filled`: the section with that in its places.
+//! * `given`: what a destination gives for the fields, checked. `filled`: the section with that in its places. `bodies`: what goes with the
+//!   body of a preset and what does not.
 //!
 //! An error in what is given stands at the line of the one who gave it; one in a preset of the config's own at the preset's line; one in a
 //! preset that lies here, which no test has let pass, at the line that names it.
 
+mod bodies;
 mod filled;
 mod given;
 mod keys;
@@ -21,14 +23,15 @@ use std::sync::LazyLock;
 
 use self::filled::Given;
 pub(super) use self::keys::{FIELDS, PRESET, PRESETS};
-use self::written::Written;
+use self::written::{Form, Written};
 use super::policy::COMMON;
 use super::sorting::{DIGEST, QUIET};
 use crate::destination::KINDS;
 use crate::destination::client::{is_loopback, parse_url};
 use crate::yaml::load::{self, NODES_MAX, TEXT_BYTES_MAX};
+use crate::yaml::places::Places;
 use crate::yaml::problem::did_you_mean;
-use crate::yaml::raw::{Key, Node, NodeId, Value};
+use crate::yaml::raw::{Key, Node, NodeId, Scalar, Style, Value};
 use crate::yaml::reader::Reader;
 use crate::yaml::resolved::{Resolved, step};
 use crate::yaml::words::meant;
@@ -96,13 +99,7 @@ impl BuiltIn {
 
     /// Its fields, each with whether it must be given.
     pub fn fields(&self) -> Vec<(String, bool)> {
-        let node = BUILT_IN.iter().find(|(name, _)| *name == self.name).and_then(|(_, node)| node.get(keys::OF_PRESET));
-        let is_required = |node: &Node| node.get(keys::REQUIRED.info.name).is_some();
-        node.map(Node::entries)
-            .unwrap_or_default()
-            .iter()
-            .map(|(key, node)| (key.text.clone(), is_required(node)))
-            .collect()
+        BUILT_IN.iter().find(|(name, _)| *name == self.name).map(|(_, node)| fields_of(node)).unwrap_or_default()
     }
 
     fn said(&self, key: &str) -> Vec<String> {
@@ -115,10 +112,45 @@ impl BuiltIn {
     }
 }
 
+/// What a config's own presets are for, and where they stand in it.
+pub struct Own {
+    pub name: String,
+    pub about: String,
+    pub fields: Vec<(String, bool)>,
+    pub line: Option<usize>,
+}
+
+/// The presets that the text of a config writes itself; of one that is no YAML there are none. What is wrong with them `check` tells.
+pub fn own_in(text: &str) -> Vec<Own> {
+    let Ok(root) = load::parse(text) else { return Vec::new() };
+    let entries = root.get(PRESETS.info.name).map(Node::entries).unwrap_or_default();
+    let places = Places::find(text, &root, entries.iter().map(|(key, _)| key.id));
+    let one = |(key, node): &(Key, Node)| Own {
+        name: key.text.clone(),
+        about: node
+            .get(keys::ABOUT.info.name)
+            .and_then(Node::scalar)
+            .map(|about| about.text.clone())
+            .unwrap_or_default(),
+        fields: fields_of(node),
+        line: places.get(key.id).map(|place| place.line),
+    };
+    entries.iter().map(one).collect()
+}
+
+/// The fields of a preset, each with whether it must be given.
+fn fields_of(preset: &Node) -> Vec<(String, bool)> {
+    let is_required = |node: &Node| {
+        node.get(keys::REQUIRED.info.name).and_then(Node::scalar).is_some_and(|scalar| scalar.text == "true")
+    };
+    let fields = preset.get(keys::OF_PRESET).map(Node::entries).unwrap_or_default();
+    fields.iter().map(|(key, node)| (key.text.clone(), is_required(node))).collect()
+}
+
 /// A config in which each destination with a preset is written out; `None` where none has one. A destination whose preset or fields are wrong,
 /// which is told, is left with nothing but the name of its preset. `in_force` is what the `${…}` of the config in force stand for, where this one
 /// is to follow it and may know no more.
-pub(super) fn expand(reader: &Reader, root: &Node, in_force: Option<&Resolved>) -> Option<Node> {
+pub(super) fn expand(reader: &Reader, root: &Node, in_force: Option<&Resolved>) -> Option<Expanded> {
     let own = root.get(PRESETS.info.name).filter(|node| !node.is_null());
     let is_used = |(_, node): &(Key, Node)| node.get(PRESET.info.name).is_some();
     let destinations = root.get("destinations").map(Node::entries).unwrap_or_default();
@@ -142,8 +174,17 @@ pub(super) fn expand(reader: &Reader, root: &Node, in_force: Option<&Resolved>) 
                 }
             }
         }
-        Some(root)
+        let unused = expansion.unused(&root, &mut budget);
+        Some(Expanded { root, unused })
     })
+}
+
+/// A config that is written out.
+#[derive(Debug, PartialEq)]
+pub(super) struct Expanded {
+    pub root: Node,
+    /// The presets of its own that no destination uses, each as a destination would have it that gives what is supposed.
+    pub unused: Vec<(String, Node)>,
 }
 
 /// What all presets of a config, written out, come to: the limits are those of a file with its aliases written out.
@@ -199,6 +240,37 @@ impl Expansion<'_> {
         Some(self.written_out(node, preset, budget).unwrap_or_else(wrong))
     }
 
+    /// What of the config's own presets no destination uses, with something in the places of what must be given.
+    fn unused(&self, root: &Node, budget: &mut Budget) -> Vec<(String, Node)> {
+        let destinations = root.get("destinations").map(Node::entries).unwrap_or_default();
+        let is_used = |name: &str| {
+            let named = |node: &Node| node.get(PRESET.info.name)?.scalar().map(|scalar| scalar.text == name);
+            destinations.iter().any(|(_, node)| named(node) == Some(true))
+        };
+        let good = self.own.iter().filter_map(|(name, written)| Some((*name, written.as_ref()?)));
+        let unused = good.filter(|(name, _)| !is_used(name));
+        let one = |(name, written): (&str, &Written<'_>)| {
+            let at = self.reader.supposes(written.node.id);
+            let key = |text: &str| Key { id: at, text: text.to_owned() };
+            let text = |text: &str| {
+                let scalar = Scalar { text: text.to_owned(), style: Style::String, is_interpolated: false };
+                Node { id: at, value: Value::Scalar(scalar) }
+            };
+            let supposed = |field: &written::Field<'_>| match field.form {
+                Form::Url => text("https://example.com/x"),
+                Form::Choice(values) => text(values.first().map_or("", |(key, _)| &key.text)),
+                Form::Text | Form::Template | Form::Any => text("x"),
+            };
+            let missing = written.fields.iter().filter(|field| field.default.is_none());
+            let fields = missing.map(|field| (key(field.name), supposed(field))).collect();
+            let fields = Node { id: at, value: Value::Map(fields) };
+            let entries = vec![(key(PRESET.info.name), text(name)), (key(FIELDS.info.name), fields)];
+            let node = Node { id: at, value: Value::Map(entries) };
+            Some((name.to_owned(), self.by(written, &node, &text(name), budget)?))
+        };
+        unused.filter_map(one).collect()
+    }
+
     fn written_out(&self, node: &Node, preset: &Node, budget: &mut Budget) -> Option<Node> {
         let reader = self.reader;
         let hide_fields = || node.get(FIELDS.info.name).into_iter().for_each(|fields| reader.hide(fields));
@@ -237,20 +309,43 @@ impl Expansion<'_> {
         let goes_out = given.as_ref().is_none_or(|given| goes_out(reader, node, written, given));
         given::advise_of_secrets(reader, written, fields, goes_out);
         let given = given?;
-        if !budget.take(filled::size(written.node, &given)) {
+        let is_field = |name: &str| written.field(name).is_some();
+        let is_body = |key: &str| key == written.kind.name || key == DIGEST.info.name;
+        let own = node.entries().iter().filter(|(key, _)| is_body(&key.text)).map(|(_, node)| node);
+        let sizes = std::iter::once(written.node).chain(own).map(|node| filled::size(node, &given, &is_field));
+        let size =
+            sizes.fold((0_usize, 0_usize), |all, one| (all.0.saturating_add(one.0), all.1.saturating_add(one.1)));
+        if !budget.take(size) {
             let message =
                 format!("the presets, written out, hold more than {NODES_MAX} values or {TEXT_BYTES_MAX} bytes");
             reader.error_with(preset.id, message, "use presets for fewer destinations".to_owned());
             return None;
         }
-        let fill = |node: &Node| filled::fill(reader, node, &given);
+        let fill = |node: &Node| {
+            let with = filled::Fill { reader, given: &given, is_field: &is_field };
+            filled::fill(&with, node, &mut Vec::new())
+        };
         let Value::Map(mut entries) = node.value.clone() else { return None };
+        written.check_own(reader, node.get(written.kind.name), node.get(DIGEST.info.name));
+        // Of what a destination says itself, which is written like the preset, nothing is left out but what holds a place of nothing.
+        for (_, node) in entries.iter_mut().filter(|(key, _)| is_body(&key.text)) {
+            *node = fill(node).unwrap_or(Node { id: node.id, value: Value::Map(Vec::new()) });
+        }
         let key = |name: &str| Key { id: preset.id, text: name.to_owned() };
         let nothing = || Node { id: preset.id, value: Value::Map(Vec::new()) };
         let section = fill(written.section).unwrap_or_else(nothing);
         match entries.iter_mut().find(|(known, _)| known.text == written.kind.name) {
-            Some((_, own)) => add_missing(own, section),
+            Some((_, own)) => {
+                bodies::refuse(reader, written, own, &section);
+                add_missing(own, section);
+            }
             None => entries.push((key(written.kind.name), section)),
+        }
+        let of_kind = self.defaults.and_then(|defaults| defaults.get(written.kind.name));
+        if let (Some(defaults), Some((_, own))) =
+            (of_kind, entries.iter_mut().find(|(known, _)| known.text == written.kind.name))
+        {
+            bodies::keep(written, own, defaults, preset.id);
         }
         for info in COMMON.iter().filter(|info| info.name != DIGEST.info.name) {
             let common = written.node.get(info.name).filter(|_| !entries.iter().any(|(key, _)| key.text == info.name));
@@ -310,8 +405,9 @@ const ADDRESS: &str = "url";
 /// Whether a destination sends to another machine, by the address that it has itself or by that of its preset.
 fn goes_out(reader: &Reader, node: &Node, written: &Written<'_>, given: &Given<'_>) -> bool {
     let own = node.get(written.kind.name).and_then(|section| section.get(ADDRESS));
-    let address =
-        own.cloned().or_else(|| written.section.get(ADDRESS).and_then(|node| filled::fill(reader, node, given)));
+    let is_field = |name: &str| written.field(name).is_some();
+    let fill = |node| filled::fill(&filled::Fill { reader, given, is_field: &is_field }, node, &mut Vec::new());
+    let address = own.or_else(|| written.section.get(ADDRESS)).and_then(fill);
     let url = address.and_then(|node| parse_url(&node.scalar()?.text).ok());
     !url.is_some_and(|url| is_loopback(&url))
 }

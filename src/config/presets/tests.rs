@@ -17,7 +17,7 @@ use crate::destination::{Client, Delivery};
 fn expanded(text: &str) -> Node {
     let root = load::parse(text).unwrap_or_else(|error| panic!("{text}: {}", error.message));
     let reader = Reader::new(".".into(), &Known);
-    let expanded = expand(&reader, &root, None).unwrap_or(root);
+    let expanded = expand(&reader, &root, None).map_or(root, |expanded| expanded.root);
     let told: Vec<_> = reader.into_found().problems.into_iter().map(|problem| problem.message).collect();
     assert!(told.is_empty(), "{told:?}");
     expanded
@@ -53,6 +53,55 @@ fn places_are_filled_with_what_is_given_or_a_default_and_left_out_without_either
         "fields: { a: ~, t: \"u{{ user.id }}\" }",
         "{ http: { url: \"https://us/1\", json: { a: \"1\", t: \"u{{ user.id }}\", k: [1], e: [], v: \"{{ type }}\" } } }",
     );
+}
+
+#[test]
+fn what_a_destination_says_itself_is_filled_too_and_what_is_no_field_is_as_it_stands() {
+    let preset = "{ fields: { a: {}, url: {} }, http: { url: \"https://x/{url}\", json: { a: \"{a}\" }, sign: { over: \"{url}\", secret: s } } }";
+    check(
+        preset,
+        "fields: { a: 1, url: u }, http: { json: { b: \"{a} {b} {{ type }}\", c: \"{a}\" } }",
+        "{ http: { json: { b: \"1 {b} {{ type }}\", c: \"1\" }, url: \"https://x/u\", sign: { over: \"{url}\", secret: s } } }",
+    );
+    check(
+        preset,
+        "fields: { url: u }, http: { json: { c: \"{a}\" }, sign: { over: \"{url}{body}\" } }",
+        "{ http: { sign: { over: \"{url}{body}\" }, url: \"https://x/u\" } }",
+    );
+}
+
+#[test]
+fn what_does_not_go_with_the_body_of_a_preset_is_refused_and_kept_away_from_it_in_defaults() {
+    let told = |destination: &str, defaults: &str| {
+        let preset = "{ fields: { a: { default: x } }, http: { url: \"http://127.0.0.1:9/x\", json: { a: \"{a}\" } } }";
+        let head = "sources: { vero: { token: try-me } }\nrules: [{ to: [d] }]\n";
+        let text = format!(
+            "{head}{defaults}presets: {{ mine: {preset} }}\ndestinations: {{ d: {{ preset: mine, {destination} }} }}\n"
+        );
+        Config::parse(Path::new("relay.yaml"), text, &Nothing)
+            .map(|(config, _)| config)
+            .map_err(|error| error.to_string())
+    };
+    for (own, expected) in [
+        ("text: x", "`text` does not go with the `json` of the preset `mine`"),
+        ("pick: type", "`pick` does not go with the `json` of the preset `mine`"),
+        ("batch: { max: 5 }", "the `json` of the preset `mine` is for one event"),
+    ] {
+        let error = told(&format!("http: {{ {own} }}"), "").err().unwrap_or_default();
+        assert!(error.contains(expected), "{own}: {error}");
+        // Where the preset's is taken out, or written anew, it goes.
+        let whole = if own.starts_with("batch") { "json: { b: 1 }" } else { "json: ~" };
+        let error = told(&format!("http: {{ {own}, {whole} }}"), "").err();
+        assert_eq!(error, None, "{own}");
+    }
+    for default in
+        ["text: x", "pick: type", "hash: [user.email], hash_key: abcdefgh", "batch: { max: 5 }", "escape: html"]
+    {
+        let config = told("rate: 5/s", &format!("defaults: {{ http: {{ {default} }} }}\n"));
+        let config = config.unwrap_or_else(|error| panic!("{default}: {error}"));
+        let content = config.destinations[0].destination.content(&sample(r#"{"type":"sent"}"#, 0)).expect("it renders");
+        assert_eq!(String::from_utf8_lossy(&content), r#"{"a":"x"}"#, "{default}");
+    }
 }
 
 #[test]
@@ -368,8 +417,8 @@ fn no_line_with_a_secret_is_shown_whatever_else_is_wrong_on_it() {
         assert_eq!(told.contains("needs the field"), false, "{told}");
     }
     // One that names variables alone is shown.
-    let told = told_of("{ preset: telegram, fields: { token: \"${H}\", chat_id: 7 }, rate: 5/x }");
-    assert!(told.contains("fields: { token:"), "{told}");
+    let told = told_of("{ rate: 5/x, preset: telegram, fields: { chat_id: 7, token: \"${H}\" } }");
+    assert!(told.contains("fields: { chat_id:"), "{told}");
 }
 
 #[test]
@@ -391,7 +440,7 @@ async fn a_host_that_a_variable_makes_is_not_told_when_it_cannot_be_looked_up() 
         "http: { url: \"https://${HOST}.example.com/x\" }",
         "slack: { url: \"https://${HOST}.example.com/x\" }",
         "slack: { token: \"xoxb-1\", channel: \"#a\", api: \"https://${HOST}.example.com/\", thread_by: [type] }",
-        "email: { server: \"smtp://${HOST}.example.com\", from: a@example.com, to: b@example.com }",
+        "email: { server: \"smtp://${HOST}.example.com\", from: a@example.com, to: b@example.com, subject: a, text: b }",
     ] {
         let head = "sources: { vero: { token: try-me } }\nrules: [{ to: [d] }]\n";
         let text = format!("{head}destinations:\n  d: {{ {section} }}\n");
@@ -403,4 +452,26 @@ async fn a_host_that_a_variable_makes_is_not_told_when_it_cannot_be_looked_up() 
         assert!(told.contains("could not be looked up"), "{section}: {told}");
         assert!(!told.to_lowercase().contains("hunter2"), "{section}: {told}");
     }
+}
+
+#[tokio::test]
+async fn segment_gets_several_calls_in_one_request_beside_its_key() {
+    let seen: Arc<std::sync::Mutex<Vec<serde_json::Value>>> = Arc::default();
+    let keeps = seen.clone();
+    let client = Client::scripted(move |call| {
+        keeps.lock().expect("the lock").push(serde_json::from_slice(&call.body).expect("JSON"));
+        Some(Answer { status: 200, headers: http::HeaderMap::new(), body: r#"{"success":true}"#.into() })
+    });
+    let preset = built_in().find(|preset| preset.name == "segment").expect("it is there");
+    let proved = Config::prove_again(Path::new("relay.yaml"), config_with(&preset, false), &Nothing, client);
+    let (config, _) = proved.unwrap_or_else(|error| panic!("{error}"));
+    let deliveries: Vec<Delivery> =
+        [7, 8].map(|id| sample(format!(r#"{{"type":"opened","user":{{"id":{id}}}}}"#), 0)).into();
+    let outcomes = config.destinations[0].destination.attempt(&deliveries).await;
+    assert!(outcomes.len() == 2 && outcomes.iter().all(crate::destination::Outcome::is_delivered), "{outcomes:?}");
+    let seen = seen.lock().expect("the lock");
+    let [request] = seen.as_slice() else { panic!("{seen:?}") };
+    assert!(request["writeKey"].is_string(), "{request}");
+    let users: Vec<_> = request["batch"].as_array().into_iter().flatten().map(|call| &call["userId"]).collect();
+    assert_eq!(users, ["7", "8"], "{request}");
 }

@@ -77,7 +77,8 @@ impl<'n> Written<'n> {
             reader.error_with(node.id, format!("{what} is of one kind"), help);
             return None;
         };
-        let places = Places { reader, fields: &fields, section: (kind.keys)() };
+        refuse_places_in_defaults(reader, &fields);
+        let places = Places { reader, fields: &fields, section: (kind.keys)(), are_all: true };
         places.check(section, kind.name, &mut Vec::new());
         if let (Some(node), Some(of_kind)) = (digest, &kind.digest) {
             let places = Places { section: (of_kind.keys)(), ..places };
@@ -89,6 +90,16 @@ impl<'n> Written<'n> {
 
     pub fn field(&self, name: &str) -> Option<&Field<'n>> {
         self.fields.iter().find(|field| field.name == name)
+    }
+
+    /// Tells of places that cannot be filled in what a destination says itself of the kind, and in its digest. What is no field's is no place there.
+    pub fn check_own(&self, reader: &Reader, section: Option<&Node>, digest: Option<&Node>) {
+        let places = Places { reader, fields: &self.fields, section: (self.kind.keys)(), are_all: false };
+        section.into_iter().for_each(|node| places.check(node, self.kind.name, &mut Vec::new()));
+        if let (Some(node), Some(of_kind)) = (digest, &self.kind.digest) {
+            let places = Places { section: (of_kind.keys)(), ..places };
+            places.check(node, DIGEST.info.name, &mut Vec::new());
+        }
     }
 
     /// Where more is said.
@@ -156,6 +167,24 @@ fn read_field<'n>(reader: &Reader, key: &'n raw::Key, node: &'n Node) -> Option<
     Some(Field { name, about, is_required, is_secret, form, default, example, like, unlike })
 }
 
+/// A default stands where its field stands, and nothing is put into it.
+fn refuse_places_in_defaults(reader: &Reader, fields: &[Field<'_>]) {
+    let is_field = |name: &str| fields.iter().any(|field| field.name == name);
+    for default in fields.iter().filter_map(|field| field.default) {
+        default.clone().for_each_scalar(&mut |at, scalar| {
+            let pieces = filled::pieces(&scalar.text, is_field);
+            if let Some(Piece::Place(name)) = pieces.iter().find(|piece| matches!(piece, Piece::Place(_))) {
+                let help = format!("write `{{{name}}}` into the section, beside the place of this field");
+                reader.error_with(
+                    at,
+                    format!("a default is put in as it is, so `{{{name}}}` is not filled in it"),
+                    help,
+                );
+            }
+        });
+    }
+}
+
 fn read_glob(reader: &Reader, node: &Node) -> Option<Regex> {
     let regex = to_regex(reader.text(node)?).map_err(|fault| reader.fault(node.id, fault)).ok()?;
     Regex::new(&regex).map_err(|error| reader.error(node.id, error.to_string())).ok()
@@ -167,6 +196,8 @@ struct Places<'p, 'n> {
     fields: &'p [Field<'n>],
     /// The keys of the section.
     section: Section,
+    /// What is no field's is a place all the same, that none fills.
+    are_all: bool,
 }
 
 impl Places<'_, '_> {
@@ -179,8 +210,10 @@ impl Places<'_, '_> {
                 self.check(node, name, keys);
                 keys.pop();
             }),
+            Value::Scalar(_) if filled::is_filled_later(keys) => {}
             Value::Scalar(scalar) => {
-                let pieces = filled::pieces(&scalar.text);
+                let is_field = |name: &str| self.are_all || self.fields.iter().any(|field| field.name == name);
+                let pieces = filled::pieces(&scalar.text, is_field);
                 let mut before = String::new();
                 for piece in &pieces {
                     match piece {

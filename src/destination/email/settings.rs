@@ -147,7 +147,7 @@ fn advise_of_port(reader: &Reader, node: &Node, server: &Server) {
         true if is_filled => reader.fixed_warning(
             node.id,
             "this port speaks TLS from the first byte, and without smtps:// the relay waits for a greeting first",
-            "write smtps:// before the name",
+            "write smtps:// before the name".to_owned(),
         ),
         true => {
             let message = format!(
@@ -158,7 +158,7 @@ fn advise_of_port(reader: &Reader, node: &Node, server: &Server) {
         false if is_filled => reader.fixed_warning(
             node.id,
             "this port begins without TLS, and with smtps:// the relay speaks it from the first byte",
-            "leave smtps:// out, so that it is encrypted by STARTTLS; or leave the port out",
+            "leave smtps:// out, so that it is encrypted by STARTTLS; or leave the port out".to_owned(),
         ),
         false => {
             let message =

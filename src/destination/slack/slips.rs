@@ -119,7 +119,7 @@ pub fn may_be_token(reader: &Reader, node: &Node, token: &str) -> bool {
     }
     if token.starts_with("xoxp-") || token.starts_with("xapp-") {
         let help = "take the bot token, which begins with xoxb-: \"OAuth & Permissions\" in the app's settings";
-        reader.fixed_warning(node.id, "this is no token of a bot", help);
+        reader.fixed_warning(node.id, "this is no token of a bot", help.to_owned());
     }
     true
 }
