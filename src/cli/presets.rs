@@ -6,8 +6,8 @@ use super::output::{json, print_whole, say};
 use super::{Failure, USAGE};
 use crate::config::presets::{BuiltIn, Own, built_in, own_in};
 use crate::yaml::load::FILE_BYTES_MAX;
-use crate::yaml::regular;
 use crate::yaml::problem::did_you_mean;
+use crate::yaml::regular;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
@@ -55,7 +55,8 @@ pub(super) fn run(config: Option<&Path>, args: Args) -> Result<(), Failure> {
         return Ok(());
     }
     let Some(preset) = built_in().find(|preset| preset.name == name) else {
-        let names: Vec<_> = built_in().map(|preset| preset.name).chain(own.iter().map(|own| own.name.as_str())).collect();
+        let names: Vec<_> =
+            built_in().map(|preset| preset.name).chain(own.iter().map(|own| own.name.as_str())).collect();
         let help =
             did_you_mean(&name, names.iter().copied()).unwrap_or_else(|| format!("there are {}", names.join(", ")));
         return Err(Failure::new(USAGE, format!("there is no preset `{name}`: {help}")));

@@ -1072,8 +1072,16 @@ mod tests {
         let section = "{ url: \"http://127.0.0.1:1/x\", skip_without: { text: \"{{ user.email }}\" }, outcomes: [{ status: 404, match: { status: error }, outcome: skip }] }";
         let http = built("http", section, "", &client).unwrap_or_else(|told| panic!("{told:?}"));
         for (body, status, expected) in [
-            (r#"{"type":"sent","user":{"email":" "}}"#, None, "`text` comes to nothing for this event, so there is nothing to send"),
-            (r#"{"type":"sent","user":{"email":"a@example.com"}}"#, Some(404), "404 Not Found, a skip by `outcomes`: {\"status\":\"error\"}"),
+            (
+                r#"{"type":"sent","user":{"email":" "}}"#,
+                None,
+                "`text` comes to nothing for this event, so there is nothing to send",
+            ),
+            (
+                r#"{"type":"sent","user":{"email":"a@example.com"}}"#,
+                Some(404),
+                "404 Not Found, a skip by `outcomes`: {\"status\":\"error\"}",
+            ),
         ] {
             let outcome = http.attempt(&[sample(body, 0)]).await.remove(0);
             let Outcome::Skipped { reason } = outcome else { panic!("{outcome:?}") };

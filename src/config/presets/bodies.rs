@@ -9,6 +9,8 @@ use crate::yaml::reader::Reader;
 const BODIES: [&str; 2] = ["json", "text"];
 /// How many events a request carries.
 const BATCH: &str = "batch";
+/// What does not stand beside it.
+const BESIDE_NO_BATCH: [&str; 3] = ["digest", "urgent", "quiet"];
 /// What is done to a body, wherever it comes from.
 const TO_BODY: [&str; 4] = [BATCH, "escape", "omit_missing", "hash_key"];
 
@@ -34,6 +36,34 @@ pub(super) fn refuse(reader: &Reader, written: &Written<'_>, own: &Node, preset:
             reader.error_with(node.id, message, format!("take `{BATCH}` out, or write `{body}` too"));
         }
     }
+}
+
+/// Adds to the `batch` of a destination what the preset says of it: how events stand in a request is the vendor's.
+pub(super) fn add_to_batch(own: &mut Node, preset: &Node) {
+    let Value::Map(entries) = &mut own.value else { return };
+    if let (Some((_, own)), Some(theirs)) = (entries.iter_mut().find(|(key, _)| key.text == BATCH), preset.get(BATCH))
+        && matches!(own.value, Value::Map(_))
+    {
+        super::add_missing(own, theirs.clone());
+    }
+}
+
+/// Tells once of what does not stand beside the `batch` of a preset, and takes it out.
+pub(super) fn refuse_beside_batch(reader: &Reader, written: &Written<'_>, entries: &mut Vec<(Key, Node)>) {
+    if !is_there(written.section, BATCH) {
+        return;
+    }
+    entries.retain(|(key, node)| {
+        let is_refused = BESIDE_NO_BATCH.contains(&key.text.as_str()) && !node.is_null();
+        if is_refused {
+            let message = format!(
+                "the preset `{}` sends several events in one request, as they are, and `{}` does not stand beside that",
+                written.name, key.text
+            );
+            reader.error_with(key.id, message, "take it out".to_owned());
+        }
+        !is_refused
+    });
 }
 
 /// Keeps from a section that is written out those `defaults` that would change what its body is.

@@ -337,6 +337,7 @@ impl Expansion<'_> {
         match entries.iter_mut().find(|(known, _)| known.text == written.kind.name) {
             Some((_, own)) => {
                 bodies::refuse(reader, written, own, &section);
+                bodies::add_to_batch(own, &section);
                 add_missing(own, section);
             }
             None => entries.push((key(written.kind.name), section)),
@@ -351,6 +352,7 @@ impl Expansion<'_> {
             let common = written.node.get(info.name).filter(|_| !entries.iter().any(|(key, _)| key.text == info.name));
             entries.extend(common.map(|node| (key(info.name), node.clone())));
         }
+        bodies::refuse_beside_batch(reader, written, &mut entries);
         if written.kind.digest.is_some() {
             self.put_digest(&mut entries, written, preset.id, &fill);
         }

@@ -414,7 +414,7 @@ fn no_line_with_a_secret_is_shown_whatever_else_is_wrong_on_it() {
     ] {
         let told = told_of(destination);
         assert!(told.contains(expected), "{destination}: {told}");
-        assert_eq!(told.contains("needs the field"), false, "{told}");
+        assert!(!told.contains("needs the field"), "{told}");
     }
     // One that names variables alone is shown.
     let told = told_of("{ rate: 5/x, preset: telegram, fields: { chat_id: 7, token: \"${H}\" } }");
@@ -474,4 +474,19 @@ async fn segment_gets_several_calls_in_one_request_beside_its_key() {
     assert!(request["writeKey"].is_string(), "{request}");
     let users: Vec<_> = request["batch"].as_array().into_iter().flatten().map(|call| &call["userId"]).collect();
     assert_eq!(users, ["7", "8"], "{request}");
+}
+
+#[test]
+fn what_a_preset_says_of_its_batch_stays_and_what_does_not_stand_beside_it_is_told_of_once() {
+    check(
+        "{ http: { url: \"https://x\", json: { a: 1 }, batch: { max: 9, wrap: batch } } }",
+        "http: { batch: { max: 5 } }",
+        "{ http: { batch: { max: 5, wrap: batch }, url: \"https://x\", json: { a: 1 } } }",
+    );
+    let told = told(
+        "{}",
+        "{ d: { preset: customer_io, fields: { site_id: a, api_key: b }, digest: { every: 1h }, http: { url: \"http://127.0.0.1:9/x\" } } }",
+    );
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("sends several events in one request"), "{told:?}");
 }

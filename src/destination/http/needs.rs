@@ -60,7 +60,9 @@ impl Needs {
         };
         for (name, structure) in &self.said {
             if lacks(structure)? {
-                return Err(Unsent::Skipped(format!("`{name}` comes to nothing for this event, so there is nothing to send")));
+                return Err(Unsent::Skipped(format!(
+                    "`{name}` comes to nothing for this event, so there is nothing to send"
+                )));
             }
         }
         for (name, structure) in &self.needed {

@@ -86,7 +86,11 @@ pub(in super::super) fn read(
     }
     if let (Some(node), None) = (beside_node, wrap_node) {
         let help = "write wrap: events too, or take it out".to_owned();
-        reader.error_with(node.id, "`beside` stands in an object with the array, and without `wrap` there is none", help);
+        reader.error_with(
+            node.id,
+            "`beside` stands in an object with the array, and without `wrap` there is none",
+            help,
+        );
     }
     if let Some((at, _, _)) = beside.iter().find(|(_, name, _)| Some(name.as_str()) == wrap) {
         let help = "give one of them another name".to_owned();
