@@ -26,7 +26,7 @@ const HISTORY_SIZE: Key<u64> = key("max_size", size(SIZES))
     .otherwise("10GiB or a fifth of the file system, whichever is less");
 const REDACT: Key<()> = key("redact", by_hand(Of::Texts))
     .about("The values of these fields are taken away from kept events, wherever Vero may have them, also in the files: of a text each byte becomes `*`, a number becomes `0`, lists and objects are empty. What still waits for a destination, and dead letters, stay as they came until they are over. An event without them cannot be sent again: replays pass it by. See [personal data](personal-data.md#keep-some-values-for-a-shorter-time).")
-    .example("[user.email, user.first_name]");
+    .example("[user.email, user.firstname]");
 const REDACT_AFTER: Key<Duration> = key("redact_after", duration(AGES))
     .about("With `redact`: how long after an event came. It is done segment by segment, so at the latest twice as long after it, or ten minutes more where that is longer. Not shorter than a `dedupe` or an `every` of `once_per`, which are read back from the history.")
     .example("48h")

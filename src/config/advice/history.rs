@@ -1,6 +1,7 @@
 //! A history that is shorter than what is to be remembered by it, and values that are to go before it.
 
 use super::shaping::{advise_of_one, fields_of};
+use crate::event::vero;
 use crate::store::Retention;
 use crate::units;
 use crate::yaml::raw::Node;
@@ -10,7 +11,16 @@ use crate::yaml::reader::Reader;
 pub(in crate::config) fn advise_of_redaction(reader: &Reader, retention: &Retention, store: Option<&Node>) {
     let Some(history) = store.and_then(|store| store.get("history")) else { return };
     let (Some(redaction), Some(fields)) = (&retention.redaction, history.get("redact")) else { return };
-    advise_of_one(reader, &fields_of(reader, fields));
+    let paths = fields_of(reader, fields);
+    advise_of_one(reader, &paths);
+    for (item, path) in &paths {
+        let path = path.to_string();
+        let odd = vero::ALIASES.iter().find(|alias| alias.other == path);
+        if let Some((usual, absent)) = odd.and_then(|alias| Some((alias.path, alias.unless?))) {
+            let message = format!("`{path}` stands at the top only of events that have no `{absent}`");
+            reader.warning(item.id, message, format!("write {usual}: it is meant in both places"));
+        }
+    }
     if redaction.after >= retention.history_age {
         let at = history.get("redact_after").unwrap_or(fields);
         let kept = units::shown_span(retention.history_age);
