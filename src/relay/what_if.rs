@@ -164,7 +164,10 @@ impl<'c> Comparison<'c> {
                     let own = config.resolved.below(&["destinations", &of.name]);
                     (own, config.resolved.below(&["defaults", of.kind]))
                 };
-                put_in(now, known) == put_in(then, destination)
+                let now = put_in(now, known);
+                // By another name it is another place, where a placeholder stands.
+                let is_in_place = known.name == destination.name || now.0.is_empty();
+                is_in_place && now == put_in(then, destination)
             })
         };
         let sorts = |(at, same): (usize, &Option<usize>)| {

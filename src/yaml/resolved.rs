@@ -9,6 +9,10 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Between the keys of a place.
 const STEP: char = '\u{0}';
+/// What stands for signs of a key that mean something in a place, and begins with this.
+const ESCAPE: char = '\u{1}';
+const ESCAPED_STEP: &str = "\u{1}0";
+const ESCAPED_ESCAPE: &str = "\u{1}1";
 /// What stands for a value that must not go where it is asked for.
 const PLACEHOLDER: &str = "what-if-placeholder";
 /// The same where only a URL can stand: <https://www.rfc-editor.org/rfc/rfc2606> keeps the name from being anybody's.
@@ -79,10 +83,16 @@ impl Resolved {
     }
 }
 
-/// Goes one key further.
+/// Goes one key further. A key may hold any sign, so what stands between keys is written otherwise in one: no two lists of keys are one place.
 pub(crate) fn step(place: &mut String, key: &str) {
     place.push(STEP);
-    place.push_str(key);
+    for sign in key.chars() {
+        match sign {
+            STEP => place.push_str(ESCAPED_STEP),
+            ESCAPE => place.push_str(ESCAPED_ESCAPE),
+            sign => place.push(sign),
+        }
+    }
 }
 
 /// Whether what stands here goes to another place: into the section that a preset comes to.
@@ -111,5 +121,35 @@ pub(crate) fn placeholder(place: &str, is_first: bool, reference: &str) -> Strin
             let name: String = reference.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
             format!("{PLACEHOLDER}-{name}")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_lists_of_keys_are_one_place() {
+        let lists: [&[&str]; 9] = [
+            &["a", "b"],
+            &["a\0b"],
+            &["a\u{1}0b"],
+            &["a\u{1}1b"],
+            &["a\u{1}b"],
+            &["a", "", "b"],
+            &["a\0", "b"],
+            &["a", "\0b"],
+            &["a\0\0b"],
+        ];
+        let place = |keys: &&[&str]| {
+            let mut place = String::new();
+            keys.iter().for_each(|key| step(&mut place, key));
+            place
+        };
+        let places: std::collections::BTreeSet<_> = lists.iter().map(place).collect();
+        assert_eq!(places.len(), lists.len());
+        assert!(is_passed_on(&place(&["destinations", "a", "fields", "b"].as_slice())));
+        assert!(is_passed_on(&place(&["destinations", "a\0http\0json", "fields", "b"].as_slice())));
+        assert!(!is_passed_on(&place(&["destinations", "a", "http", "json", "fields", "b"].as_slice())));
     }
 }

@@ -370,11 +370,16 @@ destinations:
   own: { preset: mine, fields: { key: \"${file:secret}\" } }
   there: { preset: telegram, fields: { token: \"${file:secret}\", chat_id: \"7\" } }
   chosen: { preset: by, fields: { region: \"${file:secret}\" } }
+  jira: { http: { url: \"http://127.0.0.1:9/jira\", json: { fields: { key: \"${file:secret}\" } } } }
   beside: { preset: mine, fields: { key: k, word: b, last: c }, http: { json: { a: \"{word}${file:secret}{last}\" } } }
 ";
 
 /// Ways to have a preset tell what a field of it stands for, by a right and a wrong guess.
-const PRESETS_THAT_ASK: [(&str, &str); 14] = [
+const PRESETS_THAT_ASK: [(&str, &str); 15] = [
+    (
+        "destinations:\n",
+        "  ask: { fields: { key: { form: choice, values: { GUESS: x } } }, http: { url: \"http://127.0.0.1:9/a\", text: \"{key}\" } }\ndestinations:\n  \"jira\\0http\\0json\": { preset: ask, fields: { key: \"${file:secret}\" } }\n",
+    ),
     ("word: b, last: c", "word: \"{% if '\", last: \"' is startingwith('GUES') %}{{ no() }}{% endif %}\""),
     ("json: { kind:", "needs: { a: \"{% if '{key}' is startingwith('GUES') %}1{% endif %}\" }, json: { kind:"),
     ("of: \"{word}\"", "of: \"{% if '{key}' is startingwith('GUES') %}{{ no() }}{% endif %}\""),
@@ -443,6 +448,10 @@ async fn what_a_preset_puts_where_it_was_is_compared_and_in_a_new_place_is_not()
     let told =
         trying.told(&BY_PRESETS.replace("own: { preset: mine, fields: { key: \"${file:secret}\" } }", by_hand)).await;
     assert_eq!((&told["stays"], groups(&told)), (&json!(4), vec![]), "{told}");
+    // By another name each value would stand in another place.
+    let renamed = BY_PRESETS.replace("own: { preset", "mine: { renamed_from: own, preset").replace("[own,", "[mine,");
+    let told = trying.told(&renamed).await;
+    assert_eq!(told["groups"][0]["not_compared"], "it holds a secret in a new place", "{told}");
     // Where it would go elsewhere, the rest is compared all the same.
     let told = trying.told(&BY_PRESETS.replace("of: \"{word}\"", "of: \"{key}\"")).await;
     assert_eq!(told["stays"], 3, "{told}");
