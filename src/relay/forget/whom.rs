@@ -113,11 +113,26 @@ impl Person {
     }
 }
 
+/// User ids that were seen beside an address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct UserIds {
+    pub all: BTreeSet<String>,
+    /// Those that were seen in an event whose `user.email` is the address: events of which the address was taken away go by these alone.
+    beside_email: BTreeSet<String>,
+}
+
+#[cfg(test)]
+impl From<BTreeSet<String>> for UserIds {
+    fn from(ids: BTreeSet<String>) -> Self {
+        Self { all: ids.clone(), beside_email: ids }
+    }
+}
+
 /// What was seen beside an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     /// User ids of events with the address, one more than are allowed at most.
-    pub user_ids: BTreeSet<String>,
+    pub user_ids: UserIds,
     /// Events with one of the ids that have another address.
     pub other_addresses: u64,
     /// Events that are meant by one of the ids alone: they have no address.
@@ -134,13 +149,13 @@ pub(super) struct Seen {
 pub(super) struct Question {
     person: Arc<Person>,
     /// The ids that the walk before has seen.
-    user_ids: BTreeSet<String>,
+    user_ids: UserIds,
     seen: Mutex<Seen>,
 }
 
 impl Question {
-    pub fn new(person: Arc<Person>, user_ids: BTreeSet<String>) -> Arc<Self> {
-        Arc::new(Self { person, user_ids, seen: Mutex::default() })
+    pub fn new(person: Arc<Person>, user_ids: impl Into<UserIds>) -> Arc<Self> {
+        Arc::new(Self { person, user_ids: user_ids.into(), seen: Mutex::default() })
     }
 
     pub fn seen(&self) -> Seen {
@@ -188,25 +203,45 @@ impl Question {
             });
             texts
         });
-        let addresses = if emails.is_empty() { sent_to } else { emails };
-        let is_untold = if self.person.email.is_some() { addresses.is_empty() } else { user_ids.is_empty() };
-        let is_about = self.is_told_by(event.id, &addresses, user_ids);
-        if is_blank && is_untold && !is_about {
+        // Whose address it was that is not there any more nobody can tell: not who it was sent to, and by no id that was seen beside that.
+        let was_email_taken = event.is_redacted && emails.is_empty();
+        let has_email = !emails.is_empty();
+        let addresses = if has_email || was_email_taken { emails } else { sent_to };
+        let is_untold = if self.person.email.is_some() {
+            was_email_taken || (is_blank && addresses.is_empty())
+        } else {
+            is_blank && user_ids.is_empty()
+        };
+        let known = if was_email_taken { &self.user_ids.beside_email } else { &self.user_ids.all };
+        let is_about = self.is_told_by(event.id, (&addresses, has_email), user_ids, known);
+        if is_untold && !is_about {
             self.lock().redacted += 1;
         }
         is_about
     }
 
-    fn is_told_by(&self, event: EventId, addresses: &[String], user_ids: Vec<String>) -> bool {
+    /// Whether addresses, and whether they are those of `user.email`, or user ids say that an event is meant.
+    fn is_told_by(
+        &self,
+        event: EventId,
+        (addresses, are_emails): (&[String], bool),
+        user_ids: Vec<String>,
+        known: &BTreeSet<String>,
+    ) -> bool {
         let Person { email, user_id, .. } = &*self.person;
         let is_named = user_id.as_ref().is_some_and(|named| user_ids.contains(named));
         let Some(address) = email else { return is_named };
         let is_hers = addresses.iter().any(|text| address.is(text));
-        let is_known = user_ids.iter().any(|id| self.user_ids.contains(id));
+        let is_known = user_ids.iter().any(|id| known.contains(id));
         let mut seen = self.lock();
         if is_hers {
-            let room = (USER_IDS_MAX + 1).saturating_sub(seen.user_ids.len());
-            seen.user_ids.extend(user_ids.into_iter().take(room));
+            let room = (USER_IDS_MAX + 1).saturating_sub(seen.user_ids.all.len());
+            for id in user_ids.into_iter().take(room) {
+                if are_emails {
+                    seen.user_ids.beside_email.insert(id.clone());
+                }
+                seen.user_ids.all.insert(id);
+            }
             return true;
         }
         if addresses.is_empty() {
@@ -383,7 +418,7 @@ mod tests {
     fn what_is_left_of_a_value_that_was_taken_away_is_nobodys() {
         let address = Some("ann@example.com");
         let check = |body: &str, by: Arc<Person>, ids: &[&str], expected: Meant, redacted: u64| {
-            let question = Question::new(by, ids.iter().map(|id| (*id).to_owned()).collect());
+            let question = Question::new(by, ids.iter().map(|id| (*id).to_owned()).collect::<BTreeSet<_>>());
             let event = StoredEvent { is_redacted: true, ..event(body) };
             assert_eq!(((question.whom().meant)(&event), question.seen().redacted), (expected, redacted), "{body}");
         };
@@ -394,6 +429,30 @@ mod tests {
         check(no_address, by_address(), &["8"], Meant::No, 1);
         check(no_address, person(None, Some("7"), false), &[], Meant::Yes, 0);
         check(no_address, person(None, Some("8"), false), &[], Meant::No, 0);
+        // Whom something was sent to says nothing where the address was taken away, in whatever way.
+        for user in [r#"{"id":42,"email":"***"}"#, r#"{"id":42,"email":[]}"#, r#"{"id":42}"#, "{}", "null"] {
+            let sent = format!(r#"{{"type":"sent","user":{user},"campaign":{{"sent_to":"ann@example.com"}}}}"#);
+            check(&sent, by_address(), &[], Meant::Mentions, 1);
+            let question = Question::new(by_address(), UserIds::default());
+            (question.whom().meant)(&StoredEvent { is_redacted: true, ..event(&sent) });
+            assert_eq!(question.seen().user_ids, UserIds::default(), "{user}");
+            check(&sent.replace("ann@", "bob@"), by_address(), &[], Meant::No, 1);
+        }
+        // An id goes for these only where it was seen beside `user.email`.
+        let seen_in = |body: &str| {
+            let question = Question::new(by_address(), UserIds::default());
+            assert_eq!((question.whom().meant)(&event(body)), Meant::Yes, "{body}");
+            question.seen().user_ids
+        };
+        let taken = StoredEvent { is_redacted: true, ..event(no_address) };
+        for (body, expected) in [
+            (r#"{"type":"sent","user":{"id":7,"email":"ann@example.com"}}"#, Meant::Yes),
+            (r#"{"type":"sent","user":{"id":7},"campaign":{"sent_to":"ann@example.com"}}"#, Meant::No),
+        ] {
+            let question = Question::new(by_address(), seen_in(body));
+            assert_eq!((question.whom().meant)(&taken), expected, "{body}");
+            assert_eq!((question.whom().meant)(&event(r#"{"type":"sent","user":{"id":7}}"#)), Meant::Yes, "{body}");
+        }
         let no_id = r#"{"type":"sent","user":{"id":0  ,"email":"other@example.com"}}"#;
         check(no_id, by_address(), &["0"], Meant::No, 0);
         check(no_id, person(None, Some("0"), false), &[], Meant::No, 1);
@@ -441,7 +500,7 @@ mod tests {
             meant(&event(body));
         }
         let Seen { user_ids, other_addresses, unknown, .. } = question.seen();
-        assert_eq!((user_ids.len(), other_addresses, unknown), (USER_IDS_MAX + 1, 1, 1));
+        assert_eq!((user_ids.all.len(), other_addresses, unknown), (USER_IDS_MAX + 1, 1, 1));
         assert_eq!(found(b"<ann@example.com> joann@example.com ann%40example.com"), [1..16, 36..53]);
     }
 }

@@ -3,12 +3,12 @@
 //! Looking is a walk through the store, and a second one where ids were seen by which more is meant. Erasing is walk after walk, until no
 //! attempt is in flight, and a look finds nothing that is meant any more. The search reads every file.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::whom::{Question, Seen};
+use super::whom::{Question, Seen, UserIds};
 use super::{Act, Got, Person, Phase, Progress, Run, USER_IDS_MAX};
 use crate::event::EventId;
 use crate::relay::Relay;
@@ -101,13 +101,13 @@ impl Work {
     }
 
     /// Counts what is meant, and gives the events and the user ids that were seen.
-    async fn look(&self) -> Result<(Vec<EventId>, BTreeSet<String>), Ended> {
-        let mut user_ids = BTreeSet::new();
+    async fn look(&self) -> Result<(Vec<EventId>, UserIds), Ended> {
+        let mut user_ids = UserIds::default();
         loop {
             let question = Question::new(self.person.clone(), user_ids.clone());
             let walked = self.walk(Phase::Looking, &question, Depth::Look).await?;
             let Seen { user_ids: seen, other_addresses, unknown, by_user_id, mentioned, redacted } = question.seen();
-            if seen.len() > USER_IDS_MAX {
+            if seen.all.len() > USER_IDS_MAX {
                 let why =
                     format!("this address has more than {USER_IDS_MAX} user ids: name one with user_id in its place");
                 return Err(Ended::Failed(why));
@@ -172,7 +172,7 @@ impl Work {
     }
 
     /// Erases what is meant, walk after walk, until no attempt at it is in flight, or for as long as that is waited for.
-    async fn erase_known(&self, known: &mut Vec<EventId>, user_ids: &BTreeSet<String>) -> Result<(), Ended> {
+    async fn erase_known(&self, known: &mut Vec<EventId>, user_ids: &UserIds) -> Result<(), Ended> {
         let begun = Instant::now();
         loop {
             let question = Question::new(self.person.clone(), user_ids.clone());
