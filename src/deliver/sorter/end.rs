@@ -19,8 +19,36 @@ pub(super) const TO_ONE_PLACE_MAX: usize = 16;
 pub(super) const TO_ONE_ADDRESS_MAX: usize = 4;
 /// With so many digests in all, an address has no second one: what is left of [`DIGESTS_MAX`] is for those that have none.
 pub(super) const SECOND_ONES_UP_TO: usize = 16;
-/// With so many, nothing is closed any more beyond what a place or an address may have: the rest is for addresses that have none.
-const MORE_UP_TO: usize = DIGESTS_MAX - 16;
+/// So many are left for addresses that have none.
+const LEFT_FOR_OTHERS: usize = 16;
+/// With so many, nothing is closed any more beyond what a place or an address may have.
+const MORE_UP_TO: usize = DIGESTS_MAX - LEFT_FOR_OTHERS;
+
+/// What there is where the digest of a window would go.
+#[derive(Clone, Copy)]
+struct There {
+    /// Digests that wait there.
+    waiting: usize,
+    /// So many may.
+    max: usize,
+    /// The last of them was closed so long ago that one more may say something new.
+    is_long_ago: bool,
+    /// The other side works, and there are few digests in all.
+    may_have_more: bool,
+}
+
+impl There {
+    /// Whether there is room for one more. Those of groups of which one waits already (`is_apart`) fill half of it at once and the other half but one
+    /// place slowly: the rest is for groups of which none waits. Those may have more than that, slowly, where the other side works: what is taken
+    /// takes no room, and what is not makes one more now and then.
+    fn has_room(self, is_apart: bool) -> bool {
+        let Self { waiting, max, is_long_ago, may_have_more } = self;
+        match is_apart {
+            true => waiting < max.div_ceil(2) || waiting + 1 < max && is_long_ago,
+            false => waiting < max || may_have_more && is_long_ago,
+        }
+    }
+}
 
 /// What there is beside the windows that are over.
 struct Beside {
@@ -153,17 +181,10 @@ impl Sorter {
         let untried = digests.iter().filter(|digest| digest.due_ms.is_none()).count();
         let closed_ms = to_it().map(|digest| digest.closed_ms).max().unwrap_or_default();
         let is_long_ago = closed_ms + CLOSED_APART.as_millis() as u64 <= self.parts.clock.now_ms();
-        let has_room = match to_it().count() {
-            _ if over.is_wanted => true,
-            // Half of it is for groups of which none waits, and of what is left but one.
-            count if over.is_apart => count < to_it_max.div_ceil(2) || count + 1 < to_it_max && is_long_ago,
-            // What is taken takes no room, so where all is well for this group it goes on at once, and where it is not it makes one more now and then.
-            count => {
-                let is_up = state.open_since_ms.is_none();
-                count < to_it_max || is_up && is_long_ago && digests.len() < MORE_UP_TO
-            }
-        };
-        if untried >= UNTRIED_MAX || !has_room {
+        let may_have_more = state.open_since_ms.is_none() && digests.len() < MORE_UP_TO;
+        let there = There { waiting: to_it().count(), max: to_it_max, is_long_ago, may_have_more };
+        let has_room = there.has_room(over.is_apart);
+        if untried >= UNTRIED_MAX || !(has_room || over.is_wanted) {
             return Err(now + LOOK_AGAIN);
         }
         if self.is_quiet {
@@ -231,5 +252,36 @@ impl Sorter {
                 self.parts.queue.sort(false);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With how many waiting digests there is room for one more: at once, and when the last was closed long ago.
+    #[track_caller]
+    fn check(max: usize, is_apart: bool, may_have_more: bool, [at_once, slowly]: [usize; 2]) {
+        let up_to = |is_long_ago| {
+            (0..100)
+                .take_while(|waiting| There { waiting: *waiting, max, is_long_ago, may_have_more }.has_room(is_apart))
+                .count()
+        };
+        assert_eq!([up_to(false), up_to(true)], [at_once, slowly], "of {max}");
+    }
+
+    #[test]
+    fn a_group_of_which_one_waits_leaves_room_for_those_of_which_none_does() {
+        check(16, true, false, [8, 15]);
+        check(16, true, true, [8, 15]);
+        check(4, true, true, [2, 3]);
+        check(1, true, true, [1, 1]);
+    }
+
+    #[test]
+    fn a_group_of_which_none_waits_has_all_of_it_and_more_where_the_other_side_works() {
+        check(16, false, false, [16, 16]);
+        check(16, false, true, [16, 100]);
+        check(1, false, true, [1, 100]);
     }
 }

@@ -187,7 +187,7 @@ impl Queue {
         if let Some(window) = self.lanes.as_ref().and_then(|lanes| lanes.window_of(sequence)) {
             return Some(DeliveryState::Held { by: HeldBy::Window { ends_ms: window.ends_ms } });
         }
-        if self.earlier_than(sequence).is_some() {
+        if self.is_behind(sequence) {
             return Some(DeliveryState::Held { by: HeldBy::Order { earlier: None } });
         }
         if let Some(digest) = digest.filter(|digest| digest.attempts > 0) {

@@ -192,7 +192,13 @@ impl Queue {
         order.map_or((0, 0), |order| (order.lines.len() as u64, order.behind.len()))
     }
 
-    /// The delivery that one waits for, as far as that is known.
+    /// Whether one waits behind another of its key.
+    pub fn is_behind(&self, sequence: u64) -> bool {
+        let order = self.lanes.as_ref().and_then(|lanes| lanes.order.as_ref());
+        order.is_some_and(|order| order.behind.contains(sequence))
+    }
+
+    /// The delivery that one waits for, as far as that is known. Looks through the keys that something waits of.
     pub fn earlier_than(&self, sequence: u64) -> Option<u64> {
         let order = self.lanes.as_ref()?.order.as_ref()?;
         let key = order.key_behind(sequence)?;
