@@ -176,7 +176,9 @@ impl Sorting {
         let mut values = Vec::with_capacity(self.order_by.len());
         let mut has_any = false;
         for field in &self.order_by {
-            let texts = fields.texts(&self.fields, field.id);
+            let mut texts = fields.texts(&self.fields, field.id);
+            // Who has an empty id is not the one who has another empty one.
+            texts.retain(|text| !text.trim().is_empty());
             has_any |= !texts.is_empty();
             key.update(&(texts.len() as u64).to_le_bytes());
             for text in &texts {
@@ -295,6 +297,29 @@ mod tests {
         let within = LOOKED_AT_BYTES_MAX - 4;
         assert_eq!(long(r"\u200b", within), long("", within));
         assert_ne!(long(r"\u200b", LOOKED_AT_BYTES_MAX), long("", LOOKED_AT_BYTES_MAX), "so far nobody looks");
+    }
+
+    #[test]
+    fn who_has_no_id_goes_by_itself_and_blanks_are_none() {
+        let mut fields = FieldSetBuilder::default();
+        let field = Field { path: "user.id".to_owned(), id: fields.add(&FieldPath::parse("user.id").expect("a path")) };
+        let sorting = Sorting::in_order(fields.build(), vec![field]);
+        let key = |id: &str| {
+            let body = format!(r#"{{"type":"t","user":{{"id":{id}}}}}"#);
+            match sorting.verdict(body.as_bytes(), RELAY, 0).expect("it can be read") {
+                Verdict::InOrder(Ordered { key, .. }) => Some(key),
+                _ => None,
+            }
+        };
+        for nothing in ["null", r#""""#, r#""  \n""#, "[]", "[null]", r#"["", " "]"#] {
+            assert!(key(nothing).is_none(), "{nothing}");
+        }
+        for same in [r#""7""#, "[7]", r#"["", 7]"#] {
+            assert_eq!(key(same), key("7"), "{same}");
+        }
+        for other in ["8", r#"" 7""#, "[7, 8]", "false"] {
+            assert!(key(other).is_some() && key(other) != key("7"), "{other}");
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ const GZIP: Defaulted<bool> = key("gzip", boolean())
     .default(false);
 const KEEP: Key<()> = key("keep", by_hand(Of::Map(keep_keys)))
     .seen(Sight::All)
-    .about("Which closed files stay, packed or not: the others are removed. A file that is still added to is never removed, nor any that this destination would not name so.")
+    .about("Which closed files stay, packed or not: the others are removed. A file that is still added to is never removed, nor any that this destination would not name so: what was put aside as `….other`, also the table before a change of `columns`, stays until you remove it.")
     .example("{ files: 30, max_age: 90d }");
 const FILES: Key<u64> = key("files", whole(1..=100_000))
     .about("So many, of each `{type}` and `{source}` where `path` tells them apart.")
