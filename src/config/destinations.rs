@@ -150,7 +150,7 @@ fn check_file(reader: &Reader, node: &Node, of: (&Key, &DestinationConfig), file
         }
         Some((other, advice::files::Overlap::Perhaps)) => {
             let both = format!("`{other}` and `{}`", destination.name);
-            reader.warning(at, format!("{both} may write to the same file, and the second finds it locked"), help());
+            reader.warning(at, format!("{both} may write to the same file: the second finds it locked, and `keep` of one can remove what the other has closed"), help());
         }
     }
 }

@@ -107,6 +107,12 @@ fn packed_of(path: &Path) -> PathBuf {
     packed.into()
 }
 
+/// A closed file by the name that it had before it was packed.
+fn unpacked_of(path: &Path) -> PathBuf {
+    let name = path.to_string_lossy();
+    name.strip_suffix(PACKED).map_or_else(|| path.to_owned(), PathBuf::from)
+}
+
 fn partial_of(path: &Path) -> PathBuf {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     path.with_file_name(format!(".{name}{PACKED}{PARTIAL}"))
@@ -338,7 +344,11 @@ impl Lines {
         for mut files in series.into_values() {
             let order = |file: &Closed| (file.written_ms, file.named.moment.clone(), file.path.clone());
             files.sort_by_cached_key(|file| std::cmp::Reverse(order(file)));
-            for (place, file) in files.into_iter().enumerate() {
+            let mut places: BTreeMap<PathBuf, usize> = BTreeMap::new();
+            for file in files {
+                // What was packed, and is not removed yet, is the same file twice.
+                let next = places.len();
+                let place = *places.entry(unpacked_of(&file.path)).or_insert(next);
                 let is_old = oldest_ms.is_some_and(|oldest_ms| file.written_ms < oldest_ms);
                 let is_one_too_many = self.keeping.files_max.is_some_and(|most| place >= most);
                 if is_old || is_one_too_many { too_much.push(file) } else { kept.push(file) }

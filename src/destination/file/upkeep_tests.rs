@@ -193,6 +193,29 @@ fn a_crash_at_any_point_of_packing_leaves_each_line_once() {
 }
 
 #[test]
+fn a_file_that_was_packed_and_is_not_gone_yet_counts_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    let mut lines = bare(directory.path(), "x.ndjson");
+    lines.keeping.packs = true;
+    lines.keeping.files_max = Some(2);
+    for (n, name, age_ms) in [(1, "x.20261127T000000Z.ndjson", DAY_MS), (2, "x.20261128T000000Z.ndjson", HOUR_MS)] {
+        write(&lines, [n], NOW_MS);
+        lines.lock().clear();
+        std::fs::rename(at("x.ndjson"), at(name)).expect("closed");
+        set_written(&at(name), NOW_MS - age_ms);
+    }
+    look_after(&lines, NOW_MS);
+    // As a crash leaves it before the file goes that was packed.
+    let packed = text(&at("x.20261128T000000Z.ndjson.gz"));
+    std::fs::write(at("x.20261128T000000Z.ndjson"), packed).expect("written");
+    set_written(&at("x.20261128T000000Z.ndjson"), NOW_MS - HOUR_MS);
+    look_after(&lines, NOW_MS);
+    assert_eq!(names(directory.path()), set(&["x.20261127T000000Z.ndjson.gz", "x.20261128T000000Z.ndjson.gz"]));
+    assert_eq!(numbers(directory.path()), [1, 2]);
+}
+
+#[test]
 fn what_comes_late_for_a_packed_day_is_packed_beside_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut lines = bare(directory.path(), "{date}.ndjson");
