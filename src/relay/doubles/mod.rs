@@ -20,7 +20,8 @@
 mod read_back;
 mod table;
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
@@ -41,12 +42,20 @@ pub struct Doubles {
     table: Arc<Table>,
     /// The config up to which all keys are known that it asks for.
     read_up_to: watch::Sender<u32>,
+    amid: Mutex<Amid>,
+}
+
+/// What was forgotten while the history is read back: a page may have been read before.
+#[derive(Default)]
+struct Amid {
+    readers: usize,
+    forgotten: HashSet<EventId>,
 }
 
 impl Doubles {
     /// None are known yet. Those that are forgotten for want of room are counted.
     pub fn new(forgotten: Counter) -> Self {
-        Self { table: Arc::new(Table::new(forgotten)), read_up_to: watch::Sender::new(0) }
+        Self { table: Arc::new(Table::new(forgotten)), read_up_to: watch::Sender::new(0), amid: Mutex::default() }
     }
 
     /// Claims the key of an event that arrived at `at_ms`, or says which event came with it within so long before. Waits while somebody else has claimed it, and
@@ -116,9 +125,18 @@ impl Doubles {
         }
     }
 
-    /// Forgets what was seen with some events: nothing of them is told by a key any more.
-    pub fn forget(&self, events: &std::collections::HashSet<EventId>) {
+    /// Forgets what was seen with some events: nothing of them is told by a key any more, nor noted by who reads the history back and has read
+    /// them already.
+    pub fn forget(&self, events: &HashSet<EventId>) {
+        let mut amid = self.amid();
+        if amid.readers > 0 {
+            amid.forgotten.extend(events);
+        }
         self.table.forget(events);
+    }
+
+    fn amid(&self) -> MutexGuard<'_, Amid> {
+        self.amid.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many keys are known.

@@ -1,16 +1,18 @@
 //! The keys of the events that the journal has: read back, oldest first, page by page.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::Doubles;
+use super::table::Table;
 use crate::config::Config;
 use crate::event::RelayFields;
 use crate::relay::Generation;
 use crate::rules::Once;
-use crate::store::{EVENTS_MAX, EventQuery, Looking, NameId, Order, StoreError};
+use crate::store::{EVENTS_MAX, EventQuery, Looking, NameId, Order, StoreError, StoredEvent};
 use crate::time::wall_ms;
 
 /// Events that are read back at most, the newest: twice as many as there are keys for, so that a start does not wait for a whole history. Of a config whose window holds more,
@@ -78,38 +80,67 @@ impl Doubles {
             rules.filter(|(_, (rule, _))| rule.once.is_some()).map(|(at, (_, id))| (*id, at)).collect();
         let query = EventQuery { since_ms, last: Some(READ_BACK_MAX), ..EventQuery::all(Order::OldestFirst) };
         let (mut after, mut events) = (None, 0);
+        let reading = Reading::begin(self);
         loop {
             let page = store.events(&query, after.as_ref(), EVENTS_MAX).await?;
-            for event in &page.items {
-                events += 1;
+            events += page.items.len() as u64;
+            reading.note(&page.items, |table, event| {
                 // What tells it from others may be among what was taken away.
                 if event.is_redacted {
-                    continue;
+                    return;
                 }
                 let window = windows.get(&event.source);
                 let once: SmallVec<[usize; 4]> =
                     event.rules.iter().filter_map(|rule| rules.get(rule).copied()).collect();
                 if window.is_none() && once.is_empty() {
-                    continue;
+                    return;
                 }
                 // Of a source that is gone, the name is no value of anything that comes.
                 let source = names.get(&event.source).copied().unwrap_or_default();
                 let relay = RelayFields { source, received_ms: event.received_ms };
                 // What an older relay accepted, and this one would not, does not come again.
-                let Ok(read) = config.rules.read(&event.body, relay) else { continue };
+                let Ok(read) = config.rules.read(&event.body, relay) else { return };
                 if let Some((key, within)) = read.identity.zip(window) {
-                    self.table.note(key, event.id, *within);
+                    table.note(key, event.id, *within);
                 }
                 for rule in once {
                     if let Some((key, every)) = config.rules.key(rule, &read) {
-                        self.table.note_last(key, event.id, every);
+                        table.note_last(key, event.id, every);
                     }
                 }
-            }
+            });
             match page.next {
                 Some(next) => after = Some(next),
                 None => return Ok(events),
             }
+        }
+    }
+}
+
+/// Somebody reads the history back. What is forgotten meanwhile is not noted.
+struct Reading<'d>(&'d Doubles);
+
+impl<'d> Reading<'d> {
+    fn begin(doubles: &'d Doubles) -> Self {
+        doubles.amid().readers += 1;
+        Self(doubles)
+    }
+
+    /// Notes events that were read since it began. Nobody forgets amid it: who does so afterwards finds the keys.
+    fn note(&self, events: &[Arc<StoredEvent>], mut note: impl FnMut(&Table, &StoredEvent)) {
+        let amid = self.0.amid();
+        for event in events.iter().filter(|event| !amid.forgotten.contains(&event.id)) {
+            note(&self.0.table, event);
+        }
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let mut amid = self.0.amid();
+        amid.readers -= 1;
+        if amid.readers == 0 {
+            amid.forgotten = HashSet::new();
         }
     }
 }
@@ -155,4 +186,54 @@ fn onces(config: &Config) -> impl Iterator<Item = (&str, &Once)> {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::metrics::counter::Counter;
+
+    use super::super::table::Asked;
+    use super::*;
+    use crate::event::{EventId, Print, Printing};
+
+    const WITHIN: Duration = Duration::from_secs(60);
+
+    fn key(id: EventId) -> Print {
+        Printing::of("test").text(id.to_string()).finish()
+    }
+
+    fn event(number: u64) -> Arc<StoredEvent> {
+        Arc::new(StoredEvent {
+            id: EventId::mint(1_000, 0, number),
+            received_ms: 1_000,
+            source: NameId(0),
+            rules: Vec::new(),
+            deliveries: Vec::new(),
+            body: bytes::Bytes::new(),
+            is_redacted: false,
+        })
+    }
+
+    #[test]
+    fn what_is_forgotten_while_the_history_is_read_back_is_known_by_no_key() {
+        let doubles = Doubles::new(Counter::default());
+        let is_known = |event: &StoredEvent| matches!(doubles.table.ask(key(event.id), 1_000, WITHIN), Asked::Known(_));
+        let note = |reading: &Reading<'_>, page: &[Arc<StoredEvent>]| {
+            reading.note(page, |table, event| table.note(key(event.id), event.id, WITHIN));
+        };
+        let page = [event(1), event(2), event(3)];
+        let (reading, other) = (Reading::begin(&doubles), Reading::begin(&doubles));
+        // The page was read before, and is noted after.
+        doubles.forget(&HashSet::from([page[0].id]));
+        drop(other);
+        note(&reading, &page);
+        assert_eq!([0, 1, 2].map(|at| is_known(&page[at])), [false, true, true]);
+        doubles.forget(&HashSet::from([page[1].id]));
+        note(&reading, &page);
+        assert_eq!([0, 1, 2].map(|at| is_known(&page[at])), [false, false, true]);
+        drop(reading);
+        assert!(doubles.amid().forgotten.is_empty(), "nobody reads any more");
+        doubles.forget(&HashSet::from([page[2].id]));
+        assert!(doubles.amid().forgotten.is_empty() && !is_known(&page[2]));
+    }
 }
