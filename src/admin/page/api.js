@@ -6,6 +6,11 @@ export class Refused extends Error {
     super(message);
     this.status = status;
   }
+
+  /** Whether it may be answered later. */
+  get mayPass() {
+    return this.status === 0 || this.status === 429 || this.status >= 500;
+  }
 }
 
 /** What is told of every request: "answered", "silent", "signed-out". */
@@ -185,21 +190,25 @@ export function listen(act, state) {
 
   async function once() {
     current = new AbortController();
+    let heard = false;
+    /** Waits for something of the relay, but not for ever: what is silent for too long is given up. */
+    const within = (said) => {
+      const silence = setTimeout(() => {
+        if (!heard) state("held-up");
+        current.abort();
+      }, heard ? SILENCE_MS : FIRST_SILENCE_MS);
+      return said.finally(() => clearTimeout(silence));
+    };
     const headers = last ? { "last-event-id": last } : {};
-    const answer = await reach("api/stream", { signal: current.signal, headers: { accept: "text/event-stream", ...headers } });
+    const answer = await within(reach("api/stream", { signal: current.signal, headers: { accept: "text/event-stream", ...headers } }));
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     const frames = parser((frame) => {
       if (frame.id) last = frame.id;
       wait = FIRST_WAIT_MS;
       act(frame.kind, frame.data);
     });
-    let heard = false;
     for (;;) {
-      const silence = setTimeout(() => {
-        if (!heard) state("held-up");
-        current.abort();
-      }, heard ? SILENCE_MS : FIRST_SILENCE_MS);
-      const { done, value } = await reader.read().finally(() => clearTimeout(silence));
+      const { done, value } = await within(reader.read());
       if (done) return;
       if (!heard) state("open");
       heard = true;

@@ -12,6 +12,10 @@ import * as slack from "./slack.js";
 const TREE_BYTES_MAX = 1 << 20;
 /** What stands for an address where the config says `show: no_addresses`. */
 const MASK = "…@…";
+/** What becomes of several deliveries at once is asked for together. */
+const GATHER_MS = 150;
+/** What the relay has not answered is asked for again so much later. */
+const AGAIN_AFTER_MS = 2000;
 
 let view = null;
 /** The event that others are compared with. */
@@ -32,6 +36,7 @@ export async function open(aside, id, { back, isPhone }) {
     return;
   }
   draw(own);
+  if (own.hasChanged) askAnew(own);
   // A title stays in the browser's history: whom it is about is not told there.
   title(plain(own.event.type || "–"), plain(own.event.campaign ?? ""));
   if (isPhone) aside.querySelector("h1").focus();
@@ -62,11 +67,17 @@ export function close() {
 }
 
 /** Something has become of it: what is shown is asked for again. */
-export async function frame(kind, data) {
-  if (!view?.event || kind !== "deliveries" || data.id !== view.id) return;
-  const own = view;
+export function frame(kind, data) {
+  if (kind !== "deliveries" || data.id !== view?.id) return;
+  if (view.event) askAnew(view);
+  // What is on its way may be older.
+  else view.hasChanged = true;
+}
+
+function askAnew(own, afterMs = GATHER_MS) {
   clearTimeout(own.again);
   own.again = setTimeout(async () => {
+    if (view !== own) return;
     try {
       const event = await get(`events/${own.id}`);
       if (view !== own) return;
@@ -74,8 +85,9 @@ export async function frame(kind, data) {
       drawWent(own);
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
+      if (error.mayPass) askAnew(own, AGAIN_AFTER_MS);
     }
-  }, 150);
+  }, afterMs);
 }
 
 export function key(name) {

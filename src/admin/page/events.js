@@ -152,11 +152,10 @@ async function load() {
 }
 
 /** A search that was not answered. Rows of another one are none of its. */
-function refused({ status, message }, query) {
-  const passes = status === 0 || status === 429 || status >= 500;
-  view.failed = { message, passes };
+function refused({ message, mayPass }, query) {
+  view.failed = { message, mayPass };
   announce(message);
-  if (passes) askLater(view);
+  if (mayPass) askLater(view);
   if (view.listed !== query) Object.assign(view, { items: [], waiting: [], hasGap: false, isCut: false, next: null, page: null, seen: new Set() });
   draw();
 }
@@ -232,7 +231,7 @@ export { relayChanged as relay };
 async function again({ all } = {}) {
   const own = view;
   if (own.asking) return;
-  if (own.failed) return own.failed.passes && load();
+  if (own.failed) return own.failed.mayPass && load();
   if (!own.page) return;
   try {
     await before(own, async () => {
@@ -244,15 +243,19 @@ async function again({ all } = {}) {
         // More has come than is on a page: the list is begun anew when it goes on.
         own.hasGap = true;
       }
-      for (const event of page.events.toReversed()) {
-        if (own.seen.has(event.id)) settled(event);
-        else take(event);
-      }
+      page.events.toReversed().forEach(take);
       if (all) await others(own, page);
     });
   } catch (error) {
-    if (!(error instanceof Refused) && error.name !== "AbortError") throw error;
+    missed(own, error);
   }
+}
+
+/** What was asked for besides a search has not come. What it would have brought comes by itself no second time, so it is asked for again. */
+function missed(own, error) {
+  if (error.name === "AbortError") return;
+  if (!(error instanceof Refused)) throw error;
+  if (view === own && error.mayPass) askLater(own);
 }
 
 function askLater(own) {
@@ -292,13 +295,16 @@ async function gather() {
       if (view === own) page.events.toReversed().forEach(take);
     });
   } catch (error) {
-    if (!(error instanceof Refused) && error.name !== "AbortError") throw error;
+    missed(own, error);
   }
 }
 
-/** A new one: above the older ones, or among those that wait while somebody reads. */
+/**
+ * A new one: above the older ones, or among those that wait while somebody reads. One that a search has brought before it comes by itself may
+ * stand elsewhere by then, and that is told with it alone.
+ */
 function take(event) {
-  if (view.seen.has(event.id)) return;
+  if (view.seen.has(event.id)) return event.deliveries && settled(event);
   view.seen.add(event.id);
   const list = view.heldBy ? view.waiting : view.items;
   const isOlder = (known) => known.received_at < event.received_at || (known.received_at === event.received_at && known.id < event.id);
@@ -450,7 +456,7 @@ function update(child, item) {
 
 function drawFoot() {
   const { page, items, failed } = view;
-  if (failed) return fill(view.foot, h("p.bad", null, prose(failed.message), failed.passes && " It is asked again by itself."), hints(false), failed.passes || !isFiltered() ? button("Try again", load) : h("a.btn", { href: link("events") }, "Show all"));
+  if (failed) return fill(view.foot, h("p.bad", null, prose(failed.message), failed.mayPass && " It is asked again by itself."), hints(false), failed.mayPass || !isFiltered() ? button("Try again", load) : h("a.btn", { href: link("events") }, "Show all"));
   if (!page) return;
   const warned = [(page.warnings ?? []).map((warning) => h("p.wait", null, prose(warning))), hints(!items.length)];
   if (!items.length && !view.waiting.length) return fill(view.foot, warned, nothing());

@@ -25,6 +25,81 @@ async fn an_event_is_in_the_list_with_its_outcome_and_without_a_reload() {
     page.end().await;
 }
 
+/// What comes by itself, as the stream brings it.
+const COMES: &str = "return import('./events.js').then(({ frame }) => frame(arguments[0], arguments[1]))";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_a_search_brought_before_it_comes_by_itself_stands_as_it_came() {
+    let fake = SlackServer::start([Act::with(503, &[("retry-after", "3600")], "busy")]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let id = relay.accept(&event("clicked", "Cart Reminder", "jo@example.com")).await;
+    let page = Page::open(relay.running.admin_address, "#/events").await;
+    page.sees(".rows a.row", "crm").await;
+    page.sees("button.live", "Live").await;
+    assert_eq!(page.count(".rows a.row .arrived").await, 0);
+    // It arrived and was delivered between two looks of the stream, so no other frame tells of the delivery.
+    let came = json!({ "id": id, "deliveries": [{ "destination": "crm", "state": "delivered" }] });
+    page.run(COMES, &[json!("event"), came]).await;
+    page.sees(".rows a.row .arrived", "crm").await;
+    assert_eq!(page.count(".rows a.row").await, 1);
+    page.end().await;
+}
+
+/// What is asked about one event is counted, and the first answer comes late: not before `window.letThrough()`.
+const LATE: &str = "
+const real = window.fetch;
+window.asked = 0;
+window.fetch = async (address, options) => {
+  const answer = await real(address, options);
+  if (!/^api\\/events\\/[^/]*$/.test(address)) return answer;
+  window.asked += 1;
+  if (window.asked === 1) await new Promise((resolve) => (window.letThrough = resolve));
+  return answer;
+};
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_becomes_of_an_event_while_it_is_asked_for_is_asked_for_anew() {
+    let fake = SlackServer::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let id = relay.accept(&event("clicked", "Cart Reminder", "jo@example.com")).await;
+    let page = Page::open(relay.running.admin_address, "#/events").await;
+    page.sees(".rows a.row .arrived", "crm").await;
+    page.sees("button.live", "Live").await;
+    page.run(LATE, &[]).await;
+    page.click(".rows a.row", "clicked").await;
+    page.until("the answer that is late", "return window.asked", &[]).await;
+    let settled = json!({ "id": id, "deliveries": [{ "destination": "crm", "state": "delivered" }] });
+    page.run(COMES, &[json!("deliveries"), settled]).await;
+    page.run("window.letThrough()", &[]).await;
+    page.until("what is newer", "return window.asked > 1", &[]).await;
+    page.end().await;
+}
+
+/// The next search gets no answer, and each one is counted.
+const NO_ANSWER: &str = "
+const real = window.fetch;
+window.searches = 0;
+window.fetch = (address, options) => {
+  if (!address.endsWith('events/search')) return real(address, options);
+  window.searches += 1;
+  return window.searches === 1 ? Promise.reject(new TypeError('no way there')) : real(address, options);
+};
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_asked_for_besides_and_has_not_come_is_asked_for_again() {
+    let fake = SlackServer::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let page = Page::open(relay.running.admin_address, "#/events").await;
+    page.sees("button.live", "Live").await;
+    page.sees("main", "Nothing has come in yet").await;
+    page.run(NO_ANSWER, &[]).await;
+    page.run(COMES, &[json!("reset"), json!({})]).await;
+    page.until("another search", "return window.searches > 1", &[]).await;
+    page.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_shows_each_destination_its_rule_its_attempts_and_slacks_message() {
     let fake = SlackServer::start([Act::with(503, &[], "busy just now")]).await;

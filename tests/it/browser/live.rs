@@ -90,6 +90,27 @@ async fn a_relay_that_is_killed_is_told_of_and_when_it_is_back_nothing_is_missin
     page.end_with(|line| line.contains("net::ERR_")).await;
 }
 
+/// The stream is never answered.
+const NO_STREAM: &str = "
+const real = window.fetch;
+window.fetch = (address, options) => address !== 'api/stream' ? real(address, options) : new Promise((_, fails) => {
+  options.signal.addEventListener('abort', () => fails(options.signal.reason));
+});
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_never_answered_is_given_up_and_the_page_asks_instead() {
+    let fake = SlackServer::start([]).await;
+    let relay = TestRelay::start(&rules(&fake)).await;
+    let page = Page::blank(&format!("http://{}/", relay.running.admin_address)).await;
+    page.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": NO_STREAM })).await;
+    page.go("#/events").await;
+    page.sees("main", "Nothing has come in yet").await;
+    relay.accept(&event("clicked", "Cart Reminder", "jo@example.com")).await;
+    page.sees(".rows a.row", "Cart Reminder").await;
+    page.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tab_that_nobody_sees_listens_to_nothing_and_then_gets_what_it_missed() {
     let fake = SlackServer::start([]).await;
