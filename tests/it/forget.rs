@@ -181,25 +181,13 @@ async fn what_is_no_search_of_this_relay_is_refused() {
 
 /// The files below a directory in which her address stands as it is, and not as a part of another's.
 fn grep(directory: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut looked_at = 0;
-    let mut directories = vec![directory.to_owned()];
-    while let Some(at) = directories.pop() {
-        for entry in std::fs::read_dir(&at).expect("a directory").flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                directories.push(path);
-                continue;
-            }
-            looked_at += 1;
-            let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).to_lowercase();
-            if text.replace("jozoe@example.org", "").contains(ZOE) {
-                found.push(path);
-            }
-        }
-    }
-    assert!(looked_at > 2, "the files of a relay");
-    found
+    let files = files_below(directory);
+    assert!(files.len() > 2, "the files of a relay");
+    let has_hers = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes).to_lowercase();
+        text.replace("jozoe@example.org", "").contains(ZOE)
+    };
+    files.into_iter().filter(|(_, bytes)| has_hers(bytes)).map(|(path, _)| path).collect()
 }
 
 fn of(address: &str, n: u32) -> String {

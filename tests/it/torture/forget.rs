@@ -32,8 +32,6 @@ const HERS_A_ROUND: u64 = 8;
 const WHILE_FORGETTING: Duration = Duration::from_millis(600);
 /// A run reads all that there is several times, while more comes in.
 const FORGOTTEN_WITHIN: Duration = Duration::from_secs(5 * 60);
-/// Between two looks at how far it is.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// So often it is said again, at most, until it is proved.
 const RUNS_MAX: usize = 5;
 
@@ -57,24 +55,14 @@ fn hers(k: u64) -> String {
 /// How many files below a directory have the address, in any of its spellings, and how many were looked at.
 fn search(directory: &Path) -> (Vec<String>, usize) {
     let needles: Vec<String> = SIGNS.iter().map(|sign| format!("{NAME}{sign}{DOMAIN}")).collect();
-    let (mut found, mut looked_at, mut directories) = (Vec::new(), 0, vec![directory.to_owned()]);
-    while let Some(at) = directories.pop() {
-        for entry in std::fs::read_dir(&at).expect("a directory").flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                directories.push(path);
-                continue;
-            }
-            looked_at += 1;
-            // What is let go meanwhile holds nothing any more.
-            let bytes = std::fs::read(&path).unwrap_or_default().to_ascii_lowercase();
-            let text = String::from_utf8_lossy(&bytes);
-            if needles.iter().any(|needle| text.contains(needle)) {
-                found.push(path.display().to_string());
-            }
-        }
-    }
-    (found, looked_at)
+    let files = files_below(directory);
+    let looked_at = files.len();
+    let has_it = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+        needles.iter().any(|needle| text.contains(needle))
+    };
+    let found = files.into_iter().filter(|(_, bytes)| has_it(bytes)).map(|(path, _)| path.display().to_string());
+    (found.collect(), looked_at)
 }
 
 /// Begins a run. `None` where the relay has gone.
@@ -88,15 +76,13 @@ async fn begin(up: &Up) -> Option<String> {
 /// One run, to its end.
 async fn forgotten(up: &Up) -> Value {
     let id = begin(up).await.expect("it runs");
-    let start = Instant::now();
-    loop {
-        let last = up.admin(&format!("/api/forget/{id}")).await.json();
-        if last["phase"] == "done" {
-            return last;
-        }
-        assert!(start.elapsed() < FORGOTTEN_WITHIN, "the run does not end: {last}");
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
+    let mut last = Value::Null;
+    eventually_within(FORGOTTEN_WITHIN, "the run to end", async || {
+        last = up.admin(&format!("/api/forget/{id}")).await.json();
+        last["phase"] == "done"
+    })
+    .await;
+    last
 }
 
 fn is_hers(copy: &Copy) -> bool {
