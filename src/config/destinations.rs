@@ -225,7 +225,6 @@ fn read_one(parts: &Parts<'_>, Named { name, what, types }: Named<'_>, node: &No
     let nothing = Node { id: section.id, value: crate::yaml::raw::Value::Map(Vec::new()) };
     let defaults = parts.defaults.and_then(|defaults| defaults.get(kind.name)).unwrap_or(&nothing);
     let (common_defaults, own_defaults) = split_defaults(defaults);
-    sorting::refuse_nothing(reader, node, Some(defaults));
     let mut entries = entries.with_defaults(&common_defaults);
     let answers = entries.node(&ANSWERS.info);
     let mut policy = policy::read(reader, &mut entries, kind);

@@ -198,9 +198,8 @@ fn read_test(known: &Known<'_>, node: &Node) -> Option<ConfigTest> {
         }),
         _ => None,
     };
-    let expected = expect.inspect(|node| reader.refuse_nothing(node, &expect_keys().keys));
-    let expected = expected.and_then(|node| reader.map(node, "`expect`"));
-    let expected = expected.and_then(|entries| read_expect(known, entries));
+    let expected = expect.and_then(|node| reader.map(node, "`expect`"));
+    let expected = expected.and_then(|entries| read_expect(known, entries.never_empty()));
     let Expected { to, urgent, gathered, content } = expected?;
     let (name, event, source, received_ms) = (name?, event?, source?, received_ms?);
     Some(ConfigTest { name, event, source, received_ms, to, urgent, gathered, content })

@@ -26,11 +26,13 @@ const HISTORY_SIZE: Key<u64> = key("max_size", size(SIZES))
     .otherwise("10GiB or a fifth of the file system, whichever is less");
 const REDACT: Key<()> = key("redact", by_hand(Of::Texts))
     .about("The values of these fields are taken away from kept events, wherever Vero may have them, also in the files: of a text each byte becomes `*`, a number becomes `0`, lists and objects are empty. What still waits for a destination, and dead letters, stay as they came until they are over. An event without them cannot be sent again: replays pass it by. See [personal data](personal-data.md#keep-some-values-for-a-shorter-time).")
-    .example("[user.email, user.firstname]");
+    .example("[user.email, user.firstname]")
+    .never_empty();
 const REDACT_AFTER: Key<Duration> = key("redact_after", duration(AGES))
     .about("With `redact`: how long after an event came. It is done segment by segment, so at the latest twice as long after it, or ten minutes more where that is longer. Not shorter than a `dedupe` or an `every` of `once_per`, which are read back from the history.")
     .example("48h")
-    .otherwise("a day, where there is `redact`");
+    .otherwise("a day, where there is `redact`")
+    .never_empty();
 const REDACT_AFTER_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
 const DEAD_AGE: Defaulted<Duration> = key("max_age", duration(AGES))
     .about("How long a delivery that was given up can be replayed.")
@@ -81,7 +83,6 @@ pub(super) fn read(reader: &Reader, node: Option<&Node>) -> Retention {
     if let Some(node) = entries.node(&HISTORY.info)
         && let Some(mut history) = reader.map(node, "`history`")
     {
-        reader.refuse_nothing(node, &[REDACT.info, REDACT_AFTER.info]);
         retention.history_age = history.value(&HISTORY_AGE);
         retention.history_bytes = history.read(&HISTORY_SIZE);
         let redact = history.node(&REDACT.info);

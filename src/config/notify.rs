@@ -84,16 +84,15 @@ pub(super) struct Named {
 
 /// Reads all of it but what its destinations say. They count as used.
 pub(super) fn read(reader: &Reader, node: &Node, names: &mut Names) -> Option<(Notify, Vec<Named>)> {
-    reader.refuse_nothing(node, &keys().keys);
-    let mut entries = reader.map(node, "`notify`")?;
+    let mut entries = reader.map(node, "`notify`")?.never_empty();
     let to = entries.node(&TO.info);
     let after = entries.value(&AFTER);
     let repeat = entries.node(&REPEAT.info).map_or(Some(Some(REPEAT_DEFAULT)), |node| read_repeat(reader, node));
     let mut bounds = Bounds::default();
     let backlog_node = entries.node(&BACKLOG.info);
-    if let Some(mut backlog) = backlog_node.and_then(|node| reader.map(node, "`notify.backlog`")) {
+    if let Some(backlog) = backlog_node.and_then(|node| reader.map(node, "`notify.backlog`")) {
+        let mut backlog = backlog.never_empty();
         let node = backlog_node.unwrap_or(node);
-        reader.refuse_nothing(node, &backlog_keys().keys);
         if node.entries().is_empty() {
             let help = format!("write backlog: {}, or one of the two", BACKLOG.info.example);
             reader.error_with(node.id, "`notify.backlog` has no bound", help);

@@ -9,7 +9,7 @@ use super::listen::{ADDRESS_FORM, ADDRESS_HELP, address, read_address};
 use super::names::Names;
 use super::{
     Config, Limits, Outline, Said, admin, advice, destinations, expectations, keeping, kinds, limits, notify, presets,
-    rules, sorting, sources, tls,
+    rules, sources, tls,
 };
 use crate::destination::Client;
 use crate::destination::client::{Masks, URL_FORM};
@@ -62,7 +62,8 @@ const DEFAULTS: Key<()> = key("defaults", by_hand(Of::Map(kinds::defaults_keys))
 const NOTIFY: Key<()> = key("notify", by_hand(Of::Map(notify::keys)))
     .about("Who is told of trouble: a destination that fails, is paused or has dead letters, a source that is silent or refused, a full disk, a config that is not good, a certificate that ends. One message when it begins, one when it is over. See [Being told](operations.md#being-told).")
     .example("{ to: [ops, mail] }")
-    .otherwise("nobody, but in the log");
+    .otherwise("nobody, but in the log")
+    .never_empty();
 const LIMITS: Key<()> = key("limits", by_hand(Of::Map(limits::keys)))
     .about("What one relay takes at most. Whatever is refused for a limit is counted and answered.")
     .example("{ body_max: 2MiB }");
@@ -156,7 +157,6 @@ pub(super) fn read(
         names.use_all();
     }
     let (rules, sent) = rules.unzip();
-    reader.refuse_nothing(root, &[NOTIFY.info]);
     let notify_node = entries.node(&NOTIFY.info);
     let notify = notify_node.map_or(Some(None), |node| notify::read(reader, node, &mut names).map(Some));
     if notify.is_none() {
@@ -253,7 +253,7 @@ fn check_defaults(reader: &Reader, defaults: Option<&Node>) {
     for kind in crate::destination::KINDS {
         let Some(node) = of_kinds.node(&kind.key()) else { continue };
         reader.map(node, "the defaults of a kind");
-        sorting::refuse_nothing(reader, node, None);
+        reader.refuse_nothing(node, &(kind.keys)().keys);
     }
     of_kinds.finish();
 }

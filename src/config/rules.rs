@@ -150,7 +150,6 @@ fn read_rule(
     let to = entries.node(&TO.info);
     let stop = entries.node(&STOP.info).map_or(Some(STOP.default), |node| reader.boolean(node));
     let zone = entries.node(&TIMEZONE.info);
-    reader.refuse_nothing(node, &[once::ONCE_PER.info]);
     let once = entries.node(&once::ONCE_PER.info);
     entries.finish();
     let once = match once {

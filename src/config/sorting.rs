@@ -42,7 +42,8 @@ const TYPES_NAMED_MAX: usize = 3;
 pub(super) const DIGEST: Key<()> = key("digest", by_hand(Of::Map(digest_keys)))
     .seen(Sight::All)
     .about("Deliveries of a group go out as one message: a group opens a window with its first event, the first few go out by themselves, the rest waits for the window's end. It waits on disk.")
-    .example("{ every: 15m, by: [type, campaign.name], first: 3 }");
+    .example("{ every: 15m, by: [type, campaign.name], first: 3 }")
+    .never_empty();
 const DIGEST_EVERY: Defaulted<Duration> = key("every", duration(EVERY))
     .about("How long a window is open.")
     .example("15m")
@@ -71,7 +72,8 @@ pub(super) const URGENT: Key<()> = key("urgent", by_hand(Of::Own("match map", ||
     .seen(Sight::All)
     .about("Deliveries that pass everything that waits before them, digests and quiet hours too, within the rate. See [Match maps](#match-maps).")
     .example("{ type: complained, campaign.type: transactional }")
-    .otherwise("nothing is urgent");
+    .otherwise("nothing is urgent")
+    .never_empty();
 
 fn digest_keys() -> Section {
     let common = [DIGEST_EVERY.info, DIGEST_BY.info, DIGEST_FIRST.info, DIGEST_MAX.info, DIGEST_BREAKDOWN.info];
@@ -96,13 +98,6 @@ impl<'n> Nodes<'n> {
         let [digest, urgent, quiet, order_by] = KEYS.map(|info| entries.node(&info));
         Self { digest, urgent, quiet, order_by }
     }
-}
-
-/// Tells of what is there and says nothing, in a destination or in the defaults of a kind. What `defaults` say is taken out in that way.
-pub(super) fn refuse_nothing(reader: &Reader, node: &Node, defaults: Option<&Node>) {
-    let said_before = |info: &Info| defaults.is_some_and(|defaults| defaults.get(info.name).is_some());
-    let own: Vec<_> = KEYS.into_iter().filter(|info| !said_before(info)).collect();
-    reader.refuse_nothing(node, &own);
 }
 
 /// What the rules send to a destination.
@@ -184,8 +179,7 @@ fn read_digest(reader: &Reader, node: &Node, nodes: Nodes<'_>, fields: &mut Fiel
         reader.error_with(node.id, format!("`digest` should be a map, and it is {}", node.kind()), help);
         return None;
     }
-    reader.refuse_nothing(node, &digest_keys().keys);
-    let mut entries = reader.map(node, "`digest`")?;
+    let mut entries = reader.map(node, "`digest`")?.never_empty();
     let every = entries.value(&DIGEST_EVERY);
     let by = match entries.node(&DIGEST_BY.info) {
         Some(by) => read_by(reader, by, fields),

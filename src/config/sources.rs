@@ -83,12 +83,14 @@ const HEADER: Key<()> = key("header", by_hand(Of::Map(|| credentials::header_key
 pub(super) const EXPECT_EVERY: Key<Duration> = key("expect_every", duration(EXPECTED))
     .about("The longest silence of a source whose events never stop: when nothing was accepted for longer while the relay ran, those whom `notify` names are told. Longer than its quietest night.")
     .example("1h")
-    .otherwise("any silence is fine");
+    .otherwise("any silence is fine")
+    .never_empty();
 
 const DEDUPE_KEY: Key<Duration> = key("dedupe", duration(DEDUPE))
     .about("The same event again within so long is answered with the first one's id, and goes nowhere: see [Events that come twice](connect-vero.md#events-that-come-twice).")
     .example("10m")
-    .otherwise("each is another event");
+    .otherwise("each is another event")
+    .never_empty();
 
 /// Keys of a source, and below, on whose line a secret may stand whatever their names say.
 pub(super) const SOURCE_SECRET_KEYS: [&str; 3] = [BASIC.info.name, HEADER.info.name, "value"];
@@ -163,7 +165,6 @@ fn read_source(reader: &Reader, name: &str, node: &Node, is_public: bool) -> Opt
     let token = entries.node(&TOKEN.info);
     let tokens = entries.node(&TOKENS.info);
     let auth = entries.node(&AUTH.info);
-    reader.refuse_nothing(node, &[EXPECT_EVERY.info, DEDUPE_KEY.info]);
     let expect_every = entries.read(&EXPECT_EVERY);
     let dedupe = entries.read(&DEDUPE_KEY);
     let at = entries.at();

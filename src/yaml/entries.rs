@@ -21,6 +21,8 @@ pub struct Entries<'r, 'n> {
     entries: Vec<(&'n raw::Key, &'n Node)>,
     /// Those for which there are defaults as well.
     overriding: HashSet<&'n str>,
+    /// A key with nothing behind it is refused, whatever it is.
+    are_never_empty: bool,
     known: Vec<&'static str>,
     missing: Vec<&'static str>,
 }
@@ -48,11 +50,10 @@ impl Reader {
 }
 
 impl Reader {
-    /// Tells of keys of a map that stand there with nothing behind them, where that would be a default without a word. Of a key that must be there
-    /// [`finish`](Entries::finish) tells.
+    /// Tells of keys of a map that nobody takes and that are never empty, where nothing stands behind them.
     pub fn refuse_nothing(&self, node: &Node, keys: &[Info]) {
         for (key, node) in node.entries().iter().filter(|(_, node)| node.is_null()) {
-            let Some(info) = keys.iter().find(|info| info.name == key.text && !info.is_required()) else { continue };
+            let Some(info) = keys.iter().find(|info| info.name == key.text && info.is_never_empty) else { continue };
             self.refuse_as_nothing(node, info);
         }
     }
@@ -72,7 +73,22 @@ impl<'r, 'n> Entries<'r, 'n> {
                 reader.error_with(key.id, format!("`{}` is given twice in {what}", key.text), help);
             }
         }
-        Self { reader, at, what, entries, overriding: HashSet::new(), known: Vec::new(), missing: Vec::new() }
+        Self {
+            reader,
+            at,
+            what,
+            entries,
+            overriding: HashSet::new(),
+            are_never_empty: false,
+            known: Vec::new(),
+            missing: Vec::new(),
+        }
+    }
+
+    /// None of its keys may have nothing behind it, as if each were [`never_empty`](super::Key::never_empty).
+    pub fn never_empty(mut self) -> Self {
+        self.are_never_empty = true;
+        self
     }
 
     /// Adds the entries of another map for keys that this one does not have. What is left of them is not an unknown key here.
@@ -98,7 +114,9 @@ impl<'r, 'n> Entries<'r, 'n> {
         if found.is_some() {
             self.entries.retain(|(known, _)| known.text != info.name);
         }
-        if let Some((_, node)) = found.filter(|(_, node)| node.is_null() && info.is_never_empty)
+        // Of a key that must be there it is told that it is missing.
+        let is_never_empty = info.is_never_empty || (self.are_never_empty && !info.is_required());
+        if let Some((_, node)) = found.filter(|(_, node)| node.is_null() && is_never_empty)
             && !self.overriding.contains(info.name)
         {
             self.reader.refuse_as_nothing(node, info);

@@ -19,7 +19,8 @@ const FORM: &str = "{ fields: [campaign.id], every: 1h }";
 pub(super) const ONCE_PER: Key<()> = key("once_per", by_hand(Of::Map(keys)))
     .about("The rule matches an event only if it has let none with the same values through for so long: see [Once per](#once-per).")
     .example(FORM)
-    .otherwise("each event");
+    .otherwise("each event")
+    .never_empty();
 const FIELDS: Key<()> = key("fields", by_hand(Of::Texts))
     .seen(Sight::All)
     .about_made(|| format!("The fields whose values make events the same: one, or at most {FIELDS_MAX} together. A field that is missing is a value of its own."))

@@ -14,7 +14,8 @@ pub(in crate::config) const ORDER_BY: Key<()> = key("order_by", by_hand(Of::Text
     .seen(Sight::All)
     .about_made(|| format!("Deliveries whose events have the same values here go one after the other, in the order of arrival: while an earlier one waits for its retry the later ones wait too, and others go on. A field, or at most {BY_MAX} together. An event with none of them goes by itself. For http and email, and not beside `digest`, `urgent` or `quiet`."))
     .example("user.id")
-    .otherwise("no order");
+    .otherwise("no order")
+    .never_empty();
 
 /// Reads it; `None` where something is wrong with it, which has been told.
 pub(super) fn read(reader: &Reader, node: &Node, nodes: Nodes<'_>, kind: &Kind) -> Option<Sorting> {

@@ -15,7 +15,8 @@ use crate::yaml::words;
 /// When nothing else goes out.
 pub(in crate::config) const QUIET: Key<()> = key("quiet", by_hand(Of::Map(quiet_keys)))
     .about("Hours in which only what is urgent goes out. The rest waits, and goes out together afterwards.")
-    .example("{ from: \"22:00\", to: \"07:00\", timezone: Europe/Berlin }");
+    .example("{ from: \"22:00\", to: \"07:00\", timezone: Europe/Berlin }")
+    .never_empty();
 const TIME: &str = "^([01]?[0-9]|2[0-3]):[0-5][0-9]$|^24:00$";
 const QUIET_FROM: Key<String> = key("from", form(TIME, "time of day"))
     .seen(Sight::All)
@@ -68,8 +69,7 @@ pub(super) fn read(reader: &Reader, node: &Node) -> Option<Quiet> {
         reader.error_with(node.id, format!("`quiet` should be a map, and it is {}", node.kind()), help);
         return None;
     }
-    reader.refuse_nothing(node, &quiet_keys().keys);
-    let mut entries = reader.map(node, "`quiet`")?;
+    let mut entries = reader.map(node, "`quiet`")?.never_empty();
     let from = entries.node(&QUIET_FROM.info);
     let to = entries.node(&QUIET_TO.info);
     let times = [from, to].map(|node| node.and_then(|node| read_time(reader, node)));

@@ -1,4 +1,4 @@
-//! `needs:` and `skip_without:`: what must come to something. Without it a receiver may drop what it was sent and answer 200 all the same, or refuse a message
+//! `needs:` and `skip_without:`: what must come to something. Without it a destination may drop what it was sent and answer 200 all the same, or refuse a message
 //! that says nothing.
 
 use crate::destination::structure::{Options, Structure};
