@@ -32,7 +32,7 @@ pub use self::sorted::{CLOSED_APART, FIRST_CLOSED_AFTER, Looked, ShownWindow, So
 pub use self::windows::{Fold, Windows};
 use crate::destination::digest::seen;
 use crate::destination::{Delivery, Destination, place_of};
-use crate::event::{FieldId, FieldSet, Fields, Refused, RelayFields};
+use crate::event::{FieldId, FieldSet, Fields, Printing, Refused, RelayFields};
 use crate::rules::Condition;
 use crate::store::{GroupKey, OrderKey};
 
@@ -172,7 +172,7 @@ impl Sorting {
 impl Sorting {
     /// What an event goes in order with: by its values as texts, as rules compare them. None where it has no value in any of the fields.
     fn ordered(&self, fields: &Fields<'_>) -> Option<Ordered> {
-        let mut key = Context::new(&SHA256);
+        let mut key = Printing::of("order");
         let mut values = Vec::with_capacity(self.order_by.len());
         let mut has_any = false;
         for field in &self.order_by {
@@ -180,15 +180,10 @@ impl Sorting {
             // Who has an empty id is not the one who has another empty one.
             texts.retain(|text| !text.trim().is_empty());
             has_any |= !texts.is_empty();
-            key.update(&(texts.len() as u64).to_le_bytes());
-            for text in &texts {
-                key.update(&(text.len() as u64).to_le_bytes());
-                key.update(text.as_bytes());
-            }
+            key = key.texts(&texts);
             values.push((field.path.clone(), shown(texts.join(", "))));
         }
-        let GroupKey(key) = key_of(&key.finish());
-        has_any.then_some(Ordered { key: OrderKey(key), values })
+        has_any.then_some(Ordered { key: OrderKey(key.finish().to_bytes()), values })
     }
 }
 

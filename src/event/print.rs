@@ -11,6 +11,11 @@ impl Print {
     pub(crate) fn share(self, of: usize) -> usize {
         usize::from(u16::from_le_bytes([self.0[0], self.0[1]])) % of
     }
+
+    /// Its bytes.
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
 }
 
 /// A print that is being made. Each text goes in with its length, so that `ab` and `c` are not `a` and `bc`.

@@ -85,7 +85,7 @@ impl<'r, 'n> Entries<'r, 'n> {
         }
     }
 
-    /// None of its keys may have nothing behind it, as if each were [`never_empty`](super::Key::never_empty).
+    /// None of its keys may have nothing behind it, as if each were [`never_empty`](super::keys::Key::never_empty).
     pub fn never_empty(mut self) -> Self {
         self.are_never_empty = true;
         self
