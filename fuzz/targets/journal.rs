@@ -13,13 +13,15 @@ use std::task::{Context, Poll, Waker};
 use vero_relay::event::EventId;
 use vero_relay::store::journal::disk::Disk;
 use vero_relay::store::journal::format::{
-    Act, BulkAct, CommandRecord, Control, DeliveryKey, DigestAct, DigestRecord, EventHead, GROUP_HEAD, GroupBuilder,
-    GroupPlace, OutcomeRecord, OutcomeState, ReplayRecord, SegmentHeader, SelectionRecord, VERSION_OF_LANES,
-    VERSION_PLAIN, WindowsRecord,
+    EventHead, GROUP_HEAD, GroupBuilder, GroupPlace, ReplayRecord, SegmentHeader, VERSION_OF_LANES, VERSION_PLAIN,
 };
 use vero_relay::store::journal::model::ModelDisk;
 use vero_relay::store::journal::verify::{Verified, verify_disk};
 use vero_relay::store::journal::{Blocking, JournalStore, Options};
+use vero_relay::store::queues::{
+    Act, BulkAct, CommandRecord, Control, DeliveryKey, DigestAct, DigestRecord, OutcomeRecord, OutcomeState,
+    SelectionRecord, WindowsRecord,
+};
 use vero_relay::store::{
     Answer, Claimed, DigestId, Duty, EventQuery, GroupKey, Intake, Interned, Looking, NameId, NameKind, NameState,
     Named, NewEvent, Order, Pause, PlannedDelivery, Room, Store, StoreError, WindowHead,

@@ -19,9 +19,9 @@ use crate::deliver::{
 };
 use crate::event::{EventId, FieldPath};
 use crate::store::journal::by_hand::Selection;
-use crate::store::journal::format::BulkAct;
 use crate::store::journal::model::{Faults, ModelDisk};
 use crate::store::journal::{Blocking, JournalStore, Options, Redactor, Untold, Walk, Writer};
+use crate::store::queues::BulkAct;
 use crate::store::{
     AppendError, Depth, Intake, Meant, NameId, NameKind, NewEvent, PlannedDelivery, Redaction, Retention, StoredEvent,
     Whom,

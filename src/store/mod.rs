@@ -17,6 +17,7 @@
 //! * `names`, [`NameId`]: a destination, source or rule, numbered for good when the store first hears its name.
 //! * `words`: the values that go in and come out. [`NameState`]: how a destination stands: paused, its breaker open, removed from the
 //!   config. `why`, [`Why`]: a reason with its answer. `errors`, [`AppendError`] and [`StoreError`]: why something was not done.
+//! * [`queues`]: what waits, in memory, for any backend that has it elsewhere. `locks`: how that is locked.
 //! * `journal`: the backend. [`mod@lock`]: one process to a data directory, whatever the backend.
 //!
 //! # Not promised
@@ -32,11 +33,13 @@ pub mod journal;
 mod lanes;
 mod lease;
 pub mod lock;
+mod locks;
 mod looking;
 mod names;
 #[cfg(any(test, feature = "test-support"))]
 mod passes_on;
 mod queue;
+pub mod queues;
 mod why;
 mod words;
 

@@ -18,7 +18,7 @@ use self::scene::{Scene, run};
 use crate::deliver::sorting::windows::GROUPS_MAX;
 use crate::destination::{Outcome, Reason};
 use crate::store::journal::by_hand::Selection;
-use crate::store::journal::format::BulkAct;
+use crate::store::queues::BulkAct;
 use crate::store::{Claim, Room, Settled, Settlement, WINDOWS_MAX};
 
 const MINUTE: u64 = 60;

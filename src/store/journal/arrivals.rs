@@ -3,9 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::bitmap::Bitmap;
 use super::{Journal, lock};
 use crate::store::NameId;
+use crate::store::queues::Bitmap;
 
 impl Journal {
     /// Notes what has come by now.

@@ -8,14 +8,12 @@ use futures_util::FutureExt;
 use super::commands::Durable;
 use super::cursor::{List, cursor, numbers_of};
 use super::erase::Walk;
-use super::format::{Act, BulkAct, DeliveryKey};
-use super::inbox::Urgency;
 use super::index::Update;
-use super::queue::Claim;
 use super::redact::Redactor;
 use super::words::ReadError;
-use super::{Bitmap, JournalStore, lock};
+use super::{JournalStore, lock};
 use crate::event::EventId;
+use crate::store::queues::{Act, Backing, Bitmap, BulkAct, Claim, DeliveryKey, Urgency};
 use crate::store::{
     AppendError, AttemptNote, Change, Counts, Cursor, DeadLetter, DeadQuery, DeadReasons, Duty, ErasingStep, EventView,
     Lease, NameId, NameKind, NameState, NamesFull, Queue, ReplayProgress, SearchLimit, Settled, Settlement, States,

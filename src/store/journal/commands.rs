@@ -8,26 +8,22 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
-use super::bitmap::Bitmap;
 use super::cursor::{List, cursor, numbers_of};
-use super::format::{
-    Act, BulkAct, CommandRecord, DeliveryKey, NUMBER_MAX, ReplayRecord, SPEC_MAX, SelectionRecord, cut,
-};
-use super::inbox::{Message, Urgency};
+use super::format::{NUMBER_MAX, ReplayRecord, SPEC_MAX};
+use super::inbox::Message;
 use super::index::REPLAYS_MAX;
-use super::known::{CommandAct, CommandKind, KnownCommand, Taken};
-use super::words::{Letter, ReadError, state_after, unreadable};
+use super::words::{Letter, ReadError, unreadable};
 use super::{Journal, lock, reading};
 use crate::event::EventId;
+use crate::store::queues::{
+    Act, Backing, Bitmap, BulkAct, CommandAct, CommandKind, CommandRecord, KnownCommand, Taken, Urgency,
+};
 use crate::store::{
     AppendError, Command, DEAD_EVENTS_MAX, DeadQuery, Done, EVENTS_MAX, Health, NameId, ReplayProgress, StoreError,
     What, Which,
 };
 use crate::time::rfc3339;
 
-/// Of what is given up or moved at once, so many are remembered until the index has heard of them: an eighth of what there is room
-/// for.
-pub const SELECTED_REMEMBERED: usize = 1024;
 /// Dead letters looked at in one step of a query.
 const STEP: usize = 1000;
 
@@ -295,19 +291,7 @@ impl Journal {
         if reading(&self.names).of(of).is_none() {
             return 0;
         }
-        let destination = self.destination(of);
-        let mut queue = lock(&destination.queue);
-        let sequences = queue.select(act, &sequences);
-        let count = sequences.len();
-        if act == BulkAct::Redeliver {
-            queue.is_as_old_as(self.lived.passed_ms(), &sequences);
-        }
-        if count > 0 {
-            let record = self.record(of, act, command, reason, sequences);
-            self.send(Message::Selections(record.split().into_iter().map(|part| vec![part]).collect()));
-            destination.wake(&queue);
-        }
-        count
+        self.select_of(command, of, act, reason, &sequences)
     }
 
     /// Delivers dead letters of one destination to another, in one group of the journal for each part: a crash leaves them here or there.
@@ -325,30 +309,6 @@ impl Journal {
             self.send(Message::Selections(parts.collect()));
             count
         })
-    }
-
-    /// The record of something that is done to deliveries, which memory knows from here on. Made while the queue is locked.
-    pub fn record(
-        &self,
-        of: NameId,
-        act: BulkAct,
-        command: Option<CommandRecord>,
-        reason: &str,
-        sequences: Bitmap,
-    ) -> SelectionRecord {
-        let at_ms = self.clock.now_ms();
-        let reason = cut(reason.to_owned());
-        // What they came to before is no answer any more.
-        let mut outcomes = lock(&self.outcomes);
-        outcomes.forget(of, &sequences);
-        if let Some(state) = state_after(act, at_ms, &reason) {
-            // The index hears of it when it is synced, and who looks at one of a few may be sooner.
-            for sequence in sequences.iter_from(0).take(SELECTED_REMEMBERED) {
-                outcomes.push(DeliveryKey { sequence, destination: of }, state.clone());
-            }
-        }
-        drop(outcomes);
-        SelectionRecord { destination: of, at_ms, act, command, reason, sequences }
     }
 
     /// Loads what the index remembers of commands.

@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::format::{DeliveryKey, OutcomeState, Record, records};
+use super::format::{Record, records};
 use super::segments::{Scan, SegmentInfo, Window};
-use super::words::{Ends, Place, ReadError, died, state_after, state_by, state_of, unexplained_death, unreadable};
+use super::words::{Ends, Place, ReadError, died, unexplained_death, unreadable};
 use super::{Journal, LAG_READ_BYTES};
+use crate::store::queues::{DeliveryKey, OutcomeState, state_after, state_by, state_of};
 use crate::store::{DeliveryState, NameId, PlannedDelivery, SearchLimit, States, StoredEvent};
 
 /// What is known of some deliveries.

@@ -24,17 +24,15 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use self::texts::change;
-use super::bitmap::Bitmap;
-use super::destination::Destination;
 use super::disk::DiskFile;
-use super::format::{BulkAct, DeliveryKey, EventHead, OutcomeRecord, OutcomeState, SegmentHeader, records};
+use super::format::{EventHead, SegmentHeader, records};
 use super::inbox::Message;
-use super::queue::Queue;
 use super::segments::{Edits, FoundGroup, RewriteError, Rewritten, SegmentInfo, Window, events_in, next_group};
-use super::words::{ReadError, state_of};
+use super::words::ReadError;
 use super::{Journal, JournalStore, lock};
 use crate::event::EventId;
-use crate::store::{Answer, Depth, Erasing, ErasingStep, Meant, NameId, StoreError, Whom};
+use crate::store::queues::{Backing, Bitmap, BulkAct};
+use crate::store::{Answer, Depth, Erasing, ErasingStep, Meant, StoreError, Whom};
 
 /// Each round covers what was written during the one before: by the third little is.
 const ROUNDS_MAX: u32 = 3;
@@ -357,26 +355,6 @@ impl Journal {
         Ok(count)
     }
 
-    /// Has written down that some deliveries of a destination are over. To be called with the queue locked.
-    pub fn tell_dropped(&self, destination: &Destination, queue: &mut Queue, id: NameId, ended: Vec<u64>) {
-        if ended.is_empty() {
-            return;
-        }
-        let at_ms = self.clock.now_ms();
-        let dropped = |sequence: u64| {
-            let key = DeliveryKey { sequence, destination: id };
-            OutcomeRecord { key, attempts: 0, at_ms, state: OutcomeState::Dropped }
-        };
-        let ended: Vec<OutcomeRecord> = ended.into_iter().map(dropped).collect();
-        let mut outcomes = lock(&self.outcomes);
-        ended.iter().for_each(|outcome| outcomes.push(outcome.key, state_of(outcome)));
-        drop(outcomes);
-        self.send(Message::Outcomes(ended));
-        destination.tell_of_order(queue);
-        destination.wake(queue);
-        destination.sorting.wakeup.notify_one();
-    }
-
     /// Has everything synced that was said so far, how deliveries have ended too: what they were about is not gone before that is durable. Without
     /// room it waits to be written, and that is an error.
     pub(super) fn make_durable(&self, let_write: &mut dyn FnMut()) -> Result<(), StoreError> {
@@ -395,8 +373,8 @@ impl Journal {
         lock(&self.recent).forget(sequences);
         for id in self.destination_ids() {
             let destination = self.destination(id);
-            lock(&destination.window).clear();
-            lock(&destination.sorting.window).clear();
+            lock(&destination.reader.0).clear();
+            lock(&destination.sorting.reader.0).clear();
         }
     }
 }

@@ -59,16 +59,12 @@ mod record;
 mod tests;
 mod texts;
 
-pub use self::acts::{Act, BulkAct, CommandRecord, Control, RENAMED, ReplayRecord, SelectionRecord};
-pub use self::codec::cut;
+pub use self::acts::ReplayRecord;
 pub use self::erased::{RecordPlace, erase_event, erased_body, record_places, redact_event, seal_group};
 pub use self::group::{GroupBuilder, GroupHead, GroupPlace};
 pub use self::header::{HeaderError, SegmentHeader};
-pub use self::lanes::{DigestAct, DigestRecord, WindowsRecord};
 pub use self::limits::*;
-pub use self::record::{DeliveryKey, EventHead, OutcomeRecord, OutcomeState, Record, records};
-
-pub use self::texts::Change;
+pub use self::record::{EventHead, Record, records};
 
 /// The format of a segment in which nothing is said of lanes.
 pub const VERSION_PLAIN: u32 = 2;

@@ -10,10 +10,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::format::{Control, DigestRecord, OutcomeRecord, ReplayRecord, SelectionRecord, WindowsRecord};
-use super::known::KnownCommand;
+use super::format::ReplayRecord;
 use super::words::{Relocating, Retiring};
 use crate::event::EventId;
+use crate::store::queues::{
+    Control, DigestRecord, Done, KnownCommand, OutcomeRecord, SelectionRecord, Urgency, WindowsRecord,
+};
 use crate::store::{AppendError, NameId, NameKind, NewEvent};
 use crate::time::Instant;
 
@@ -50,19 +52,8 @@ pub enum Message {
     Fail(String),
 }
 
-/// Whether somebody waits for an act to be durable.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Urgency {
-    Now,
-    /// Synced with the next events, within [`OUTCOMES_SYNCED_WITHIN`](super::writer::OUTCOMES_SYNCED_WITHIN).
-    Soon,
-}
-
 /// Resolved with an event's id once it is durable.
 pub type Reply = oneshot::Sender<Result<EventId, AppendError>>;
-
-/// Resolved with a count once something is durable.
-pub type Done = oneshot::Sender<Result<u64, AppendError>>;
 
 /// Both ends.
 pub fn inbox() -> (Sender, Receiver) {

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::bitmap::Bitmap;
-use super::format::Act;
-use super::inbox::{Message, Urgency};
+use super::inbox::Message;
 use super::index::Update;
 use super::{Journal, lock, reading, writing};
+use crate::store::queues::{Act, Backing, Bitmap, Urgency};
 use crate::store::{Interned, NameId, NameKind, Named, NamesFull, TakenFrom, TakenOver};
 
 impl Journal {

@@ -9,11 +9,11 @@ mod history;
 use std::sync::Arc;
 
 use self::dead::COUNTED_MAX;
-use super::format::DeliveryKey;
 use super::segments::Window;
 use super::words::{ReadError, unreadable};
 use super::{Journal, JournalStore, LAG_READ_BYTES, lock};
 use crate::event::EventId;
+use crate::store::queues::DeliveryKey;
 use crate::store::{
     AllCounts, Answer, Cursor, DeadLetter, DeadQuery, DeadReasons, DeliveryState, DeliveryView, ErasedEvent,
     EventQuery, EventView, HeldBy, Kept, Looking, NameId, Page, PlannedDelivery, SearchLimit, States, StoredEvent,
@@ -109,27 +109,5 @@ impl Journal {
         let earlier = lock(&self.destination(key.destination).queue).earlier_than(key.sequence);
         let earlier = earlier.and_then(|earlier| self.event_by_number(earlier).ok()).map(|event| event.id);
         DeliveryState::Held { by: HeldBy::Order { earlier } }
-    }
-
-    /// Where a delivery stands as far as memory knows: [`DeliveryState::Settled`] for what ended a while ago, and none for a dead letter
-    /// of which only the index knows more.
-    pub fn state_in_memory(&self, key: &DeliveryKey) -> Option<DeliveryState> {
-        let destination = self.destination(key.destination);
-        let queue = lock(&destination.queue);
-        if let Some(state) = queue.delivery_state(key.sequence) {
-            return Some(state);
-        }
-        let is_dead = queue.is_dead(key.sequence);
-        drop(queue);
-        if let Some(recent) = lock(&self.outcomes).get(key)
-            && matches!(recent, DeliveryState::Dead { .. }) == is_dead
-        {
-            return Some(recent);
-        }
-        if !is_dead {
-            return Some(DeliveryState::Settled);
-        }
-        let (attempts, at_ms, reason) = self.just_died(key)?;
-        Some(DeliveryState::Dead { attempts, at_ms, reason })
     }
 }

@@ -12,8 +12,8 @@
 //! | an event | a body of 256 MiB ([`BODY_MAX`](format::BODY_MAX)), a head of 2 MiB ([`RECORD_MAX`](format::RECORD_MAX)) | what is larger could not be read again |
 //! | outcomes in a record | 1024 ([`OUTCOMES_MAX`](format::OUTCOMES_MAX)) | a megabyte with the longest reasons |
 //! | a bulk act's record | 128 chunks of 65 536 events ([`CHUNKS_MAX`](format::CHUNKS_MAX)) | a megabyte |
-//! | a reason, a name | 1024 bytes ([`TEXT_MAX`](format::TEXT_MAX)) | they are kept for each delivery |
-//! | scheduled retries of a destination | 10 000 ([`SCHEDULED_MAX`]) | they alone cost memory; beyond, no first attempts |
+//! | a reason, a name | 1024 bytes ([`TEXT_MAX`](super::queues::TEXT_MAX)) | they are kept for each delivery |
+//! | scheduled retries of a destination | 10 000 ([`SCHEDULED_MAX`](super::queues::SCHEDULED_MAX)) | they alone cost memory; beyond, no first attempts |
 //! | windows, unsettled digests of a destination | 1024, 64 ([`WINDOWS_MAX`](super::WINDOWS_MAX), [`DIGESTS_MAX`](super::DIGESTS_MAX)) | each is looked at by what acts on many deliveries |
 //! | what a destination remembers between attempts | 10 000 texts of 1 KiB ([`REMEMBERED_MAX`](super::REMEMBERED_MAX)) | they lie in memory |
 //! | events in memory | 8 MiB of bodies ([`RECENT_BODIES_MAX`]) | a destination that keeps up never reads the disk |
@@ -25,20 +25,17 @@
 //!
 //! # Cast
 //!
-//! In and out: [`store`] is the handle, and with [`intake`], [`claims`], [`lanes`] and [`look`] what the traits say of it; [`files`] what only an
-//! embedded store has.
+//! In and out: [`store`] is the handle, and with [`intake`] and [`look`] what the traits say of it; [`files`] what only an embedded store has.
+//! [`backing`]: what the [queues in memory](super::queues) need of it.
 //!
 //! * [`open`]: opening, and the threads that go on. [`mod@recover`]: what holds together, where everything stands. [`state`]: what that is.
-//! * [`running`]: what all threads and callers share. [`destination`]: the same of one destination. [`words`]: values they give each other.
+//! * [`running`]: what all threads and callers share. [`words`]: values they give each other.
 //! * [`writer`]: one thread that owns the journal's end: groups, syncs, new segments, letting old ones go. [`inbox`]: what it is told.
 //!   [`publish`]: how that takes effect.
 //! * [`mod@format`]: the bytes, and nothing that touches a disk. [`segments`]: from an event's number to its bytes. [`segment_name`].
-//! * [`queue`]: what waits for one destination, as a bit an event in a [`bitmap`]; a backlog of ten million takes 1.25 MB. [`members`]: what
-//!   lies in one of its windows.
 //! * [`recent`]: the newest events in memory, so that a destination that keeps up never reads the disk. [`ends`]: how deliveries ended.
-//!   [`remembered`]: what an attempt leaves behind for those that follow.
 //! * [`erase`]: erasing what is kept of a person, segment after segment. [`redact`]: taking values away from events that are old enough.
-//! * [`commands`]: what is done to many deliveries at once. [`known`]: that it is done once. [`cursor`]: where a list goes on.
+//! * [`commands`]: what is done to many deliveries at once. [`cursor`]: where a list goes on.
 //! * [`names`]: the numbers of names. [`intern`]: a config's. [`rename`]: a queue under another name.
 //! * [`index`]: SQLite, on a thread of its own.
 //! * [`upkeep`]: what is done now and then, on another: checkpoints; [`upkeep_inbox`]: how that is asked for. [`mod@retention`]: what is kept no longer. [`arrivals`]: what is how old.
@@ -47,11 +44,6 @@
 //! * [`disk`]: the real disk; in tests `model`, one that fails and forgets on demand, and `by_hand`, what tests do by number. [`blocking`]:
 //!   where one waits for the disk.
 //!
-//! # Order
-//!
-//! Whatever changes a queue is sent to the writer while the queue is still locked, so the journal has everything in the order in
-//! which it took effect, and reading it leads to the same state.
-//!
 //! # Reopening
 //!
 //! Nothing is ever appended to an old segment. What lies past its last durable mark may be on the platter or only in a cache that
@@ -59,15 +51,13 @@
 //! one ends. A segment gets its name only when it is complete, so a crash while reopening starts over.
 
 mod arrivals;
+mod backing;
 mod backup;
-mod bitmap;
 mod blocking;
 #[cfg(test)]
 pub(crate) mod by_hand;
-mod claims;
 mod commands;
 mod cursor;
-mod destination;
 pub mod disk;
 mod ends;
 mod erase;
@@ -77,20 +67,15 @@ mod inbox;
 mod index;
 mod intake;
 mod intern;
-mod known;
-mod lanes;
 mod look;
-mod members;
 #[cfg(any(test, feature = "test-support"))]
 pub mod model;
 mod names;
 mod open;
 mod publish;
-mod queue;
 mod recent;
 mod recover;
 mod redact;
-mod remembered;
 mod rename;
 mod retention;
 mod room;
@@ -106,15 +91,12 @@ pub mod verify;
 mod words;
 mod writer;
 
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::JoinHandle;
 
-pub use self::bitmap::Bitmap;
 pub use self::blocking::Blocking;
 pub use self::format::GROUP_BYTES_MAX;
 pub use self::index::Location;
 pub use self::open::{Options, segment_bytes};
-pub use self::queue::SCHEDULED_MAX;
 pub use self::recent::BODIES_MAX as RECENT_BODIES_MAX;
 pub use self::recover::{OpenError, Opened};
 pub use self::words::Damage;
@@ -129,24 +111,10 @@ pub(crate) use self::redact::Redactor;
 use self::running::Journal;
 pub use self::store::JournalStore;
 pub(crate) use self::writer::Writer;
+use crate::store::locks::{lock, reading, writing};
 
 /// How much of the disk a destination that lags reads at once.
 const LAG_READ_BYTES: usize = 64 << 10;
-
-/// A panic elsewhere must not take the queue with it: every change under these locks is complete when it is made.
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// [`lock`], to read what others may read too.
-fn reading<T: ?Sized>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// [`lock`], to write what others may read.
-fn writing<T: ?Sized>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
-}
 
 #[cfg(test)]
 mod tests;

@@ -4,44 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::format::{Act, Control};
-use super::inbox::{Message, Urgency};
-use super::{Journal, lock, reading};
-use crate::store::{NameId, NameKind, NameState, StoredEvent};
+use super::{Journal, lock};
+use crate::store::queues::{Act, Control};
+use crate::store::{NameId, StoredEvent};
 
 impl Journal {
-    /// Applies an act on a whole destination, or source, and has it written down. Returns whether it changed anything.
-    pub fn control(&self, id: NameId, act: Act, urgency: Urgency) -> bool {
-        let destination = self.destination(id);
-        let is_source = {
-            let names = reading(&self.names);
-            names.of(id).is_some_and(|(kind, _)| *kind == NameKind::Source)
-        };
-        let at_ms = self.clock.now_ms();
-        let mut queue = lock(&destination.queue);
-        let changed = queue.control(&act, at_ms);
-        if changed {
-            let control = Control { destination: id, at_ms, act };
-            // If the writer is gone the process is ending.
-            let _ = self.sender.send(Message::Control(control, urgency));
-            destination.show(&queue);
-            destination.wakeup.notify_one();
-            if is_source {
-                // Whoever lets events in sees it from here on: they are behind the act in the journal.
-                self.sources.send_modify(|shown| {
-                    let shown = Arc::make_mut(shown);
-                    let state = queue.state().clone();
-                    if state == NameState::default() {
-                        shown.remove(&id);
-                    } else {
-                        shown.insert(id, state);
-                    }
-                });
-            }
-        }
-        changed
-    }
-
     /// An act on a whole destination, or source, stands in the journal: what comes behind it goes by it.
     pub fn written(&self, control: &Control) {
         let id = control.destination;

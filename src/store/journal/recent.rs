@@ -2,19 +2,16 @@
 //!
 //! While destinations keep up, every first attempt finds its event here and the disk is only written.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::bitmap::Bitmap;
-use super::format::{Change, DeliveryKey};
-use crate::store::{DeliveryState, NameId, StoredEvent};
+use crate::store::StoredEvent;
+use crate::store::queues::Bitmap;
 
 /// Bodies of recent events kept in memory, with the lists of their rules and destinations, in bytes.
 pub const BODIES_MAX: usize = 8 << 20;
 /// Recent events kept, however small: a third of a second at full load, and some 7 MiB with bodies of 600 B.
 const EVENTS_MAX: usize = 8 << 10;
-/// Recent outcomes kept, for those who ask what became of an event a moment ago.
-const OUTCOMES_MAX: usize = 8 << 10;
 
 /// The newest events, without a gap.
 #[derive(Debug, Default)]
@@ -67,64 +64,11 @@ fn bytes_of(event: &StoredEvent) -> usize {
     event.body.len() + std::mem::size_of_val(&*event.rules) + std::mem::size_of_val(&*event.deliveries)
 }
 
-/// The newest outcomes that ended a delivery.
-#[derive(Debug, Default)]
-pub struct RecentOutcomes {
-    states: HashMap<DeliveryKey, DeliveryState>,
-    order: VecDeque<DeliveryKey>,
-}
-
-impl RecentOutcomes {
-    /// Adds an outcome.
-    pub fn push(&mut self, key: DeliveryKey, state: DeliveryState) {
-        if self.states.insert(key, state).is_none() {
-            self.order.push_back(key);
-        }
-        if self.order.len() > OUTCOMES_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.states.remove(&oldest);
-        }
-    }
-
-    /// Forgets what became of some deliveries of a destination.
-    pub fn forget(&mut self, destination: NameId, sequences: &Bitmap) {
-        self.states.retain(|key, _| key.destination != destination || !sequences.contains(key.sequence));
-        self.order.retain(|key| self.states.contains_key(key));
-    }
-
-    /// Changes the reasons. Returns how many were changed.
-    pub fn mask_texts(&mut self, change: Change<'_>) -> u64 {
-        let mut texts = 0;
-        for (key, state) in &mut self.states {
-            if let DeliveryState::Dead { reason, .. }
-            | DeliveryState::Skipped { reason, .. }
-            | DeliveryState::Scheduled { reason, .. } = state
-                && let Some(changed) = change(Some(key.sequence), reason)
-            {
-                *reason = changed;
-                texts += 1;
-            }
-        }
-        texts
-    }
-
-    /// All outcomes of some events.
-    pub fn of<'o>(&'o self, sequences: &'o BTreeSet<u64>) -> impl Iterator<Item = (DeliveryKey, DeliveryState)> + 'o {
-        let of_these = self.states.iter().filter(|(key, _)| sequences.contains(&key.sequence));
-        of_these.map(|(key, state)| (*key, state.clone()))
-    }
-
-    /// Finds an outcome.
-    pub fn get(&self, key: &DeliveryKey) -> Option<DeliveryState> {
-        self.states.get(key).cloned()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::event::EventId;
+    use crate::store::NameId;
 
     fn event(sequence: u64, body_bytes: usize) -> Arc<StoredEvent> {
         Arc::new(StoredEvent {

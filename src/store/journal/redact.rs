@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::bitmap::Bitmap;
 use super::erase::READ_WITHIN;
 use super::format::{EventHead, erased_body};
 use super::segments::{Edits, FoundGroup, SegmentInfo, Window, events_in, next_group};
 use super::words::ReadError;
 use super::{Journal, lock};
 use crate::event::{EventId, Shaping};
+use crate::store::queues::Bitmap;
 use crate::store::{Redaction, StoreError};
 
 /// What is read at once.

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::bitmap::Bitmap;
-use super::format::{
-    Act, BulkAct, Control, DeliveryKey, DigestAct, DigestRecord, OutcomeRecord, OutcomeState, RENAMED, WindowsRecord,
-};
-use super::inbox::{Message, Urgency};
-use super::queue::Queue;
+use super::inbox::Message;
 use super::words::ReadError;
 use super::{Journal, lock, writing};
+use crate::store::queues::{
+    Act, Backing, Bitmap, BulkAct, Control, DeliveryKey, DigestAct, DigestRecord, OutcomeRecord, OutcomeState, Queue,
+    RENAMED, Urgency, WindowsRecord,
+};
 use crate::store::{GroupKey, NameId, TakenOver};
 
 /// Dead letters that are moved in one go: each has a reason, and the queues are locked meanwhile.

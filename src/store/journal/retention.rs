@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use super::bitmap::Bitmap;
-use super::format::{BulkAct, GROUP_BYTES_MAX, event_head_bytes};
+use super::format::{GROUP_BYTES_MAX, event_head_bytes};
 use super::inbox::Message;
 use super::index::Database;
 use super::segment_name::file_name;
 use super::segments::{SegmentInfo, Window};
 use super::words::{ReadError, Relocating, Retiring};
 use super::{Journal, LAG_READ_BYTES, lock};
+use crate::store::queues::{Bitmap, BulkAct};
 use crate::store::{AppendError, NameId, SearchLimit, StoredEvent};
 
 /// Bytes of the journal that are searched for how deliveries of a group of relocated events ended: four segments.

@@ -14,11 +14,11 @@ use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::bitmap::Bitmap;
 use super::disk::{Disk, DiskFile};
 use super::segment_name::file_name;
 use super::words::{Place, ReadError};
 use crate::store::StoredEvent;
+use crate::store::queues::Bitmap;
 
 use self::group::erased;
 pub use self::group::{FoundGroup, events_in, stored};

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use super::names::Names;
-use super::queue::Queue;
 use super::segments::SegmentInfo;
 use super::words::TailRecord;
+use crate::store::queues::Queue;
 use crate::store::{DigestId, NameId};
 
 /// Where everything stands, by what was read.

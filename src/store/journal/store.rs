@@ -6,10 +6,10 @@ use std::thread::JoinHandle;
 
 use futures_util::future::BoxFuture;
 
-use super::claims::JournalQueue;
 use super::inbox::Message;
 use super::index::Update;
 use super::{Journal, lock, reading};
+use crate::store::queues::OwnQueue;
 use crate::store::{
     Answer, AppendError, Command, Depth, Done, Duty, Erasing, Health, Interned, Lease, MEMO_BYTES_MAX, MEMOS_MAX,
     NameId, Named, Queue, ReplayProgress, Retention, Store, StoreError, Whom,
@@ -68,7 +68,7 @@ impl Store for JournalStore {
         let queue = |id: NameId| -> Arc<dyn Queue> {
             let journal = self.journal.clone();
             let destination = self.journal.destination(id);
-            Arc::new(JournalQueue { journal, id, destination, lost: lost.clone() })
+            Arc::new(OwnQueue { backing: journal, id, destination, lost: lost.clone() })
         };
         let lease = Lease { queues: destinations.into_iter().map(queue).collect(), lost };
         Box::pin(std::future::ready(lease))

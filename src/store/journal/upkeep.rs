@@ -16,12 +16,12 @@ use std::time::{Duration, Instant};
 
 use super::inbox::Message as ToWriter;
 use super::index::{Database, META_DIGEST, META_GROUP, META_JOURNAL, META_LANES, META_SEGMENT};
-use super::queue::Snapshot;
 use super::redact::Redactor;
 use super::retention::Trimmer;
 use super::upkeep_inbox::Message;
 use super::{Journal, lock};
 use crate::store::NameId;
+use crate::store::queues::Snapshot;
 
 /// Limits are looked at this often.
 const TICK: Duration = Duration::from_secs(1);

@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::bitmap::Bitmap;
 use super::disk::{Disk, RealDisk};
 use super::format::erased_body;
 use super::index::{Database, META_GROUP, META_JOURNAL, META_LANES, META_SEGMENT};
-use super::queue::Queue;
 use super::recover::{OpenError, Recovered, by_index, recover};
 use super::segments::{Segments, Window, events_in};
 use super::words::ReadError;
+use crate::store::queues::{Bitmap, Queue};
 use crate::store::{DigestId, GroupKey, NameId};
 
 /// Dead letters that are compared in one go: each has a reason.

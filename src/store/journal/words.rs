@@ -8,8 +8,8 @@ use std::sync::mpsc::SyncSender;
 
 use bytes::Bytes;
 
-use super::bitmap::Bitmap;
-use super::format::{BulkAct, DeliveryKey, DigestAct, DigestRecord, OutcomeRecord, OutcomeState, Record};
+use super::format::Record;
+use crate::store::queues::{Bitmap, DeliveryKey};
 use crate::store::{DeliveryState, ErasedEvent, NameId, StoreError, StoredEvent};
 
 /// A range of a segment that was synced once and does not hold together now.
@@ -61,41 +61,6 @@ pub struct Letter {
     /// When it was given up, unix milliseconds; 0 when that is not known any more.
     pub at_ms: u64,
     pub reason: String,
-}
-
-pub fn state_of(outcome: &OutcomeRecord) -> DeliveryState {
-    let attempts = outcome.attempts;
-    let at_ms = outcome.at_ms;
-    match &outcome.state {
-        OutcomeState::Delivered => DeliveryState::Delivered { attempts, at_ms },
-        OutcomeState::Skipped => DeliveryState::Skipped { at_ms, reason: String::new() },
-        OutcomeState::Dropped => DeliveryState::Dropped { at_ms },
-        OutcomeState::Moved(to) => DeliveryState::Moved { at_ms, to: *to },
-        OutcomeState::Dead { reason } => DeliveryState::Dead { attempts, at_ms, reason: reason.clone() },
-        OutcomeState::Scheduled { due_ms, reason, .. } => {
-            DeliveryState::Scheduled { attempts, due_ms: *due_ms, reason: reason.clone() }
-        }
-    }
-}
-
-/// What became of a digest's members, where they are over by it.
-pub fn state_by(digest: &DigestRecord) -> Option<DeliveryState> {
-    let at_ms = digest.at_ms;
-    match digest.what {
-        DigestAct::Delivered { attempts, .. } => Some(DeliveryState::Delivered { attempts, at_ms }),
-        DigestAct::Skipped { .. } => Some(DeliveryState::Skipped { at_ms, reason: String::new() }),
-        _ => None,
-    }
-}
-
-/// What an act makes of a delivery, where it ends it.
-pub fn state_after(act: BulkAct, at_ms: u64, reason: &str) -> Option<DeliveryState> {
-    match act {
-        BulkAct::Redeliver => None,
-        BulkAct::DeadLetter => Some(DeliveryState::Dead { attempts: 0, at_ms, reason: reason.to_owned() }),
-        BulkAct::Drop => Some(DeliveryState::Dropped { at_ms }),
-        BulkAct::MoveDead(to) | BulkAct::MoveWaiting(to) => Some(DeliveryState::Moved { at_ms, to }),
-    }
 }
 
 /// A dead letter of which nobody knows more.

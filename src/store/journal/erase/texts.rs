@@ -3,10 +3,10 @@
 //! What is said of a delivery of theirs goes wholly. Of other texts only what names them does: as many `*` as it has bytes.
 
 use super::Walk;
-use crate::store::journal::bitmap::Bitmap;
 use crate::store::journal::index::Update;
 use crate::store::journal::words::unreadable;
 use crate::store::journal::{Journal, lock};
+use crate::store::queues::Bitmap;
 use crate::store::{StoreError, Whom, overwrite};
 
 /// What becomes of a text: of a delivery of one of these events, or of another.

@@ -3,38 +3,8 @@
 use super::CHUNKS_MAX;
 use super::codec::{Take, count, put_text, put_u32, put_u64};
 use super::lanes::{put_members, take_members};
-use crate::store::journal::bitmap::Bitmap;
+use crate::store::queues::{Act, BulkAct, CommandRecord, Control, SelectionRecord};
 use crate::store::{AskedPrint, NameId};
-
-/// An act on a whole destination: an operator's, or one that the relay made in an operator's place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Control {
-    /// Which. A source can be paused too.
-    pub destination: NameId,
-    /// When, unix milliseconds.
-    pub at_ms: u64,
-    pub act: Act,
-}
-
-/// What is done to a destination.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// It is held, for a reason.
-    Pause(String),
-    /// A source: what comes in by it is kept, and not delivered until it goes on.
-    Hold,
-    /// It goes on: what is scheduled is due now, and what was held may be delivered.
-    Resume,
-    /// Its breaker opened: time does not count from here on.
-    Open,
-    Close,
-    /// The config does not name it any more.
-    Remove,
-    /// The config names it again.
-    Restore,
-    /// What is scheduled is due now.
-    RetryNow,
-}
 
 impl Control {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -74,55 +44,10 @@ impl Control {
     }
 }
 
-/// What is done to some deliveries of one destination, all at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BulkAct {
-    /// They are delivered again; what waits already goes on waiting.
-    Redeliver,
-    /// What waits becomes dead letters.
-    DeadLetter,
-    /// Dead letters that are kept no longer.
-    Drop,
-    /// Dead letters that are kept no longer, because another destination was given them.
-    MoveDead(NameId),
-    /// What waits goes to another destination.
-    MoveWaiting(NameId),
-}
-
-/// An act on some deliveries of one destination, named by their events' numbers: one bit each.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SelectionRecord {
-    pub destination: NameId,
-    /// When, unix milliseconds.
-    pub at_ms: u64,
-    pub act: BulkAct,
-    /// The command that this is part of, where that is remembered.
-    pub command: Option<CommandRecord>,
-    /// Why, for dead letters; and [`RENAMED`].
-    pub reason: String,
-    pub sequences: Bitmap,
-}
-
-/// The reason of what comes over since its destination was renamed.
-pub const RENAMED: &str = "the destination was renamed";
-
-/// What a record says of the command that it is part of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CommandRecord {
-    pub id: u128,
-    /// What was asked for. Earlier builds did not say.
-    pub asked: Option<AskedPrint>,
-}
-
 /// Stands where a record is part of no command; no UUID of one is all zeros.
 const NO_COMMAND: u128 = 0;
 
 impl SelectionRecord {
-    /// Whether what it selects waits from then on. What comes over has waited for longer.
-    pub fn begins_anew(&self) -> bool {
-        self.act == BulkAct::Redeliver && self.reason != RENAMED
-    }
-
     /// The same as records of which each has at most [`CHUNKS_MAX`] chunks: one nearly always.
     pub fn split(self) -> Vec<Self> {
         if self.sequences.chunks() <= CHUNKS_MAX {

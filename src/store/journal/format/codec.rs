@@ -1,7 +1,7 @@
 //! Integers and texts, to bytes and back.
 
-use super::TEXT_MAX;
 use crate::store::NameKind;
+use crate::store::queues::TEXT_MAX;
 
 pub(super) struct Take<'a>(pub &'a [u8]);
 
@@ -40,12 +40,6 @@ pub(super) fn put_u32(out: &mut Vec<u8>, number: u32) {
 
 pub(super) fn put_u64(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(&number.to_le_bytes());
-}
-
-/// A text as it will be read again.
-pub fn cut(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(TEXT_MAX));
-    text
 }
 
 /// Writes a text, cut to [`TEXT_MAX`] bytes on a character's boundary.

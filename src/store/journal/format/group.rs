@@ -5,10 +5,8 @@ use bytes::Bytes;
 use super::acts::encode_replay;
 use super::codec::{Take, count, kind_to_u8, put_text, put_u32, put_u64};
 use super::record::*;
-use super::{
-    ALIGN, Control, DigestRecord, GROUP_HEAD, GROUP_MAGIC, HEADS_MAX, NUMBER_MAX, ReplayRecord, SelectionRecord,
-    VERSION_OF_LANES, VERSION_PLAIN, WindowsRecord,
-};
+use super::{ALIGN, GROUP_HEAD, GROUP_MAGIC, HEADS_MAX, NUMBER_MAX, ReplayRecord, VERSION_OF_LANES, VERSION_PLAIN};
+use crate::store::queues::{Control, DigestRecord, OutcomeRecord, OutcomeState, SelectionRecord, WindowsRecord};
 use crate::store::{NameId, NameKind};
 
 /// The head of a group, checked.

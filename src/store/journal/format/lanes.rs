@@ -2,48 +2,8 @@
 
 use super::CHUNKS_MAX;
 use super::codec::{Take, count, put_text, put_u32, put_u64};
-use crate::store::journal::bitmap::Bitmap;
+use crate::store::queues::{Bitmap, DigestAct, DigestRecord, WindowsRecord};
 use crate::store::{DigestId, GroupKey, NameId, WindowHead};
-
-/// Windows that are open, as they are from now on: each takes the place of what was said of its key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WindowsRecord {
-    pub destination: NameId,
-    pub heads: Vec<WindowHead>,
-}
-
-/// Something that happened to a digest, or to windows that are none any more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DigestRecord {
-    pub destination: NameId,
-    /// When, unix milliseconds.
-    pub at_ms: u64,
-    pub what: DigestAct,
-}
-
-/// What happened. Each says all that it is about, so that reading it twice changes nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DigestAct {
-    /// These windows are no more, and these deliveries are members of it: all of them, or some of many, or some said again.
-    Closed { id: DigestId, windows: Vec<GroupKey>, members: Bitmap },
-    /// To be tried again.
-    Scheduled {
-        id: DigestId,
-        attempts: u16,
-        first_attempt_ms: u64,
-        due_ms: u64,
-        /// What the last attempt came to.
-        reason: String,
-    },
-    /// It arrived, and these with it.
-    Delivered { id: DigestId, attempts: u16, members: Bitmap },
-    /// There was nothing to send.
-    Skipped { id: DigestId, attempts: u16, members: Bitmap },
-    /// These windows are no more.
-    Ended { windows: Vec<GroupKey> },
-    /// It is none any more: its members are plain deliveries.
-    Dissolved { id: DigestId },
-}
 
 const CLOSED: u8 = 1;
 const SCHEDULED: u8 = 2;
@@ -76,23 +36,6 @@ impl WindowsRecord {
 }
 
 impl DigestRecord {
-    /// The deliveries that are over by it.
-    pub fn ended(&self) -> Option<&Bitmap> {
-        match &self.what {
-            DigestAct::Delivered { members, .. } | DigestAct::Skipped { members, .. } => Some(members),
-            _ => None,
-        }
-    }
-
-    /// The digest that it is about.
-    pub fn id(&self) -> Option<DigestId> {
-        match self.what {
-            DigestAct::Closed { id, .. } | DigestAct::Scheduled { id, .. } | DigestAct::Dissolved { id } => Some(id),
-            DigestAct::Delivered { id, .. } | DigestAct::Skipped { id, .. } => Some(id),
-            DigestAct::Ended { .. } => None,
-        }
-    }
-
     /// The same as records of which each has at most [`CHUNKS_MAX`] chunks: one nearly always.
     pub fn split(self) -> Vec<Self> {
         let Self { destination, at_ms, what } = self;

@@ -27,8 +27,6 @@ pub const SPEC_MAX: usize = 1 << 20;
 pub const NUMBER_MAX: u64 = (1 << 62) - 1;
 /// Segments count no further: one a second would get there in thirty thousand years.
 pub const SEGMENT_MAX: u64 = 1 << 40;
-/// The longest reason or name that is kept.
-pub const TEXT_MAX: usize = 1024;
 
 // Items up to the limit and one more, and events up to the limit and one more.
 const _: () = assert!(2 * (GROUP_HEADS_MAX + RECORD_MAX) <= HEADS_MAX, "whatever the writer puts together can be read");

@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
+use super::ReplayRecord;
 use super::acts::decode_replay;
 use super::codec::{Take, kind_from_u8};
-use super::{Control, DigestRecord, ReplayRecord, SelectionRecord, WindowsRecord};
 use crate::event::EventId;
+use crate::store::queues::{
+    Control, DeliveryKey, DigestRecord, OutcomeRecord, OutcomeState, SelectionRecord, WindowsRecord,
+};
 use crate::store::{NameId, NameKind, PlannedDelivery};
 
 /// A record's head.
@@ -47,50 +50,6 @@ pub struct EventHead {
     pub is_erased: bool,
     /// Some of its values were taken away after a while.
     pub is_redacted: bool,
-}
-
-/// Names one delivery by its event's number and its destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DeliveryKey {
-    /// The event's sequence number.
-    pub sequence: u64,
-    pub destination: NameId,
-}
-
-/// What became of one delivery.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutcomeRecord {
-    pub key: DeliveryKey,
-    /// Attempts made in all.
-    pub attempts: u16,
-    /// When, unix milliseconds.
-    pub at_ms: u64,
-    pub state: OutcomeState,
-}
-
-/// The states that are written down.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OutcomeState {
-    /// The destination has it.
-    Delivered,
-    /// There was nothing to send. Older releases read this, and the next two, as delivered: it is over.
-    Skipped,
-    /// It was a dead letter and was dropped: said again where its event is relocated.
-    Dropped,
-    /// It was given to another destination: said again where its event is relocated.
-    Moved(NameId),
-    /// To be tried again.
-    Scheduled {
-        /// When the first attempt was made.
-        first_attempt_ms: u64,
-        /// When the next is due.
-        due_ms: u64,
-        /// What the last one came to.
-        reason: String,
-    },
-    Dead {
-        reason: String,
-    },
 }
 
 pub(super) const KIND_EVENT: u8 = 1;

@@ -3,11 +3,13 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::BulkAct;
 use super::codec::{Take, put_text};
 use super::*;
 use crate::event::EventId;
-use crate::store::journal::bitmap::Bitmap;
+use crate::store::queues::{
+    Act, Bitmap, BulkAct, CommandRecord, Control, DeliveryKey, DigestAct, DigestRecord, OutcomeRecord, OutcomeState,
+    SelectionRecord, TEXT_MAX, WindowsRecord,
+};
 use crate::store::{AskedPrint, DigestId, GroupKey, NameId, NameKind, NameState, Pause, PlannedDelivery, WindowHead};
 
 fn outcome() -> impl Strategy<Value = OutcomeRecord> {

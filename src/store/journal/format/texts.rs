@@ -1,11 +1,8 @@
 //! The texts in records and headers: why something is so, and what was asked for. They may quote an answer.
 
-use super::record::{OutcomeState, Record};
-use super::{Act, DigestAct, GroupBuilder, SegmentHeader};
-
-/// What becomes of a text, if it changes: another one of as many bytes. It is told whose delivery the text is about, by its event's number, where
-/// it is one's.
-pub type Change<'c> = &'c dyn Fn(Option<u64>, &str) -> Option<String>;
+use super::record::Record;
+use super::{GroupBuilder, SegmentHeader};
+use crate::store::queues::{Act, Change, DigestAct, OutcomeState};
 
 impl Record {
     /// The same with other texts; `None` where none changes.

@@ -29,8 +29,8 @@ use std::thread::JoinHandle;
 
 pub use self::ages::{Arrivals, Lived};
 pub use self::database::{Database, META_DIGEST, META_GROUP, META_JOURNAL, META_LANES, META_SEGMENT, REPLAYS_MAX};
-use super::bitmap::Bitmap;
 use super::lock;
+use crate::store::queues::Bitmap;
 use crate::store::{Whom, overwrite};
 use crate::time::Clock;
 

@@ -1,9 +1,8 @@
 //! What the index is told, and a dead letter as it knows it.
 
-use crate::store::journal::format::{DeliveryKey, OutcomeRecord, OutcomeState, ReplayRecord, SelectionRecord};
-use crate::store::journal::known::KnownCommand;
-use crate::store::journal::remembered::RememberedRow;
+use crate::store::journal::format::ReplayRecord;
 use crate::store::journal::words::{Damage, Letter, Place};
+use crate::store::queues::{DeliveryKey, KnownCommand, OutcomeRecord, OutcomeState, RememberedRow, SelectionRecord};
 use crate::store::{AttemptNote, NameId};
 
 /// Something that has happened, and is synced in the journal where it stands there at all.

@@ -2,11 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::store::journal::bitmap::Bitmap;
-use crate::store::journal::destination::Destination;
+use crate::store::journal::running::LagWindow;
 use crate::store::journal::segments::Window;
 use crate::store::journal::sizes::resolve;
 use crate::store::journal::{Journal, JournalStore, lock, reading};
+use crate::store::queues::{Bitmap, Destination};
 use crate::store::{AllCounts, Counts, NameId, NameKind, Usage};
 
 impl Journal {
@@ -80,7 +80,7 @@ impl Journal {
     }
 
     /// When an event arrived that waits for a destination. The oldest is asked for again and again, and stays so for long where that lags.
-    pub(super) fn arrived_ms(&self, destination: &Destination, sequence: u64) -> Option<u64> {
+    pub(super) fn arrived_ms(&self, destination: &Destination<LagWindow>, sequence: u64) -> Option<u64> {
         let mut known = lock(&destination.oldest);
         if let Some((_, at_ms)) = known.filter(|(number, _)| *number == sequence) {
             return Some(at_ms);

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::store::journal::cursor::{List, cursor, numbers_of};
-use crate::store::journal::format::DeliveryKey;
 use crate::store::journal::words::{Letter, ReadError, unexplained, unreadable};
 use crate::store::journal::{Journal, lock};
+use crate::store::queues::DeliveryKey;
 use crate::store::{
     Cursor, DeadLetter, DeadQuery, DeadReason, DeadReasons, NameId, Page, REASONS_MAX, StoreError, Why,
 };

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use super::found::{Header, journal_of};
 use crate::store::journal::format::SegmentHeader;
 use crate::store::journal::index::{Database, META_DIGEST, META_GROUP, META_JOURNAL, META_LANES, META_SEGMENT};
-use crate::store::journal::queue::Snapshot;
 use crate::store::journal::segment_name::file_name;
 use crate::store::journal::segments::SegmentInfo;
 use crate::store::journal::words::Damage;
+use crate::store::queues::Snapshot;
 use crate::store::{DigestId, NameId};
 
 /// What the index knew of the journal.

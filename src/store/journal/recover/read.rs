@@ -8,14 +8,13 @@ use super::checkpoint::Checkpoint;
 use super::found::{Header, READ_BYTES, header_length};
 use super::{OpenError, Opened, Recovered};
 use crate::store::journal::disk::{Disk, DiskFile};
-use crate::store::journal::format::{Act, EventHead, GROUP_HEAD, GroupHead, Record, SegmentHeader, records};
+use crate::store::journal::format::{EventHead, GROUP_HEAD, GroupHead, Record, SegmentHeader, records};
 use crate::store::journal::index::{Database, Update};
-use crate::store::journal::known::Commands;
-use crate::store::journal::queue::Queue;
 use crate::store::journal::segment_name::{file_name, segment_of};
 use crate::store::journal::segments::{SegmentInfo, Window, events_in, next_group};
 use crate::store::journal::state::{OldEnd, State};
 use crate::store::journal::words::{Damage, Place, TailRecord};
+use crate::store::queues::{Act, Commands, Queue};
 use crate::store::{NameId, NameKind, NameState};
 
 /// Updates given to the index in one go while the journal is read.

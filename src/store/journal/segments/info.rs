@@ -1,8 +1,8 @@
 //! One segment: what is known of it in memory.
 
-use super::Bitmap;
 use crate::store::NameId;
-use crate::store::journal::format::{BulkAct, DigestRecord, EventHead, OutcomeRecord, SelectionRecord};
+use crate::store::journal::format::EventHead;
+use crate::store::queues::{Bitmap, BulkAct, DigestRecord, OutcomeRecord, SelectionRecord};
 
 /// An entry of the sparse index stands for this many bytes of journal at least: a segment needs some thousand entries, so a
 /// journal of ten million events is indexed in a few megabytes.

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use super::{DiskFile, SegmentInfo, Segments, Window, next_group};
 use crate::store::journal::format::{
-    Change, EventHead, GroupHead, Record, RecordPlace, SegmentHeader, erase_event, erased_body, record_places,
-    redact_event, seal_group,
+    EventHead, GroupHead, Record, RecordPlace, SegmentHeader, erase_event, erased_body, record_places, redact_event,
+    seal_group,
 };
 use crate::store::journal::segment_name::{file_name, unfinished};
+use crate::store::queues::Change;
 
 /// What is copied at once of what is no group.
 const PIECE_BYTES: usize = 1 << 20;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::lanes::{place, wait};
 use super::retention::{Kept, SEGMENT, select};
 use super::*;
-use crate::store::journal::format::BulkAct;
+use crate::store::queues::BulkAct;
 
 /// When all events here came.
 const CAME_MS: u64 = 1_700_000_000_000;

@@ -3,7 +3,7 @@
 use super::retention::{Kept, SEGMENT, fill, id, select};
 use super::*;
 use crate::store::SearchLimit;
-use crate::store::journal::format::BulkAct;
+use crate::store::queues::BulkAct;
 
 const OTHER: &str = "other";
 

@@ -122,7 +122,7 @@ fn no_file_of_the_store_names_whom_was_erased_whatever_quoted_them() {
     store.journal.index.flush();
     store.journal.upkeep.checkpoint();
     let sequences = [claims[2].key.sequence].into_iter().collect();
-    store.select(Selection { destination: crm, act: format::BulkAct::Drop, reason: String::new(), sequences });
+    store.select(Selection { destination: crm, act: queues::BulkAct::Drop, reason: String::new(), sequences });
     store.sync().expect("synced");
     store.journal.upkeep.checkpoint();
     assert!(files_with(directory.path(), ANN).len() >= 2);
@@ -167,7 +167,7 @@ fn what_was_deleted_before_goes_from_the_index_also_where_it_names_nobody() {
         store.journal.index.flush();
         store.journal.upkeep.checkpoint();
         let sequences = [claim.key.sequence].into_iter().collect();
-        store.select(Selection { destination: crm, act: format::BulkAct::Drop, reason: String::new(), sequences });
+        store.select(Selection { destination: crm, act: queues::BulkAct::Drop, reason: String::new(), sequences });
         store.sync().expect("synced");
         store.journal.upkeep.checkpoint();
         let index_has = |text: &str| {

@@ -1,11 +1,11 @@
 //! A source that is held: what comes in by it is kept, whatever happens, until it is resumed.
 
 use super::retention::{Kept, SEGMENT, fill, id, select};
-use crate::store::journal::format::BulkAct;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::deliver::{BacklogLimits, Limited, Limiter};
+use crate::store::queues::{BulkAct, DeliveryKey};
 
 fn vero(store: &JournalStore) -> NameId {
     store.name(NameKind::Source, "vero")

@@ -3,8 +3,8 @@
 use super::retention::{Kept, SEGMENT, fill, id, select};
 use super::*;
 use crate::store::journal::disk::RealDisk;
-use crate::store::journal::format::BulkAct;
 use crate::store::journal::verify::{Verified, verify};
+use crate::store::queues::{BulkAct, DeliveryKey};
 use crate::store::{DeadQuery, ReplayProgress};
 
 /// Delivered, dead, scheduled, dead-lettered by hand and waiting, and a pause: everything that the index knows of.

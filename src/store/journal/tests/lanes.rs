@@ -4,8 +4,9 @@ use std::sync::atomic::Ordering;
 
 use super::retention::{Kept, SEGMENT, fill, id, select};
 use super::*;
-use crate::store::journal::format::{BulkAct, SegmentHeader, VERSION_OF_LANES, VERSION_PLAIN};
+use crate::store::journal::format::{SegmentHeader, VERSION_OF_LANES, VERSION_PLAIN};
 use crate::store::journal::verify::verify_disk;
+use crate::store::queues::{BulkAct, DeliveryKey};
 
 const A: GroupKey = GroupKey([1; 16]);
 const B: GroupKey = GroupKey([2; 16]);

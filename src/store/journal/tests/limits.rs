@@ -4,9 +4,10 @@ use super::retention::{Kept, fill, id};
 use super::*;
 use crate::store::ReplayProgress;
 use crate::store::journal::format::{
-    BulkAct, EventHead, GroupBuilder, GroupHead, GroupPlace, OUTCOMES_MAX, RECORD_MAX, Record, SPEC_MAX, TEXT_MAX,
-    event_head_bytes, records,
+    EventHead, GroupBuilder, GroupHead, GroupPlace, OUTCOMES_MAX, RECORD_MAX, Record, SPEC_MAX, event_head_bytes,
+    records,
 };
+use crate::store::queues::{BulkAct, CHUNK, DeliveryKey, TEXT_MAX};
 
 /// An event whose record head has exactly so many bytes, a multiple of four.
 fn event_of(store: &JournalStore, head_bytes: usize) -> NewEvent {
@@ -218,8 +219,8 @@ fn a_selection_over_more_events_than_one_record_holds_is_read_again() {
     answer.try_recv().expect("an answer").expect("taken");
     // One in each chunk, far beyond what one record holds, and a real one among them. What is not there is left alone.
     let chunks = (format::CHUNKS_MAX * 2 + 1) as u64;
-    let sequences: NumberSet = (0..chunks).map(|chunk| chunk * bitmap::CHUNK).collect();
-    let record = format::SelectionRecord {
+    let sequences: NumberSet = (0..chunks).map(|chunk| chunk * CHUNK).collect();
+    let record = queues::SelectionRecord {
         destination: crm(&store),
         at_ms: 1,
         act: BulkAct::DeadLetter,
@@ -281,11 +282,11 @@ fn an_unsynced_end_of_full_groups_is_written_again_in_groups_that_are_read() {
 
 #[test]
 fn each_outcome_of_a_record_at_its_limit_is_read_again() {
-    let outcome = |sequence| format::OutcomeRecord {
+    let outcome = |sequence| queues::OutcomeRecord {
         key: DeliveryKey { sequence, destination: NameId(u32::MAX) },
         attempts: u16::MAX,
         at_ms: u64::MAX,
-        state: format::OutcomeState::Scheduled { first_attempt_ms: 1, due_ms: 2, reason: "r".repeat(TEXT_MAX) },
+        state: queues::OutcomeState::Scheduled { first_attempt_ms: 1, due_ms: 2, reason: "r".repeat(TEXT_MAX) },
     };
     let outcomes: Vec<_> = (0..OUTCOMES_MAX as u64).map(outcome).collect();
     let mut builder = GroupBuilder::default();

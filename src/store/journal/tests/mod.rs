@@ -36,12 +36,11 @@ use proptest::prelude::*;
 
 use super::by_hand::{NumberSet, Selection};
 use super::disk::Disk;
-use super::format::DeliveryKey;
 use super::model::{Faults, ModelDisk};
-use super::queue::Claim;
 use super::segment_name::file_name;
 use super::words::ReadError;
 use super::*;
+use crate::store::queues::{Claim, DeliveryKey};
 use crate::store::*;
 use crate::time::Clock;
 

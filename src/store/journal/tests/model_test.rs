@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::lanes::{place, wait};
 use super::*;
 use crate::seeds::{each, repeated_by, seeds};
-use crate::store::journal::format::BulkAct;
+use crate::store::queues::{BulkAct, DeliveryKey};
 
 /// Dead letters may have half of it.
 const HISTORY_BYTES: u64 = 12 << 10;

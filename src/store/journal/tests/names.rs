@@ -1,5 +1,7 @@
 //! Names: how many there may be, when they go, and what becomes of queues whose names are gone.
 
+use std::sync::Mutex;
+
 use super::retention::{Kept, fill, id};
 use super::*;
 use crate::store::journal::format::{HEADER_MAX, SegmentHeader, VERSION_PLAIN};
@@ -220,10 +222,10 @@ proptest! {
     ) {
         let mut names = super::super::names::Names::default();
         for (at, length) in lengths.iter().enumerate() {
-            let name = format::cut(format!("{at} {}", "ä".repeat(*length)));
+            let name = queues::cut(format!("{at} {}", "ä".repeat(*length)));
             names.insert(NameKind::Rule, NameId(at as u32), name.into());
         }
-        let pause = |reason: &String| crate::store::Pause { since_ms: 1, reason: format::cut(reason.clone()) };
+        let pause = |reason: &String| crate::store::Pause { since_ms: 1, reason: queues::cut(reason.clone()) };
         let paused = |(at, reason): (usize, &String)| {
             (NameId(at as u32), NameState { paused: Some(pause(reason)), ..NameState::default() })
         };

@@ -1,7 +1,7 @@
 //! What goes, what stays, and what is relocated.
 
 use super::*;
-use crate::store::journal::format::BulkAct;
+use crate::store::queues::{BulkAct, DeliveryKey};
 use crate::store::{DeadQuery, ReplayProgress};
 
 const DEAD: &str = "dead";

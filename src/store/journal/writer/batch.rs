@@ -6,12 +6,13 @@ use std::sync::mpsc::SyncSender;
 
 use super::GROUP_RECORDS_MAX;
 use crate::store::journal::format::{
-    Control, DigestRecord, GROUP_BYTES_MAX, GROUP_HEADS_MAX, GroupBuilder, OUTCOMES_MAX, OutcomeRecord, ReplayRecord,
-    SelectionRecord, WindowsRecord, event_head_bytes,
+    GROUP_BYTES_MAX, GROUP_HEADS_MAX, GroupBuilder, OUTCOMES_MAX, ReplayRecord, event_head_bytes,
 };
-use crate::store::journal::inbox::{Done, Message, Reply, Urgency};
-use crate::store::journal::known::KnownCommand;
+use crate::store::journal::inbox::{Message, Reply};
 use crate::store::journal::words::{Relocating, Retiring};
+use crate::store::queues::{
+    Control, DigestRecord, Done, KnownCommand, OutcomeRecord, SelectionRecord, Urgency, WindowsRecord,
+};
 use crate::store::{NameId, NameKind, NewEvent, WINDOWS_MAX};
 use crate::time::Instant;
 

@@ -7,14 +7,11 @@ use std::io;
 use std::sync::Arc;
 
 use super::{Failure, Writer};
-use crate::store::journal::bitmap::Bitmap;
-use crate::store::journal::format::{
-    BulkAct, DeliveryKey, EventHead, GROUP_BYTES_MAX, GROUP_HEADS_MAX, GroupBuilder, OUTCOMES_MAX, OutcomeRecord,
-    OutcomeState, SelectionRecord,
-};
+use crate::store::journal::format::{EventHead, GROUP_BYTES_MAX, GROUP_HEADS_MAX, GroupBuilder, OUTCOMES_MAX};
 use crate::store::journal::index::Update;
 use crate::store::journal::lock;
 use crate::store::journal::words::{Ends, Place, Relocating, Retiring};
+use crate::store::queues::{Bitmap, BulkAct, DeliveryKey, OutcomeRecord, OutcomeState, SelectionRecord};
 use crate::store::{DeliveryState, NameId, StoredEvent};
 
 /// What a group that is put together says.

@@ -3,12 +3,10 @@
 use rusqlite::{OptionalExtension, params};
 
 use super::*;
-use crate::store::journal::bitmap::Bitmap;
-use crate::store::journal::format::{BulkAct, DeliveryKey, ReplayRecord, SelectionRecord};
+use crate::store::journal::format::ReplayRecord;
 use crate::store::journal::index::Update;
-use crate::store::journal::known::{CommandAct, KnownCommand};
-use crate::store::journal::remembered::RememberedRow;
 use crate::store::journal::words::{Damage, Letter, Place};
+use crate::store::queues::{Bitmap, BulkAct, CommandAct, DeliveryKey, KnownCommand, RememberedRow, SelectionRecord};
 use crate::store::{AskedPrint, AttemptNote, COMMANDS_MAX, NameId};
 
 impl Database {

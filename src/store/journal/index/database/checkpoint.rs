@@ -4,9 +4,8 @@ use rusqlite::params;
 
 use super::*;
 use crate::store::NameId;
-use crate::store::journal::bitmap::Bitmap;
-use crate::store::journal::queue::{Scheduled, Snapshot};
 use crate::store::journal::segments::SegmentInfo;
+use crate::store::queues::{Bitmap, Scheduled, Snapshot};
 
 /// The sets of a queue, as the table `bits` numbers them.
 const KINDS: [i64; 3] = [0, 1, 2];
@@ -72,7 +71,7 @@ impl Database {
             }
         }
         // What was given up all at once and is kept no longer.
-        let first_dead = snapshot.dead.next(0).unwrap_or(u64::MAX) / crate::store::journal::bitmap::CHUNK;
+        let first_dead = snapshot.dead.next(0).unwrap_or(u64::MAX) / crate::store::queues::CHUNK;
         let sql = "DELETE FROM buried WHERE destination = ?1 AND chunk < ?2";
         self.connection.prepare_cached(sql)?.execute(params![destination.0, signed(first_dead)])?;
         Ok(())

@@ -3,7 +3,7 @@
 use rusqlite::params;
 
 use super::*;
-use crate::store::journal::bitmap::Bitmap;
+use crate::store::queues::Bitmap;
 use crate::store::{NameId, Whom};
 
 /// Where texts lie that may quote something: tables and their columns.

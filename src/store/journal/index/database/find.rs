@@ -6,11 +6,9 @@ use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::*;
-use crate::store::journal::bitmap::Bitmap;
-use crate::store::journal::format::{DeliveryKey, ReplayRecord};
-use crate::store::journal::known::{CommandAct, CommandKind, KnownCommand};
-use crate::store::journal::remembered::RememberedRow;
+use crate::store::journal::format::ReplayRecord;
 use crate::store::journal::words::{Damage, Letter, Place};
+use crate::store::queues::{Bitmap, CommandAct, CommandKind, DeliveryKey, KnownCommand, RememberedRow};
 use crate::store::{AskedPrint, AttemptNote, NameId};
 
 impl Database {
@@ -53,7 +51,7 @@ impl Database {
                 continue;
             }
             // Read once for all of a chunk: what was given up a little every second fills many rows.
-            let chunk = sequence / crate::store::journal::bitmap::CHUNK;
+            let chunk = sequence / crate::store::queues::CHUNK;
             if at_once.as_ref().is_none_or(|(of, _)| *of != chunk) {
                 at_once = Some((chunk, self.dead_lettered(destination, chunk)?));
             }

@@ -4,8 +4,8 @@ use rusqlite::params;
 
 use super::*;
 use crate::store::NameId;
-use crate::store::journal::bitmap::{Bitmap, CHUNK};
 use crate::store::journal::segments::SegmentInfo;
+use crate::store::queues::{Bitmap, CHUNK};
 
 impl Database {
     /// Dead letters that were given up before the store had run for so long, at most so many.

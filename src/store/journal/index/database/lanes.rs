@@ -7,8 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use rusqlite::params;
 
 use super::*;
-use crate::store::journal::bitmap::Bitmap;
-use crate::store::journal::queue::{Closed, Snapshot};
+use crate::store::queues::{Bitmap, Closed, Snapshot};
 use crate::store::{DigestId, GroupKey, NameId, WindowHead};
 
 impl Database {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::format::{BulkAct, CommandRecord, SelectionRecord};
-use super::lock;
+use super::acts::{BulkAct, CommandRecord, SelectionRecord};
+use crate::store::locks::lock;
 use crate::store::{AskedPrint, COMMANDS_MAX, Command, NameId, What};
 
 /// A command that was done.

@@ -1,7 +1,7 @@
 //! What windows collect, and what becomes of it: digests.
 
 use super::*;
-use crate::store::journal::format::{DigestAct, DigestRecord};
+use crate::store::queues::outcomes::{DigestAct, DigestRecord};
 use crate::store::{DIGESTS_MAX, OpenWindows};
 
 /// A closed digest.

@@ -4,43 +4,44 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, watch};
 
-use super::LAG_READ_BYTES;
 use super::queue::{News, Queue};
-use super::segments::Window;
 use crate::store::QueueState;
 
-/// What is kept in memory of one destination.
-pub struct Destination {
+/// What is kept in memory of one destination. `R`: by what its backend reads the events of one that lags.
+pub struct Destination<R> {
     pub queue: Mutex<Queue>,
     /// Notified when there may be something new to claim.
     pub wakeup: Arc<Notify>,
     /// Notified when something is scheduled, which may be due sooner than what was before.
     pub scheduled: Notify,
     pub state: watch::Sender<QueueState>,
-    pub window: Mutex<Window>,
-    pub sorting: Sorting,
+    /// By what its worker reads.
+    pub reader: R,
+    pub sorting: Sorting<R>,
     /// The event that waited longest when somebody asked last, and when it arrived.
     pub oldest: Mutex<Option<(u64, u64)>>,
 }
 
 /// What who gives lanes works with, beside the worker.
-pub struct Sorting {
+pub struct Sorting<R> {
     /// Notified when there may be something to place.
     pub wakeup: Arc<Notify>,
-    pub window: Mutex<Window>,
+    pub reader: R,
 }
 
-impl Destination {
+impl<R: Default> Destination<R> {
     pub fn new(queue: Queue) -> Arc<Self> {
-        let window = Mutex::new(Window::new(LAG_READ_BYTES));
         let state = watch::Sender::new(QueueState { state: queue.state().clone(), ramp_ups: 0 });
         let wakeup = Arc::default();
         let scheduled = Notify::new();
         let oldest = Mutex::default();
-        let sorting = Sorting { wakeup: Arc::default(), window: Mutex::new(Window::new(LAG_READ_BYTES)) };
-        Arc::new(Self { queue: Mutex::new(queue), wakeup, scheduled, state, window, sorting, oldest })
+        let sorting = Sorting { wakeup: Arc::default(), reader: R::default() };
+        let (queue, reader) = (Mutex::new(queue), R::default());
+        Arc::new(Self { queue, wakeup, scheduled, state, reader, sorting, oldest })
     }
+}
 
+impl<R> Destination<R> {
     /// Who has to look at what has just come for it.
     pub fn looks_first(&self, queue: &Queue) -> &Arc<Notify> {
         if queue.sorts() { &self.sorting.wakeup } else { &self.wakeup }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::age::Oldest;
 use super::*;
-use crate::store::journal::format::{DigestAct, DigestRecord};
+use crate::store::queues::outcomes::{DigestAct, DigestRecord};
 use crate::store::{DIGESTS_MAX, Lane, WINDOWS_MAX};
 
 const A: GroupKey = GroupKey([1; 16]);

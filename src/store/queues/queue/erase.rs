@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::Standing;
-use crate::store::journal::format::Change;
+use crate::store::queues::texts::Change;
 
 impl Queue {
     /// Counts where the deliveries of some events stand.

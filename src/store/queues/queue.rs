@@ -25,8 +25,9 @@ use std::sync::Arc;
 
 use self::lanes::Lanes;
 pub use self::lanes::{Closed, Ended, News, Placed};
+use super::acts::{Act, BulkAct};
 use super::bitmap::Bitmap;
-use super::format::{Act, BulkAct, DeliveryKey, OutcomeState};
+use super::outcomes::{DeliveryKey, OutcomeState};
 use crate::event::EventId;
 use crate::store::{self, DeliveryId, DeliveryState, DigestId, HeldBy, NameId, NameState, Pause, WindowHead};
 
