@@ -5,7 +5,7 @@
 //! [`destination`]. Beside it: [`yaml`] and [`config`] (YAML → a checked config), [`explain`] (why an event goes where it goes, and what would be sent),
 //! [`notify`] (who is told of trouble), [`relay`] (what the handlers share), [`admin`] (the operator's API), [`listener`] (a socket that accepts), [`telemetry`], [`bins`] (places to
 //! deliver to that need no account). On top: [`daemon`] puts them together, [`systemd`] is told of it, and [`cli`] has one file a verb. Leaves:
-//! `directory`, `errors`, `fault` (a place in a text), [`secret`], `spelled` (a secret however it is escaped), `tags` (of a template), [`mod@time`], `units`, `unseen` (signs that nobody sees), and `seeds` of
+//! `directory`, `errors`, `fault` (a place in a text), [`secret`], `spelled` (a secret however it is escaped), `tags` (of a template), [`mod@time`], `trust` (certificates that are taken from anybody), `units`, `unseen` (signs that nobody sees), and `seeds` of
 //! tests; `simulation` is for tests alone. ARCHITECTURE.md tells the same as a story.
 
 pub mod receive;
@@ -42,6 +42,7 @@ pub mod systemd;
 mod tags;
 pub mod telemetry;
 pub mod time;
+mod trust;
 mod units;
 mod unseen;
 pub mod yaml;

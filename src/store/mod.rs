@@ -2,8 +2,8 @@
 //!
 //! # Cast
 //!
-//! * [`Store`]: all of it, for who starts and reloads, and for operators. [`journal::JournalStore`] is the one backend today; a shared
-//!   one on an existing engine would be a second implementation and not a second program. `tests/it/contract/` holds any backend to it.
+//! * [`Store`]: all of it, for who starts and reloads, and for operators. [`journal::JournalStore`] is the one backend today; one that
+//!   several relays share, in [`postgres`], is being built. `tests/it/contract/` holds any backend to it.
 //! * [`Intake`]: the way in. [`NewEvent`] → [`Intake::append`]: an event with the list of its destinations; answered once both are durable.
 //! * `lease`, [`Lease`]: the right to do a [`Duty`] alone, such as delivering to a destination; with it come the queues.
 //! * `lanes`, [`Lanes`]: in which order they go out, and which go out together, where that is sorted.
@@ -38,6 +38,7 @@ mod looking;
 mod names;
 #[cfg(any(test, feature = "test-support"))]
 mod passes_on;
+pub mod postgres;
 mod queue;
 pub mod queues;
 mod why;

@@ -49,6 +49,8 @@ fn packages_that_are_to_be_replaced_one_day_are_named_in_one_file_each() {
     assert!(naming("reqwest::").iter().all(client), "{:?}", naming("reqwest::"));
     let mail = naming("lettre::");
     assert!(!mail.is_empty() && mail.iter().all(|file| file.starts_with("destination/email/")), "{mail:?}");
+    let postgres = naming("tokio_postgres");
+    assert!(!postgres.is_empty() && postgres.iter().all(|file| file.starts_with("store/postgres/")), "{postgres:?}");
 }
 
 /// Where the name of a kind means something else.

@@ -11,10 +11,11 @@ use super::lines::{Line, Lines};
 use super::lookup::{Lookups, Resolve, system};
 use super::proxy::{ProxyChoice, ProxyEnvironment};
 use super::trouble::no_answer;
-use super::trust::{Anybody, Trust};
+use super::trust::Trust;
 use super::{CONNECT_TIMEOUT, NoAnswer, Url};
 use crate::destination::hops::Hops;
 use crate::time::Instant;
+use crate::trust::Anybody;
 
 /// Below the idle timeout of common servers (Node 5 s, ALB 60 s, nginx 75 s): a connection that the other side is just closing
 /// costs a failed attempt.

@@ -1,0 +1,40 @@
+//! The queue in PostgreSQL, where several relays share it. It is being built: what there is so far is the way to a server, and no
+//! config names one yet.
+//!
+//! # Cast
+//!
+//! * `address`, [`Address`]: which servers, as whom, and into which schema; read from a URL by `parameters`. `encryption`: whose
+//!   certificates are taken.
+//! * `link`, [`Link`]: one connection, for one purpose. `transaction`: several statements as one.
+//! * `session`: what the link stands on: the client, and the task that reads. `opening` makes one: it tries one host after another, and
+//!   looks whether the session is as it must be.
+//! * `trouble`, [`Trouble`]: why there is no answer, and what follows from that.
+//! * `again`, [`Again`]: how long to wait before a server is tried again.
+//!
+//! # What holds for each connection
+//!
+//! A statement is prepared once and kept by its text; nothing else is kept in a connection, and nothing relies on its being the same as
+//! before. Nothing is ever cancelled: a commit that waits for its standby and is cancelled *succeeds*, with a warning. So who waits too
+//! long closes the connection, and does not know what became of the statement.
+
+mod address;
+mod again;
+mod encryption;
+mod link;
+mod opening;
+mod parameters;
+mod session;
+mod transaction;
+mod trouble;
+
+pub use tokio_postgres::Row;
+pub use tokio_postgres::types::ToSql;
+
+pub use self::address::{Address, AddressOptions};
+pub use self::again::Again;
+pub use self::encryption::Tls;
+pub use self::link::Link;
+pub use self::parameters::AddressError;
+pub use self::session::Warning;
+pub use self::transaction::{Snapshot, Step, Transaction};
+pub use self::trouble::Trouble;
