@@ -1,6 +1,6 @@
 # make check   what must pass before a change lands: format, lints, links in the documentation, tests
-# make test    the tests alone; the README's command. Installs the browser that some of them need, where it may; ends with what the strict
-#              Slack of the tests refused (`cargo test --test fake_slack -- 8099` serves one to try by hand)
+# make test    the tests alone; the README's command. Installs the browser and the PostgreSQL that some of them need, where it may; ends
+#              with what the strict Slack of the tests refused (`cargo test --test fake_slack -- 8099` serves one to try by hand)
 # make test-long  the tests with dice, over twenty times as many seeds and as large a backlog; src/seeds.rs says how to repeat one
 # make test-busy  the tests five times while something else uses every core; five of five must pass
 # make torture every fault at full size against the real binary, with a ledger; ten minutes, and root for some (VERO_RELAY_TORTURE=kill
@@ -28,6 +28,7 @@ check:
 
 test:
 	tests/browser.sh
+	tests/postgres.sh
 	rm -f target/tmp/strict-slack.ndjson
 	cargo test --locked
 	cargo test --locked --test fake_slack -- report

@@ -46,6 +46,7 @@ mod oracle;
 mod outage;
 mod outgoing;
 mod packaging;
+mod postgres;
 mod presets;
 mod recipes;
 mod redact;
