@@ -1,5 +1,5 @@
-//! The queue in PostgreSQL, where several relays share it. It is being built: what there is so far is the way to a server, and no
-//! config names one yet.
+//! The queue in PostgreSQL, where several relays share it. It is being built: what there is so far is the way to a server, and
+//! who does what among the relays. No config names one yet.
 //!
 //! # Cast
 //!
@@ -10,6 +10,7 @@
 //!   looks whether the session is as it must be.
 //! * `trouble`, [`Trouble`]: why there is no answer, and what follows from that.
 //! * `again`, [`Again`]: how long to wait before a server is tried again.
+//! * `cluster`: who does what among the relays. Pure: a heartbeat's view goes in, moves come out.
 //!
 //! # What holds for each connection
 //!
@@ -19,6 +20,7 @@
 
 mod address;
 mod again;
+pub mod cluster;
 mod encryption;
 mod link;
 mod opening;
