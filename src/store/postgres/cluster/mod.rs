@@ -9,11 +9,14 @@
 //! * `bundles`: what goes to one relay together. `shares`: who gets what. `calm`: since when things have stood still.
 //! * `plan`: what the relay does next: leases to take, to give back, to forget. Its documentation tells what is promised.
 //! * `planner`: all of these as one, with what a relay remembers from one heartbeat to the next.
+//!
+//! And `numbers`: the floor under the numbers of events, which time raises.
 
 mod alive;
 mod bundles;
 mod calm;
 mod duty;
+pub mod numbers;
 mod plan;
 mod planner;
 mod shares;
