@@ -10,8 +10,8 @@
 //!   `passes_on`: for tests, a queue that changes something of another.
 //! * `queue`, [`Queue`]: one destination's deliveries, for its worker. [`Claimed`]: one of them, with its event. [`Settlement`]: what
 //!   became of it. That is durable within a second, not on return: after a crash a delivery may happen again, and none is forgotten.
-//! * `looking`, [`Looking`]: events, states and dead letters, page by page, by [`Cursor`]s of `cursor`. `changes`, [`Watch`]: what changes
-//!   from now on.
+//! * `looking`, [`Looking`]: events, states and dead letters, page by page, by [`Cursor`]s of `cursor`; `lists`: what one says where events
+//!   are known by numbers. `reasons`: dead letters counted by theirs. `changes`, [`Watch`]: what changes from now on.
 //! * `command`, [`Command`]: what an operator, a limit or a replay does to many deliveries at once, or to a whole destination or source.
 //! * `erasing`, [`Erasing`]: a walk over all that is kept of a person, which tells what there is and erases it. [`ErasedEvent`]: what is left.
 //! * `names`, [`NameId`]: a destination, source or rule, numbered for good when the store first hears its name.
@@ -32,6 +32,7 @@ mod errors;
 pub mod journal;
 mod lanes;
 mod lease;
+mod lists;
 pub mod lock;
 mod locks;
 mod looking;
@@ -41,6 +42,7 @@ mod passes_on;
 pub mod postgres;
 mod queue;
 pub mod queues;
+mod reasons;
 mod why;
 mod words;
 

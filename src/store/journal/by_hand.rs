@@ -6,13 +6,13 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 
 use super::commands::Durable;
-use super::cursor::{List, cursor, numbers_of};
 use super::erase::Walk;
 use super::index::Update;
 use super::redact::Redactor;
 use super::words::ReadError;
 use super::{JournalStore, lock};
 use crate::event::EventId;
+use crate::store::lists::{List, cursor, numbers_of};
 use crate::store::queues::{Act, Backing, Bitmap, BulkAct, Claim, DeliveryKey, Urgency};
 use crate::store::{
     AppendError, AttemptNote, Change, Counts, Cursor, DeadLetter, DeadQuery, DeadReasons, Duty, ErasingStep, EventView,

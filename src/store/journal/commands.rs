@@ -8,13 +8,13 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
-use super::cursor::{List, cursor, numbers_of};
 use super::format::{NUMBER_MAX, ReplayRecord, SPEC_MAX};
 use super::inbox::Message;
 use super::index::REPLAYS_MAX;
 use super::words::{Letter, ReadError, unreadable};
 use super::{Journal, lock, reading};
 use crate::event::EventId;
+use crate::store::lists::{List, cursor, numbers_of};
 use crate::store::queues::{
     Act, Backing, Bitmap, BulkAct, CommandAct, CommandKind, CommandRecord, KnownCommand, Taken, Urgency,
 };

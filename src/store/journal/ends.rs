@@ -11,8 +11,8 @@ use super::format::{Record, records};
 use super::segments::{Scan, SegmentInfo, Window};
 use super::words::{Ends, Place, ReadError, died, unexplained_death, unreadable};
 use super::{Journal, LAG_READ_BYTES};
-use crate::store::queues::{DeliveryKey, OutcomeState, state_after, state_by, state_of};
-use crate::store::{DeliveryState, NameId, PlannedDelivery, SearchLimit, States, StoredEvent};
+use crate::store::queues::{DeliveryKey, OutcomeState, state_after, state_by, state_of, states_of};
+use crate::store::{DeliveryState, NameId, SearchLimit, States, StoredEvent};
 
 /// What is known of some deliveries.
 pub struct Known {
@@ -26,23 +26,7 @@ impl Journal {
     pub fn states(&self, events: &[Arc<StoredEvent>], limit: &mut SearchLimit) -> Result<Vec<States>, ReadError> {
         let Known { mut ends, unexplained } = self.known(events, limit)?;
         ends.extend(unexplained.into_iter().map(|key| (key, unexplained_death())));
-        let states_of = |event: &Arc<StoredEvent>| {
-            let sequence = event.id.sequence();
-            let key = |destination| DeliveryKey { sequence, destination };
-            let planned = event.deliveries.iter().map(|delivery| {
-                let state = ends.get(&key(delivery.destination)).cloned();
-                (*delivery, state.unwrap_or(DeliveryState::Settled))
-            });
-            // To where no rule sent it.
-            let of_event = ends.range(key(NameId(0))..=key(NameId::NONE));
-            let others = of_event.filter_map(|(key, state)| {
-                let is_planned = event.deliveries.iter().any(|delivery| delivery.destination == key.destination);
-                let delivery = PlannedDelivery { destination: key.destination, rule: NameId::NONE };
-                (!is_planned).then(|| (delivery, state.clone()))
-            });
-            planned.chain(others).collect()
-        };
-        Ok(events.iter().map(states_of).collect())
+        Ok(events.iter().map(|event| states_of(event, &ends)).collect())
     }
 
     /// What is known of where all deliveries of some events stand.

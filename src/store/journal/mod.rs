@@ -35,7 +35,7 @@
 //! * [`mod@format`]: the bytes, and nothing that touches a disk. [`segments`]: from an event's number to its bytes. [`segment_name`].
 //! * [`recent`]: the newest events in memory, so that a destination that keeps up never reads the disk. [`ends`]: how deliveries ended.
 //! * [`erase`]: erasing what is kept of a person, segment after segment. [`redact`]: taking values away from events that are old enough.
-//! * [`commands`]: what is done to many deliveries at once. [`cursor`]: where a list goes on.
+//! * [`commands`]: what is done to many deliveries at once.
 //! * [`names`]: the numbers of names. [`intern`]: a config's. [`rename`]: a queue under another name.
 //! * [`index`]: SQLite, on a thread of its own.
 //! * [`upkeep`]: what is done now and then, on another: checkpoints; [`upkeep_inbox`]: how that is asked for. [`mod@retention`]: what is kept no longer. [`arrivals`]: what is how old.
@@ -57,7 +57,6 @@ mod blocking;
 #[cfg(test)]
 pub(crate) mod by_hand;
 mod commands;
-mod cursor;
 pub mod disk;
 mod ends;
 mod erase;

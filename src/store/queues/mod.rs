@@ -46,6 +46,7 @@ pub use self::known::{CommandAct, CommandIds, CommandKind, Commands, KnownComman
 pub use self::memory::Memory;
 pub use self::outcomes::{
     DeliveryKey, DigestAct, DigestRecord, OutcomeRecord, OutcomeState, WindowsRecord, state_after, state_by, state_of,
+    states_of,
 };
 pub use self::queue::{Claim, Closed, Ended, News, Placed, Queue, SCHEDULED_MAX, Scheduled, Snapshot};
 pub use self::recent::RecentOutcomes;

@@ -1,8 +1,10 @@
 //! What became of deliveries and of digests, as it is told to who writes it down.
 
+use std::collections::BTreeMap;
+
 use super::acts::BulkAct;
 use super::bitmap::Bitmap;
-use crate::store::{DeliveryState, DigestId, GroupKey, NameId, WindowHead};
+use crate::store::{DeliveryState, DigestId, GroupKey, NameId, PlannedDelivery, States, StoredEvent, WindowHead};
 
 /// Names one delivery by its event's number and its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -141,4 +143,19 @@ pub fn state_after(act: BulkAct, at_ms: u64, reason: &str) -> Option<DeliverySta
         BulkAct::Drop => Some(DeliveryState::Dropped { at_ms }),
         BulkAct::MoveDead(to) | BulkAct::MoveWaiting(to) => Some(DeliveryState::Moved { at_ms, to }),
     }
+}
+
+/// Where the deliveries of an event stand, by what is known: those that were planned, and then those to where no rule sent it.
+pub fn states_of(event: &StoredEvent, known: &BTreeMap<DeliveryKey, DeliveryState>) -> States {
+    let key = |destination| DeliveryKey { sequence: event.id.sequence(), destination };
+    let planned = event.deliveries.iter().map(|delivery| {
+        let state = known.get(&key(delivery.destination)).cloned();
+        (*delivery, state.unwrap_or(DeliveryState::Settled))
+    });
+    let others = known.range(key(NameId(0))..=key(NameId::NONE)).filter_map(|(key, state)| {
+        let is_planned = event.deliveries.iter().any(|delivery| delivery.destination == key.destination);
+        let delivery = PlannedDelivery { destination: key.destination, rule: NameId::NONE };
+        (!is_planned).then(|| (delivery, state.clone()))
+    });
+    planned.chain(others).collect()
 }

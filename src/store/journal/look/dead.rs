@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::store::journal::cursor::{List, cursor, numbers_of};
 use crate::store::journal::words::{Letter, ReadError, unexplained, unreadable};
 use crate::store::journal::{Journal, lock};
+use crate::store::lists::{List, cursor, numbers_of};
 use crate::store::queues::DeliveryKey;
-use crate::store::{
-    Cursor, DeadLetter, DeadQuery, DeadReason, DeadReasons, NameId, Page, REASONS_MAX, StoreError, Why,
-};
+use crate::store::reasons::CountedReasons;
+use crate::store::{Cursor, DeadLetter, DeadQuery, DeadReasons, NameId, Page, StoreError, Why};
 
 /// Dead letters looked at for one page: a filter that finds little must not hold the index up.
 const LOOKED_AT_MAX: usize = 10_000;
@@ -17,8 +16,6 @@ const LOOKED_AT_ONCE: usize = 250;
 
 /// Dead letters that are counted by their reasons: half a second where each has a row of its own in the index.
 pub(super) const COUNTED_MAX: u64 = 100_000;
-/// Reasons that are told apart while they are counted.
-const TOLD_APART_MAX: usize = 1000;
 
 impl Journal {
     /// What is known of some of a destination's dead letters, by what the index says and what memory still has.
@@ -89,40 +86,21 @@ impl Journal {
     /// Why the dead letters of some destinations were given up: of the newest so many.
     pub fn dead_reasons(&self, of: &[NameId], most: u64) -> Result<DeadReasons, StoreError> {
         self.index.flush();
-        let mut counted: HashMap<(String, Option<u16>), DeadReason> = HashMap::new();
-        let mut told = DeadReasons::default();
+        let mut counted = CountedReasons::default();
         let mut at = (u64::MAX, NameId::NONE);
-        while told.looked_at < most {
+        while counted.looked_at() < most {
             let mut keys = self.dead_below(of, at);
-            keys.truncate((most - told.looked_at) as usize);
+            keys.truncate((most - counted.looked_at()) as usize);
             let Some(last) = keys.last() else { break };
             at = (last.sequence, last.destination);
-            told.looked_at += keys.len() as u64;
             let mut letters = self.letters_of(&keys)?;
             for key in keys {
                 let letter = letters.remove(&key).unwrap_or_else(|| unexplained(key.sequence, key.destination));
-                let Why { reason, status, .. } = Why::of(&letter.reason);
-                let of_which = (reason.into_owned(), status);
-                if counted.len() >= TOLD_APART_MAX && !counted.contains_key(&of_which) {
-                    told.not_listed += 1;
-                    continue;
-                }
-                let one = counted.entry(of_which).or_insert_with_key(|(reason, status)| {
-                    let (reason, status) = (reason.clone(), *status);
-                    DeadReason { reason, status, deliveries: 0, first_ms: letter.at_ms, last_ms: letter.at_ms }
-                });
-                one.deliveries += 1;
-                one.first_ms = one.first_ms.min(letter.at_ms);
-                one.last_ms = one.last_ms.max(letter.at_ms);
+                counted.add(&letter.reason, 1, (letter.at_ms, letter.at_ms));
             }
         }
-        told.reasons = counted.into_values().collect();
-        told.reasons.sort_by(|a, b| b.deliveries.cmp(&a.deliveries).then_with(|| a.reason.cmp(&b.reason)));
-        let unlisted = told.reasons.split_off(told.reasons.len().min(REASONS_MAX));
-        told.not_listed += unlisted.iter().map(|one| one.deliveries).sum::<u64>();
         let all: u64 = of.iter().map(|id| lock(&self.destination(*id).queue).dead().len()).sum();
-        told.not_looked_at = all.saturating_sub(told.looked_at);
-        Ok(told)
+        Ok(counted.told(all))
     }
 
     /// Some dead letters of some destinations behind one of them, newest event first and then by destination.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::event::EventId;
-use crate::store::journal::cursor::{List, cursor, numbers_of};
 use crate::store::journal::segments::{Window, events_in};
 use crate::store::journal::words::ReadError;
 use crate::store::journal::{Journal, LAG_READ_BYTES};
+use crate::store::lists::{List, cursor, numbers_of};
 use crate::store::{Cursor, EventQuery, Order, Page, StoreError, StoredEvent};
 
 /// Bytes of bodies on one page of events, and one more.

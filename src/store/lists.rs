@@ -1,8 +1,8 @@
-//! What a cursor of this backend says: which list, of which journal, and some numbers. It is not for people to make one up, so it ends
-//! with a checksum.
+//! What a cursor says, where a backend counts events by numbers: which list, of which store, and some numbers. It is not for people to make
+//! one up, so it ends with a checksum.
 
+use super::{Cursor, StoreError};
 use crate::event::EventId;
-use crate::store::{Cursor, StoreError};
 
 /// The lists there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,28 +25,28 @@ impl List {
     }
 }
 
-/// Bytes of a cursor before they are written as digits: the list, the journal, two numbers, the checksum.
+/// Bytes of a cursor before they are written as digits: the list, the store, two numbers, the checksum.
 const BYTES: usize = 1 + 2 + 2 * 8 + 4;
 
 /// Writes a cursor.
-pub fn cursor(list: List, journal: u64, numbers: [u64; 2]) -> Cursor {
+pub fn cursor(list: List, store: u64, numbers: [u64; 2]) -> Cursor {
     let mut bytes = vec![list.number()];
-    bytes.extend_from_slice(&EventId::salt_of(journal).to_be_bytes());
+    bytes.extend_from_slice(&EventId::salt_of(store).to_be_bytes());
     numbers.iter().for_each(|number| bytes.extend_from_slice(&number.to_be_bytes()));
     bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_be_bytes());
     Cursor::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Reads a cursor of a list.
-pub fn numbers_of(cursor: &Cursor, list: List, journal: u64) -> Result<[u64; 2], StoreError> {
+pub fn numbers_of(cursor: &Cursor, list: List, store: u64) -> Result<[u64; 2], StoreError> {
     let digits = cursor.as_str().as_bytes();
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
     let bytes: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
     let bytes = bytes.filter(|bytes| bytes.len() == BYTES).ok_or_else(StoreError::no_cursor)?;
     let number = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes were cut off"));
     let numbers = [number(3), number(11)];
-    // The same would be written again: of this list, of this journal, and whole.
-    if self::cursor(list, journal, numbers) == *cursor { Ok(numbers) } else { Err(StoreError::no_cursor()) }
+    // The same would be written again: of this list, of this store, and whole.
+    if self::cursor(list, store, numbers) == *cursor { Ok(numbers) } else { Err(StoreError::no_cursor()) }
 }
 
 #[cfg(test)]
@@ -54,11 +54,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_reads_back_in_its_own_list_of_its_own_journal_alone() {
+    fn a_cursor_reads_back_in_its_own_list_of_its_own_store_alone() {
         let made = cursor(List::OldestFirst, 0xabcd, [7, u64::MAX]);
         assert_eq!(numbers_of(&made, List::OldestFirst, 0xabcd), Ok([7, u64::MAX]));
         assert!(numbers_of(&made, List::NewestFirst, 0xabcd).is_err(), "of another list");
-        assert!(numbers_of(&made, List::OldestFirst, 0xabce).is_err(), "of another journal");
+        assert!(numbers_of(&made, List::OldestFirst, 0xabce).is_err(), "of another store");
         let text = made.to_string();
         for at in 0..text.len() {
             let mut wrong = text.clone().into_bytes();
