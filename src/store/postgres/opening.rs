@@ -11,7 +11,7 @@ use super::trouble::Trouble;
 const VERSION_MIN: u32 = 150_000;
 
 /// What a session must have, by what and why. `search_path` is the schema's beside them.
-const SETTINGS: [(&str, &str); 9] = [
+const SETTINGS: [(&str, &str); 12] = [
     // A plan made for each call costs more than the call; and one made for the first values may be a bad one for all others.
     ("plan_cache_mode", "force_generic_plan"),
     // The tables have no statistics, since nothing vacuums them: a plan that was made while one was empty would read all of it for as long
@@ -19,6 +19,11 @@ const SETTINGS: [(&str, &str); 9] = [
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
+    // A list of a few reads a few: whoever first looks for all that are meant and then sorts them reads a whole range.
+    ("enable_bitmapscan", "off"),
+    ("enable_sort", "off"),
+    // It takes longer to start a worker than to answer.
+    ("max_parallel_workers_per_gather", "0"),
     // Compiling takes longer than any statement here.
     ("jit", "off"),
     // What nobody waits for any more, because its connection is closed, ends within this time.

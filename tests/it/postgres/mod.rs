@@ -5,11 +5,12 @@
 //!   process of the tests has ended, however it did.
 //! * `server`, [`Server`]: one server. Contracts share the [`contract_server`], each in a [`schema`] of its own; faults start theirs,
 //!   `standby`s too, and hurt them.
-//! * `itself`: the tests of all this. `link`, `faults`: those of the way to a server, `proxy` stands between.
+//! * `itself`: the tests of all this. `link`, `faults`: those of the way to a server, `proxy` stands between. `look`: what lies in one is looked at.
 
 mod faults;
 mod itself;
 mod link;
+mod look;
 mod programs;
 mod proxy;
 mod run;
