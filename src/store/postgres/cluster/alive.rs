@@ -19,7 +19,7 @@ pub const TTL: Duration = Duration::from_secs(5);
 /// By so much reads may come early, all together. They come by the second: without this the fifth would often find 4.99 s, and the
 /// next one is a second later.
 const EARLY: Duration = Duration::from_millis(200);
-/// A row stays for so long after a death, so that people see whose it was.
+/// A row stays for so long after a death, so that people see whose it was. What it still owns then is free as before.
 const LONG_DEAD: Duration = Duration::from_secs(600);
 
 /// At least four reads lie in a [`TTL`], since none counts for more than a heartbeat.
@@ -82,6 +82,8 @@ impl Watcher {
 #[cfg(test)]
 mod tests {
     use super::super::view::{LeaseRow, RelayRow};
+    use proptest::prelude::*;
+
     use super::*;
 
     const ME: Incarnation = Incarnation(1);
@@ -142,6 +144,28 @@ mod tests {
         // And is there again as it was.
         check(&[&was[..], &[at(2000), at(3000), at(4000), at(5000), (6000, Some(8), false)]].concat());
         check(&[&was[..], &[at(2000), at(3000), at(4000), at(5000), (6000, Some(9), true)]].concat());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(crate::seeds::cases(4096)))]
+
+        #[test]
+        fn nobody_dies_before_four_reads_and_nearly_the_ttl_have_passed_since_a_counter_moved(
+            reads in prop::collection::vec((1u64..20_000, prop::bool::weighted(0.15)), 1..60),
+        ) {
+            let mut watcher = Watcher::new(ME);
+            let (mut now, mut counter, mut moved_at, mut reads_since) = (0, 0, 0, 0);
+            for (gap, moves) in reads {
+                now += gap;
+                reads_since += 1;
+                if moves {
+                    (counter, moved_at, reads_since) = (counter + 1, now, 0);
+                }
+                watcher.saw(&view(Some(counter)), Duration::from_millis(now));
+                let long_enough = reads_since >= 4 && now - moved_at >= 4_800;
+                prop_assert!(watcher.alive().contains(&OTHER) || long_enough, "{} reads, {} ms", reads_since, now - moved_at);
+            }
+        }
     }
 
     #[test]

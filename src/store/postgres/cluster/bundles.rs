@@ -56,12 +56,14 @@ impl Bundle {
     /// The bundles of all that some worker wants, in the order of their first duties.
     pub fn all(cluster: &Cluster<'_>) -> Vec<Self> {
         let mut joined = Joined::default();
-        for (_, row) in cluster.workers() {
-            for (id, group) in &row.wants.destinations {
+        // Nearly always all want the same.
+        let wants: BTreeSet<_> = cluster.workers().map(|(_, row)| &row.wants).collect();
+        for wants in wants {
+            for (id, group) in &wants.destinations {
                 let group = group.clone().map(Duty::RateLimitGroup);
                 joined.join(Duty::Destination(*id), group);
             }
-            for id in &row.wants.replays {
+            for id in &wants.replays {
                 joined.join(Duty::Replay(*id), None);
             }
         }

@@ -1,11 +1,12 @@
 //! What one relay does next about leases. Pure: a view, who lives and what it has go in, moves come out.
 //!
 //! ```text
-//!  each second    one read ──► Watcher: who lives ──► Bundles, Calm ──► plan ──► moves, each one statement:
+//!  one heartbeat: a view ──► who lives (alive) ──► bundles ──► what stood still (calm) ──► plan
 //!
-//!               free, or its owner is dead                       Take      UPDATE lease … WHERE epoch = the one it was seen with
-//!               not mine to do, or too much                      GiveBack  no new claims · attempts end · last flush · free it
-//!               another one's by now                             Lost      drop it at once: the epoch lets nothing through any more
+//!  a lease that is                        is to
+//!  free, or its owner is dead             Take      one statement, by the epoch that it was seen with
+//!  not this relay's to do, or too much    GiveBack  no new claims · attempts end · last flush · one statement
+//!  another one's by now                   Lost      be dropped at once: its epoch lets nothing through any more
 //! ```
 //!
 //! # Promises
@@ -19,12 +20,26 @@
 //! Not promised: that no two relays believe the same for a moment. One that was stopped and goes on does until its next look at the clock
 //! (`surety`). That changes nothing, since each statement names its epoch.
 //!
+//! # The statements
+//!
+//! ```sql
+//! -- Take; $from and $counter as in the claim. Where there is no row: an INSERT with epoch 1, ON CONFLICT DO NOTHING.
+//! UPDATE lease SET epoch = epoch + 1, incarnation = $me
+//!  WHERE duty = $duty AND epoch = $epoch AND incarnation IS NOT DISTINCT FROM $from
+//!    AND NOT EXISTS (SELECT FROM relay WHERE incarnation = $from AND heartbeat IS DISTINCT FROM $counter);
+//! -- GiveBack. It counts too: who has seen the lease before must not take it by an old view.
+//! UPDATE lease SET epoch = epoch + 1, incarnation = NULL WHERE duty = $duty AND epoch = $epoch AND incarnation = $me;
+//! -- RemoveRelay
+//! DELETE FROM relay WHERE incarnation = $relay AND heartbeat = $heartbeat;
+//! ```
+//!
 //! # The caller
 //!
 //! Drops what a heartbeat shows to be [`lost`] before it counts the heartbeat for its surety, each time. Plans after one that was sent when all
 //! moves of the plan before were done or had failed; what was given back may still be on its way. Of a move whose outcome it does not know it
-//! forgets that it tried: the next view tells. It says in its row what it is giving back. A worker works by the config that the plan was made of:
-//! where another one puts it under another rate limit, it begins again behind the plan that follows.
+//! forgets that it tried: the next view tells. It says in its row what it is giving back. A worker claims only while the relay has the rate
+//! limit that it works under, and works by the config that the plan was made of: where another one puts it under another limit, it begins again
+//! behind the plan that follows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,7 +80,8 @@ pub struct Claim {
     /// The epoch that it was seen with; 0 where there was no row. Who takes it has the next one.
     pub epoch: i64,
     /// The dead relay that has it, with its counter, if it has a row: the claim is refused where that has moved since. So a relay that was
-    /// stopped and goes on keeps what nobody has taken yet.
+    /// stopped and goes on keeps what nobody has taken yet. Or this relay itself, where it does not know that it has it, or has it for another
+    /// use.
     pub from: Option<(Incarnation, Option<i64>)>,
     pub used_for: Use,
 }
@@ -92,8 +108,7 @@ pub enum Move {
     Lost { duty: Duty },
     /// To take, one after the other; where one is refused the rest of these is passed over. What is taken for another use ends its use before.
     Take { claims: Vec<Claim> },
-    /// To give back, all at once, each as soon as nothing of it is in flight, and a group behind all destinations that are named with it. What the
-    /// relay does not know that it has is free at once.
+    /// To give back, all at once, each as soon as nothing of it is in flight, and a group behind all destinations that are named with it.
     GiveBack { duties: Vec<Duty>, why: Why },
     /// To delete the row of a relay that is long dead, if its counter still stands there.
     RemoveRelay { relay: Incarnation, heartbeat: i64 },
@@ -174,11 +189,10 @@ impl Planning<'_> {
         let view = self.cluster.view;
         let lease = view.leases.get(duty);
         let heartbeat = |relay| view.relays.get(&relay).map(|row| row.heartbeat);
-        let dead = lease.and_then(|lease| lease.owner).filter(|owner| *owner != self.cluster.me);
         Claim {
             duty: duty.clone(),
             epoch: lease.map_or(0, |lease| lease.epoch),
-            from: dead.map(|owner| (owner, heartbeat(owner))),
+            from: lease.and_then(|lease| lease.owner).map(|owner| (owner, heartbeat(owner))),
             used_for,
         }
     }
@@ -189,12 +203,17 @@ impl Planning<'_> {
         }
     }
 
-    /// Gives back, destinations before their groups; what is on its way already is not said again.
+    /// Gives back, destinations before their groups; what is on its way already is not said again. What it has without knowing is taken once
+    /// more first, so that it knows it by an epoch.
     fn give_back<'b>(&mut self, duties: impl IntoIterator<Item = &'b Duty>, why: Why) {
-        let new: BTreeSet<_> = duties.into_iter().filter(|duty| !self.is_draining(duty)).cloned().collect();
-        if !new.is_empty() {
-            self.moves.push(Move::GiveBack { duties: new.iter().rev().cloned().collect(), why });
-            self.going.extend(new);
+        let new = duties.into_iter().filter(|duty| !self.is_draining(duty));
+        let (known, unknown): (BTreeSet<&Duty>, BTreeSet<_>) = new.partition(|duty| self.holding(duty).is_some());
+        for duty in unknown {
+            self.take(vec![self.claim(duty, Use::Custody)]);
+        }
+        if !known.is_empty() {
+            self.moves.push(Move::GiveBack { duties: known.iter().rev().copied().cloned().collect(), why });
+            self.going.extend(known.into_iter().cloned());
         }
     }
 
@@ -348,13 +367,9 @@ impl Planning<'_> {
         }
     }
 
-    /// A row that some lease names stays: who owned something is still to be read.
     fn remove_rows(&mut self, long_dead: &BTreeSet<Incarnation>) {
-        let view = self.cluster.view;
-        let owners: BTreeSet<_> = view.leases.values().filter_map(|lease| lease.owner).collect();
-        let is_named = |relay: &Incarnation| owners.contains(relay) || view.owners_of_unknown.contains(relay);
-        for relay in long_dead.iter().filter(|relay| !is_named(relay)) {
-            if let Some(row) = view.relays.get(relay) {
+        for relay in long_dead {
+            if let Some(row) = self.cluster.view.relays.get(relay) {
                 self.moves.push(Move::RemoveRelay { relay: *relay, heartbeat: row.heartbeat });
             }
         }

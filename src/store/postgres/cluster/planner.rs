@@ -16,11 +16,13 @@ pub struct Planner {
     me: Incarnation,
     watcher: Watcher,
     calm: Calm,
+    /// Of the view that was taken in last.
+    bundles: Vec<Bundle>,
 }
 
 impl Planner {
     pub fn new(me: Incarnation) -> Self {
-        Self { me, watcher: Watcher::new(me), calm: Calm::default() }
+        Self { me, watcher: Watcher::new(me), calm: Calm::default(), bundles: Vec::new() }
     }
 
     /// Takes in what a heartbeat has read; `now` is when its answer was there. For each that succeeded, also where nothing is planned.
@@ -28,7 +30,8 @@ impl Planner {
         self.watcher.saw(view, now);
         let alive = self.watcher.alive();
         let cluster = Cluster { view, alive: &alive, me: self.me };
-        self.calm.look(&cluster, &Bundle::all(&cluster), now);
+        self.bundles = Bundle::all(&cluster);
+        self.calm.look(&cluster, &self.bundles, now);
     }
 
     /// Who lives, this relay included.
@@ -41,10 +44,10 @@ impl Planner {
         plan::lost(view, self.me, held)
     }
 
-    /// What to do about the view that was taken in last. What the caller promises is told in [`plan`](super::plan).
+    /// What to do about the view that was taken in last, which is this one. What the caller promises is told in [`plan`](super::plan).
     pub fn plan(&self, view: &View, held: &Held) -> Vec<Move> {
         let alive = self.watcher.alive();
         let cluster = Cluster { view, alive: &alive, me: self.me };
-        plan::plan(&cluster, &Bundle::all(&cluster), &self.calm, held, &self.watcher.long_dead())
+        plan::plan(&cluster, &self.bundles, &self.calm, held, &self.watcher.long_dead())
     }
 }

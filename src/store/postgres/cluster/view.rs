@@ -18,8 +18,6 @@ pub struct View {
     pub relays: BTreeMap<Incarnation, RelayRow>,
     /// Those of duties that this program knows.
     pub leases: BTreeMap<Duty, LeaseRow>,
-    /// Who owns something that only a later program knows.
-    pub owners_of_unknown: BTreeSet<Incarnation>,
     pub streams: BTreeMap<Slot, StreamRow>,
 }
 
@@ -41,7 +39,7 @@ pub struct RelayRow {
 }
 
 /// What a relay can do, by its own config.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wants {
     /// Its destinations, with the group that each shares a rate limit with, if it does.
     pub destinations: BTreeMap<NameId, Option<Group>>,
@@ -87,9 +85,8 @@ pub struct StreamRow {
 impl View {
     /// Adds a row of `lease`. A duty of a later program is left alone.
     pub fn add_lease(&mut self, duty: &str, row: LeaseRow) {
-        match duty.parse() {
-            Ok(duty) => drop(self.leases.insert(duty, row)),
-            Err(_unknown) => self.owners_of_unknown.extend(row.owner),
+        if let Ok(duty) = duty.parse() {
+            self.leases.insert(duty, row);
         }
     }
 
@@ -106,7 +103,7 @@ impl View {
     /// Everybody who is named by a row.
     pub fn everybody(&self) -> BTreeSet<Incarnation> {
         let owners = self.leases.values().filter_map(|lease| lease.owner);
-        self.relays.keys().copied().chain(owners).chain(self.owners_of_unknown.iter().copied()).collect()
+        self.relays.keys().copied().chain(owners).collect()
     }
 }
 
@@ -115,13 +112,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lease_of_a_later_program_is_left_alone_and_its_owner_is_somebody() {
+    fn a_lease_of_a_later_program_is_left_alone_and_an_owner_without_a_row_is_somebody() {
         let mut view = View::default();
         view.add_lease("destination/12", LeaseRow { epoch: 3, owner: Some(Incarnation(1)) });
         view.add_lease("destination/12/0", LeaseRow { epoch: 1, owner: Some(Incarnation(2)) });
         assert_eq!(view.leases.len(), 1);
         assert_eq!(view.owner(&Duty::Destination(NameId(12))), Some(Incarnation(1)));
-        assert_eq!(view.everybody(), BTreeSet::from([Incarnation(1), Incarnation(2)]));
-        assert!(!view.knows(Incarnation(1)), "an owner without a row");
+        assert_eq!(view.everybody(), BTreeSet::from([Incarnation(1)]));
+        assert!(!view.knows(Incarnation(1)));
     }
 }

@@ -172,10 +172,9 @@ fn whatever_happens_no_two_relays_are_sure_of_one_duty_and_it_comes_to_rest() {
     }
 }
 
-/// In how many of some runs two relays were sure of one duty.
-fn failures(without: Without) -> usize {
-    let failed = each(0..24, |seed| !chaos(seed, without).doubly_sure.is_empty());
-    failed.into_iter().filter(|failed| *failed).count()
+/// Whether two relays are sure of one duty, in one of some runs.
+fn is_seen_to_fail(without: Without) -> bool {
+    (0..200).any(|seed| !chaos(seed, without).doubly_sure.is_empty())
 }
 
 #[test]
@@ -187,6 +186,6 @@ fn without_one_of_its_rules_the_property_fails() {
         Without { counters: true, ..Without::default() },
     ];
     for without in controls {
-        assert!(failures(without) > 0, "{without:?}");
+        assert!(is_seen_to_fail(without), "{without:?}");
     }
 }

@@ -155,9 +155,7 @@ impl Run {
                     let is_group = |duty: &&Duty| matches!(duty, Duty::RateLimitGroup(_));
                     let rest: BTreeSet<_> = duties.iter().filter(|duty| !is_group(duty)).cloned().collect();
                     for duty in duties {
-                        if let Some(held) = self.held.get_mut(duty) {
-                            held.is_draining = true;
-                        }
+                        self.held.get_mut(duty).expect("it has what it gives back").is_draining = true;
                         let behind = if is_group(&duty) { rest.clone() } else { BTreeSet::new() };
                         let ends = drain_ends();
                         let drain = Drain { why: *why, ends, behind, is_freeing: false, was_said: false };

@@ -122,15 +122,15 @@ fn what_another_took_is_dropped_and_what_a_failover_set_back_is_taken_anew() {
     let mut case = settled();
     case.relay(ME, &[3, 4]).relay(2, &[3]).own("destination/3", Use::Work).lease("destination/3", 6, 2);
     case.own("destination/4", Use::Work).lease("destination/4", 4, ME);
-    case.check(&["lost destination/3", "lost destination/4", "take destination/4@4 Work"]);
+    case.check(&["lost destination/3", "lost destination/4", "take destination/4@4 from 1 Work"]);
 }
 
 #[test]
-fn a_lease_of_ones_own_that_one_knows_nothing_of_is_taken_once_more_or_given_back() {
+fn a_lease_of_ones_own_that_one_knows_nothing_of_is_taken_once_more_whatever_follows() {
     let mut case = settled();
     case.relay(ME, &[3]).relay(2, &[4]);
     case.lease("destination/3", 8, ME).lease("destination/4", 8, ME);
-    case.check(&["take destination/3@8 Work", "give back destination/4 NotMine"]);
+    case.check(&["take destination/3@8 from 1 Work", "take destination/4@8 from 1 Custody"]);
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn what_nobody_can_do_is_in_custody_of_who_keeps_house() {
     // Itself too: then it begins to work.
     case.view.relays.remove(&Incarnation(2));
     case.relay(ME, &[3]);
-    case.check(&["take destination/3@5 Work"]);
+    case.check(&["take destination/3@5 from 1 Work"]);
     // And not of others.
     let mut case = Case::new();
     case.own("stream/1", Use::Work).relay(2, &[]).lease("housekeeping", 1, 2).own("destination/3", Use::Custody);
@@ -223,13 +223,18 @@ fn no_more_relays_append_than_there_may_be() {
 }
 
 #[test]
-fn rows_of_relays_that_are_long_dead_go_unless_a_lease_names_them() {
+fn rows_of_relays_that_are_long_dead_go_and_what_they_own_is_free_as_before() {
     let mut case = settled();
-    case.relay(2, &[]).relay(3, &[]).relay(4, &[]).dies(2).dies(3).dies(4);
-    case.lease("stream/9", 1, 3).lease("something-new/1", 1, 4);
+    case.relay(2, &[]).relay(3, &[]).relay(4, &[]).dies(2).dies(3).lease("stream/9", 1, 3);
     case.check(&[]);
     case.seconds = 700;
-    case.check(&["remove 2"]);
+    case.check(&["remove 2", "remove 3"]);
+    // One relay looks after that.
+    case.held.remove(&Duty::Housekeeping);
+    case.lease("housekeeping", 6, 4).check(&[]);
+    let mut case = Case::new();
+    case.lease("stream/9", 1, 3).lease("housekeeping", 1, 3).dies(3);
+    case.check(&["take stream/9@1 from 3 Work", "take housekeeping@1 from 3 Work"]);
 }
 
 #[test]

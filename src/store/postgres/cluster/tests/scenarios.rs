@@ -155,6 +155,26 @@ fn an_outage_of_the_database_moves_nothing_however_long_it_is() {
     assert!(moved > 0, "where time counts in which nothing could be read, the property fails");
 }
 
+#[test]
+fn what_a_failover_has_set_back_is_taken_anew_and_comes_to_rest() {
+    by_seeds(|seed| {
+        let mut world = at_rest(seed, 3, &alone(6));
+        let standby = world.database.view.clone();
+        // One has died since, one has come, and leases have moved.
+        world.kill(0);
+        let new = world.add(alone(6));
+        world.run_for(60_000);
+        world.database.is_down = true;
+        world.run_for(2_000);
+        world.database.view = standby;
+        world.database.is_down = false;
+        world.run_for(REST_MS);
+        assert_eq!(loads(&world, &all(6)).iter().sum::<usize>(), 6, "{}", story(seed, &world));
+        assert_eq!(loads(&world, &all(6))[new], 2, "{}", story(seed, &world));
+        assert!(world.now - world.database.changed_at > 60_000, "{}", story(seed, &world));
+    });
+}
+
 /// How often leases change while wall clocks are an hour apart.
 fn moved_by_clocks(seed: u64, without: Without) -> u64 {
     let mut world = at_rest(seed, 3, &alone(6));

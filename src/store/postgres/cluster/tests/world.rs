@@ -65,7 +65,7 @@ pub struct World {
     pub story: Vec<String>,
     /// Two relays that were sure of one duty at the same moment.
     pub doubly_sure: Vec<String>,
-    /// What was worked on without the rate limit that it shares.
+    /// What goes on being worked on, by a plan, without the rate limit that it shares.
     pub without_limit: Vec<String>,
     /// How often one of two that believed in one lease was not sure any more.
     pub doubly_believed: u64,
@@ -291,6 +291,9 @@ impl World {
             self.tell(format!("relay {by} begins anew"));
             return self.start(by);
         };
+        let without =
+            self.relays[by].run.without_its_limit().map(|duty| format!("{:.3} {duty}: {by}", now as f64 / 1000.0));
+        self.without_limit.extend(without);
         for planned in moves {
             self.tell(format!("relay {by}: {planned:?}"));
             match planned {
@@ -337,9 +340,7 @@ impl World {
             self.send(by, Call::Take { claim, was_taken: None });
         }
         for duty in self.relays[by].run.drained(self.now) {
-            // What it did not know of is freed by the epoch of the view, which is the one that is there.
-            let there = self.database.view.leases.get(&duty).map_or(0, |lease| lease.epoch);
-            let epoch = self.relays[by].run.held.get(&duty).map_or(there, |held| held.epoch);
+            let epoch = self.relays[by].run.held.get(&duty).map_or(0, |held| held.epoch);
             self.send(by, Call::Free { duty, epoch, was_freed: false });
         }
     }
@@ -355,9 +356,6 @@ impl World {
         let mut sure: BTreeMap<&Duty, Vec<usize>> = BTreeMap::new();
         let mut believe: BTreeMap<&Duty, u64> = BTreeMap::new();
         for (by, relay) in self.relays.iter().enumerate().filter(|(_, relay)| relay.process != Process::Down) {
-            let without =
-                relay.run.without_its_limit().map(|duty| format!("{:.3} {duty}: {by}", self.now as f64 / 1000.0));
-            self.without_limit.extend(without);
             for duty in relay.run.held.keys().filter(|duty| relay.run.has(duty)) {
                 *believe.entry(duty).or_default() += 1;
                 if self.without.surety || relay.is_sure_of(duty, self.now) {
@@ -382,6 +380,8 @@ impl World {
     }
 
     pub fn works_on(&self, by: usize, duty: &Duty) -> bool {
-        self.relays[by].run.held.get(duty).is_some_and(|held| held.used_for == Use::Work && !held.is_draining)
+        let relay = &self.relays[by];
+        let is_up = relay.process != Process::Down;
+        is_up && relay.run.held.get(duty).is_some_and(|held| held.used_for == Use::Work && !held.is_draining)
     }
 }
