@@ -114,6 +114,8 @@ pub struct Clock {
     start: Instant,
     start_ms: u64,
     suspended_before_ms: u64,
+    /// It goes by another machine's clock, and not by the wall clock of this one.
+    is_elsewhere: bool,
     /// Set by hand, in tests: a day passes in no time.
     #[cfg(any(test, feature = "test-support"))]
     by_hand: Option<&'static AtomicU64>,
@@ -129,11 +131,17 @@ impl Clock {
             start: Instant::now(),
             start_ms: wall_ms(),
             suspended_before_ms: suspended_ms(),
+            is_elsewhere: false,
             #[cfg(any(test, feature = "test-support"))]
             by_hand: None,
             #[cfg(any(test, feature = "test-support"))]
             wall_ahead: None,
         }
+    }
+
+    /// A clock that shows what another machine's did a moment ago, unix milliseconds. What arrives is stamped by it as well.
+    pub fn elsewhere(now_ms: u64) -> Self {
+        Self { start_ms: now_ms, is_elsewhere: true, ..Self::start() }
     }
 
     /// A clock that begins at a moment, unix milliseconds, beside a wall clock that shows so many milliseconds more and may be set. For tests
@@ -160,7 +168,8 @@ impl Clock {
 
     /// The wall clock, by which arrivals are stamped; what is set by hand for a clock that is.
     pub fn arrival_ms(&self) -> u64 {
-        self.set_ms().or_else(|| self.set_wall_ms()).unwrap_or_else(wall_ms)
+        let set = self.set_ms().or_else(|| self.set_wall_ms());
+        set.unwrap_or_else(|| if self.is_elsewhere { self.now_ms() } else { wall_ms() })
     }
 
     /// The wall clock of a test.

@@ -320,7 +320,7 @@ impl Running {
         relay.store.close().await;
         let failure = match relay.health() {
             Health::Poisoned(why) => Some(why),
-            Health::Good | Health::Full(_) => None,
+            Health::Good | Health::Full(_) | Health::Away(_) => None,
         };
         Stopped { attempts_ended, all_answered, failure }
     }

@@ -401,7 +401,7 @@ impl Desk {
             reload_error: reload_error.and_then(|error| error.lines().next().map(str::to_owned)),
             full: match relay.health() {
                 Health::Full(why) => Some(why),
-                Health::Good | Health::Poisoned(_) => None,
+                Health::Good | Health::Away(_) | Health::Poisoned(_) => None,
             },
             certificates: certificates
                 .into_iter()

@@ -68,6 +68,6 @@ fn tell_of_room(full: &mut Trouble, health: &Health) {
             }
         }
         // Told where it happens.
-        Health::Poisoned(_) => {}
+        Health::Away(_) | Health::Poisoned(_) => {}
     }
 }

@@ -16,6 +16,7 @@ pub fn readyz(relay: &Relay) -> Answer {
     match relay.health() {
         Health::Good => text(StatusCode::OK, "ready\n"),
         Health::Full(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("the store has no room: {why}\n")),
+        Health::Away(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("the store does not answer: {why}\n")),
         Health::Poisoned(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("the store has failed: {why}\n")),
     }
 }

@@ -6,6 +6,9 @@ pub enum AppendError {
     /// No room on the disk.
     #[error("the store has no room: {0}")]
     Full(String),
+    /// The store does not answer now.
+    #[error("{0}")]
+    Unavailable(String),
     /// The store is broken until a restart.
     #[error("the store has failed: {0}")]
     Poisoned(String),

@@ -517,6 +517,8 @@ pub enum Health {
     Good,
     /// No room: nothing can be accepted, what is there goes on. Passes without a restart.
     Full(String),
+    /// The store does not answer: nothing can be accepted, and nothing is lost. Passes without a restart.
+    Away(String),
     /// A sync failed, so what is on the disk is not known any more. Only a restart can find out.
     Poisoned(String),
 }

@@ -30,7 +30,7 @@ async fn status(relay: &Arc<Relay>) -> Outcome {
     let usage = blocking(relay, |relay| Ok(store::usage(relay))).await?;
     let (ready, trouble) = match relay.health() {
         Health::Good => (true, None),
-        Health::Full(why) | Health::Poisoned(why) => (false, Some(why)),
+        Health::Full(why) | Health::Away(why) | Health::Poisoned(why) => (false, Some(why)),
     };
     Ok(json!({
         "version": env!("CARGO_PKG_VERSION"),

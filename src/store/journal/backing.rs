@@ -17,9 +17,14 @@ use crate::store::{Answer, AttemptNote, Name, NameId, StoreError, StoredEvent, W
 
 impl Backing for Journal {
     type Reader = LagWindow;
+    type Hold = ();
 
     fn passed_ms(&self) -> u64 {
         self.lived.passed_ms()
+    }
+
+    fn may_claim(&self, (): &()) -> bool {
+        true
     }
 
     fn name_of(&self, id: NameId) -> Option<Name> {
@@ -51,14 +56,17 @@ impl Backing for Journal {
 
     fn tell(&self, told: Told) {
         match told {
-            Told::Outcomes(outcomes) => self.send(Message::Outcomes(outcomes)),
+            Told::Outcomes(outcomes) | Told::CameOver(outcomes) => self.send(Message::Outcomes(outcomes)),
             Told::Control(control, urgency) => self.send(Message::Control(control, urgency)),
             Told::Selection(selection) => {
                 let parts = selection.split().into_iter().map(|part| vec![part]);
                 self.send(Message::Selections(parts.collect()));
             }
             Told::Windows(windows) => self.send(Message::Windows(windows)),
-            Told::Digest(digest, done) => self.send(Message::Digests(digest.split(), done)),
+            Told::Digests(digests, done) => {
+                let parts = digests.into_iter().flat_map(DigestRecord::split);
+                self.send(Message::Digests(parts.collect(), done));
+            }
         }
     }
 

@@ -16,13 +16,12 @@ use super::{Journal, lock, reading};
 use crate::event::EventId;
 use crate::store::lists::{List, cursor, numbers_of};
 use crate::store::queues::{
-    Act, Backing, Bitmap, BulkAct, CommandAct, CommandKind, CommandRecord, KnownCommand, Taken, Urgency,
+    Act, Backing, Bitmap, BulkAct, CommandAct, CommandRecord, KnownCommand, Taken, Urgency, going,
 };
 use crate::store::{
     AppendError, Command, DEAD_EVENTS_MAX, DeadQuery, Done, EVENTS_MAX, Health, NameId, ReplayProgress, StoreError,
     What, Which,
 };
-use crate::time::rfc3339;
 
 /// Dead letters looked at in one step of a query.
 const STEP: usize = 1000;
@@ -91,35 +90,7 @@ impl Journal {
 
     /// What an id was given for; `asked`: what it is given for now, if that is a command too.
     fn taken_by(&self, known: KnownCommand, asked: Option<&CommandAct>) -> StoreError {
-        let KnownCommand { id, act: CommandAct { of, kind, .. }, deliveries, at_ms } = known;
-        let name = |id: NameId| match reading(&self.names).of(id) {
-            Some((_, name)) => format!("`{name}`"),
-            None => "one that is gone".to_owned(),
-        };
-        let done = match kind {
-            CommandKind::Redeliver => "delivering again to",
-            CommandKind::DeadLetter => "giving up what waits for",
-            CommandKind::Drop => "dropping dead letters of",
-            CommandKind::Move(_) => "moving dead letters of",
-            CommandKind::TakeOver(_) => "moving everything of",
-            CommandKind::Pause => "a pause of",
-            CommandKind::Hold => "holding what comes in by",
-            CommandKind::Resume => "a resume of",
-            CommandKind::RetryNow => "retrying now what waits for",
-        };
-        let to = match kind {
-            CommandKind::Move(to) | CommandKind::TakeOver(to) => format!(" to {}", name(to)),
-            _ => String::new(),
-        };
-        let counted = match (kind, deliveries) {
-            (CommandKind::Pause | CommandKind::Hold | CommandKind::Resume | CommandKind::RetryNow, _) => String::new(),
-            (_, 1) => ", done to 1 delivery".to_owned(),
-            _ => format!(", done to {deliveries} deliveries"),
-        };
-        let is_alike = asked.is_some_and(|asked| (asked.of, asked.kind) == (of, kind));
-        let otherwise = if is_alike { ", by another choice or for another reason than now" } else { "" };
-        let by = format!("{done} {}{to}, {}{counted}{otherwise}", name(of), rfc3339(at_ms));
-        StoreError::IdTaken { id, by }
+        StoreError::IdTaken { id: known.id, by: known.told(&reading(&self.names).shown(), asked) }
     }
 
     /// Refuses what would be in effect in memory alone.
@@ -262,9 +233,6 @@ impl Journal {
         let destination = self.destination(of);
         let queue = lock(&destination.queue);
         let bytes = queue.oldest_never_held().map_or(0, |sequence| self.segments.bytes_from(sequence));
-        if bytes <= most {
-            return Bitmap::default();
-        }
         let waiting = queue.never_held();
         let count = going(waiting.len(), bytes, most);
         waiting.iter_from(0).take(count as usize).collect()
@@ -322,24 +290,4 @@ impl Journal {
 /// Whether deliveries are chosen, which may take a while.
 fn chooses(what: &What) -> bool {
     !matches!(what, What::Pause { .. } | What::Hold | What::Resume | What::RetryNow)
-}
-
-/// How many of the oldest deliveries must go for a backlog to fit, if all are of one size; at least one.
-fn going(waiting: u64, bytes: u64, most: u64) -> u64 {
-    let share = (bytes - most) as f64 / bytes as f64;
-    ((waiting as f64 * share).ceil() as u64).clamp(1, waiting.max(1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn as_many_go_as_are_too_many() {
-        for (waiting, bytes, most, expected) in
-            [(100, 1000, 900, 10), (100, 1000, 999, 1), (100, 1000, 0, 100), (1, 1000, 1, 1), (3, 1000, 500, 2)]
-        {
-            assert_eq!(going(waiting, bytes, most), expected, "{waiting} in {bytes} of {most}");
-        }
-    }
 }

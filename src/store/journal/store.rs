@@ -68,7 +68,7 @@ impl Store for JournalStore {
         let queue = |id: NameId| -> Arc<dyn Queue> {
             let journal = self.journal.clone();
             let destination = self.journal.destination(id);
-            Arc::new(OwnQueue { backing: journal, id, destination, lost: lost.clone() })
+            Arc::new(OwnQueue { backing: journal, id, destination, lost: lost.clone(), hold: () })
         };
         let lease = Lease { queues: destinations.into_iter().map(queue).collect(), lost };
         Box::pin(std::future::ready(lease))

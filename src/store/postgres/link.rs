@@ -73,12 +73,11 @@ impl Link {
             client.query(&statement, values).await
         };
         let result = tokio::time::timeout(self.deadline, work).await.ok();
-        let answer = turn.over(result);
-        // What is kept of a statement that failed may be why.
-        if answer.is_err() {
-            self.prepared.lock().await.forget(sql);
+        if matches!(result, Some(Err(_))) {
+            // What is kept of a statement that failed may be why.
+            turn.parts().1.forget(sql);
         }
-        answer
+        turn.over(result)
     }
 
     /// Runs a text of several statements, such as a schema's. They are one transaction, unless the text says otherwise.

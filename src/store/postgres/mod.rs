@@ -1,7 +1,23 @@
-//! The queue in PostgreSQL, where several relays share it. It is being built: what there is so far is the way to a server,
-//! who does what among the relays, and a look at what lies there. No config names one yet.
+//! The store on PostgreSQL: one queue that several relays share. It is being built: no config names one yet, and it does not do all that
+//! the [`Store`](super::Store) promises (`each_and_shared` of the contract tests is what it keeps, and `cluster` what several relays keep).
 //!
 //! # Cast
+//!
+//! In and out: [`PostgresStore`] (`store`) is the handle, with `looking` what people see. `opening_store` opens it and starts its tasks;
+//! `running`: what these and the callers share. What waits is in memory, in the [queues](super::queues) that any backend has.
+//!
+//! * `append`: the task that takes events in, with `numbers` of a sequence; `publish`: how they come to the queues of this process.
+//! * `follow`: the task that reads what other relays take in; `following`: how far it has come. `recent`: the newest events in memory.
+//! * `flush`: the task that writes down what has changed in queues, which waits in the `outbox`; `statements`: as SQL.
+//! * `heart`: the task that beats and sees who there is; `cluster`: who does what among the relays, pure. `ownership`: the right to a
+//!   destination; `beginning`: the task that reads its queue when that is taken, by `load`.
+//! * `commands`: what is asked of a destination or source; `wire`: as the database has it. `holds`: how sources stand. `replays`.
+//! * `names`, `intern`: the numbers of names. `erasing`: forgetting a person, which is not there yet.
+//! * `look`, [`Looker`]: lists, and what became of events, by what lies in the database alone. `reading`: events by their numbers. `rows`: what
+//!   a row says. `spans`, [`Span`]: which segments may hold which events. `reader`, `asks`, [`Asks`]: the connections for that.
+//! * `schema`: the tables (`schema.sql`, `segment.sql`). `random`: numbers that nobody guesses.
+//!
+//! The way to a server:
 //!
 //! * `address`, [`Address`]: which servers, as whom, and into which schema; read from a URL by `parameters`. `encryption`: whose
 //!   certificates are taken.
@@ -10,10 +26,6 @@
 //!   looks whether the session is as it must be.
 //! * `trouble`, [`Trouble`]: why there is no answer, and what follows from that.
 //! * `again`, [`Again`]: how long to wait before a server is tried again.
-//! * `cluster`: who does what among the relays. Pure: a heartbeat's view goes in, moves come out.
-//! * `asks`, [`Asks`]: how what only reads asks the database. `spans`, [`Span`]: which segments may hold which events.
-//! * `rows`: what a row says. `reading`: events by their numbers.
-//! * `look`, [`Looker`]: lists, and what became of events, by what lies in the database alone.
 //!
 //! # What holds for each connection
 //!
@@ -23,19 +35,46 @@
 
 mod address;
 mod again;
+mod append;
 mod asks;
+mod beginning;
 pub mod cluster;
+mod commands;
 mod encryption;
+mod erasing;
+mod flush;
+mod follow;
+mod following;
+mod heart;
+mod holds;
+mod intern;
 mod link;
+mod load;
 mod look;
+mod looking;
+mod names;
+mod numbers;
 mod opening;
+mod opening_store;
+mod outbox;
+mod ownership;
 mod parameters;
+mod publish;
+mod random;
+mod reader;
 mod reading;
+mod recent;
+mod replays;
 mod rows;
+mod running;
+mod schema;
 mod session;
 mod spans;
+mod statements;
+mod store;
 mod transaction;
 mod trouble;
+mod wire;
 
 pub use tokio_postgres::Row;
 pub use tokio_postgres::types::ToSql;
@@ -46,10 +85,12 @@ pub use self::asks::Asks;
 pub use self::encryption::Tls;
 pub use self::link::Link;
 pub use self::look::{Looker, spans};
+pub use self::opening_store::Options;
 pub use self::parameters::AddressError;
 pub use self::reading::{Found, find, read_some};
 pub use self::rows::{EVENT, EventRow, stored};
 pub use self::session::Warning;
 pub use self::spans::{CARRIED, Span};
+pub use self::store::PostgresStore;
 pub use self::transaction::{Snapshot, Step, Transaction};
 pub use self::trouble::Trouble;

@@ -68,6 +68,7 @@ CREATE TABLE destination (
   floor int8 NOT NULL DEFAULT 0,        -- no delivery waits below this number that was never attempted
   paused_since_ms int8, pause_reason text,
   open_since_ms int8, removed_since_ms int8,
+  stopped_since_ms int8,                -- since when time does not count: it is paused, or its breaker is open
   section text,                         -- fingerprint of the config section that delivered last
   shown jsonb NOT NULL DEFAULT '{}');   -- what waits, for who looks from another relay; and as of when
 

@@ -4,7 +4,7 @@ CREATE TABLE event_{k} (                -- only inserted into; its body and its 
   n int8 PRIMARY KEY,
   slot int2 NOT NULL,                   -- the stream that it came by
   id uuid NOT NULL,
-  received_ms int8 NOT NULL,
+  received_ms int8 NOT NULL,            -- when it came, by the clock of its relay
   source int4 NOT NULL,
   hold int4,                            -- which of the holds of its source it came in under
   is_erased bool NOT NULL DEFAULT false,
@@ -12,7 +12,8 @@ CREATE TABLE event_{k} (                -- only inserted into; its body and its 
   rules int4[] NOT NULL,                -- that matched, in order
   destinations int4[] NOT NULL,         -- where it goes
   by_rule int4[] NOT NULL,              -- and by which rule each
-  body bytea NOT NULL)
+  body bytea NOT NULL,
+  stored_ms int8 NOT NULL DEFAULT (extract(epoch FROM clock_timestamp()) * 1000)::int8)   -- when it came, by the clock that ages go by
   WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off);
 CREATE INDEX event_{k}_stream ON event_{k} (slot, n);
 

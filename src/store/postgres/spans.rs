@@ -5,6 +5,15 @@
 
 use std::ops::Range;
 
+/// What [`span`] reads.
+pub const SPANS: &str = "SELECT k, n_from, n_until FROM segment ORDER BY k";
+
+/// A segment from a row of [`SPANS`].
+pub fn span(row: &tokio_postgres::Row) -> Span {
+    let number = |at: usize| row.get::<_, Option<i64>>(at).map(i64::cast_unsigned);
+    Span { segment: row.get(0), above: number(1).unwrap_or(0), until: number(2) }
+}
+
 /// The segment of what outlives its own: retries and dead letters, with copies of their events. It is not of the history.
 pub const CARRIED: i32 = 0;
 

@@ -87,3 +87,31 @@ impl SelectionRecord {
         self.act == BulkAct::Redeliver && self.reason != RENAMED
     }
 }
+
+/// How many of the oldest deliveries must go for a backlog to fit, if all are of one size; at least one, unless it fits.
+pub fn going(waiting: u64, bytes: u64, most: u64) -> u64 {
+    if bytes <= most {
+        return 0;
+    }
+    let share = (bytes - most) as f64 / bytes as f64;
+    ((waiting as f64 * share).ceil() as u64).clamp(1, waiting.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_go_as_are_too_many() {
+        for (waiting, bytes, most, expected) in [
+            (100, 1000, 900, 10),
+            (100, 1000, 999, 1),
+            (100, 1000, 0, 100),
+            (1, 1000, 1, 1),
+            (3, 1000, 500, 2),
+            (9, 1000, 1000, 0),
+        ] {
+            assert_eq!(going(waiting, bytes, most), expected, "{waiting} in {bytes} of {most}");
+        }
+    }
+}

@@ -37,14 +37,16 @@ pub type Done = oneshot::Sender<Result<u64, AppendError>>;
 pub enum Told {
     /// What became of deliveries.
     Outcomes(Vec<OutcomeRecord>),
+    /// Where deliveries stand that came over from another destination: they may be new to this one.
+    CameOver(Vec<OutcomeRecord>),
     /// Something was done to a whole destination, or source.
     Control(Control, Urgency),
     /// The same was done to many deliveries, which is to become durable at once or not at all.
     Selection(SelectionRecord),
     /// Windows that are open.
     Windows(WindowsRecord),
-    /// What happened to a digest, or to windows; who waits is told when it is durable.
-    Digest(DigestRecord, Option<Done>),
+    /// What happened to digests, or to windows, all at once; who waits is told when it is durable.
+    Digests(Vec<DigestRecord>, Option<Done>),
 }
 
 /// An event by its number, or why it cannot be read.
@@ -71,14 +73,14 @@ impl By {
 pub trait Backing: Deref<Target = Memory<Self::Reader>> + Send + Sync + Sized + 'static {
     /// By what it reads the events of a destination that lags.
     type Reader: Default + Send + Sync + 'static;
+    /// What goes when a leased queue goes.
+    type Hold: Send + Sync + 'static;
 
     /// How long the store has lived, in milliseconds: by this, things grow old.
     fn passed_ms(&self) -> u64;
 
-    /// Whether what is leased is surely this process's. While it is not, nothing is claimed.
-    fn is_sure(&self) -> bool {
-        true
-    }
+    /// Whether something may be claimed now of a destination that is leased. While it may not, a claim is empty.
+    fn may_claim(&self, hold: &Self::Hold) -> bool;
 
     /// The name of a number, and of what.
     fn name_of(&self, id: NameId) -> Option<Name>;
@@ -265,7 +267,7 @@ pub trait Backing: Deref<Target = Memory<Self::Reader>> + Send + Sync + Sized + 
                 outcomes.push(key(sequence), state.clone());
             }
         }
-        self.tell(Told::Digest(record, None));
+        self.tell(Told::Digests(vec![record], None));
     }
 
     /// Does something to deliveries whose events are there, and has it written down. Returns to how many.

@@ -27,6 +27,7 @@ pub struct OwnQueue<B: Backing> {
     pub destination: Arc<Destination<B::Reader>>,
     /// Cancelled once others may have the right to it.
     pub lost: CancellationToken,
+    pub hold: B::Hold,
 }
 
 /// Claims on their way to a worker. What is left when this goes is handed back.
@@ -73,7 +74,7 @@ impl<B: Backing> Queue for OwnQueue<B> {
     fn claim(&self, room: Room) -> BoxFuture<'static, Vec<Claimed>> {
         let claims = {
             let mut queue = lock(&self.destination.queue);
-            if self.lost.is_cancelled() || !self.backing.is_sure() {
+            if self.lost.is_cancelled() || !self.backing.may_claim(&self.hold) {
                 Vec::new()
             } else {
                 let gone = queue.drop_come_back();

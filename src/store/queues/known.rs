@@ -5,7 +5,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::acts::{BulkAct, CommandRecord, SelectionRecord};
 use crate::store::locks::lock;
-use crate::store::{AskedPrint, COMMANDS_MAX, Command, NameId, What};
+use crate::store::{AskedPrint, COMMANDS_MAX, Command, NameId, Names, What};
+use crate::time::rfc3339;
 
 /// A command that was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,40 @@ pub struct KnownCommand {
     pub deliveries: u64,
     /// When, unix milliseconds.
     pub at_ms: u64,
+}
+
+impl KnownCommand {
+    /// What it was, for people; `asked`: what its id is given for now, if that is a command too.
+    pub fn told(&self, names: &Names, asked: Option<&CommandAct>) -> String {
+        let Self { id: _, act: CommandAct { of, kind, .. }, deliveries, at_ms } = *self;
+        let name = |id: NameId| match names.of(id) {
+            Some((_, name)) => format!("`{name}`"),
+            None => "one that is gone".to_owned(),
+        };
+        let done = match kind {
+            CommandKind::Redeliver => "delivering again to",
+            CommandKind::DeadLetter => "giving up what waits for",
+            CommandKind::Drop => "dropping dead letters of",
+            CommandKind::Move(_) => "moving dead letters of",
+            CommandKind::TakeOver(_) => "moving everything of",
+            CommandKind::Pause => "a pause of",
+            CommandKind::Hold => "holding what comes in by",
+            CommandKind::Resume => "a resume of",
+            CommandKind::RetryNow => "retrying now what waits for",
+        };
+        let to = match kind {
+            CommandKind::Move(to) | CommandKind::TakeOver(to) => format!(" to {}", name(to)),
+            _ => String::new(),
+        };
+        let counted = match (kind, deliveries) {
+            (CommandKind::Pause | CommandKind::Hold | CommandKind::Resume | CommandKind::RetryNow, _) => String::new(),
+            (_, 1) => ", done to 1 delivery".to_owned(),
+            _ => format!(", done to {deliveries} deliveries"),
+        };
+        let is_alike = asked.is_some_and(|asked| (asked.of, asked.kind) == (of, kind));
+        let otherwise = if is_alike { ", by another choice or for another reason than now" } else { "" };
+        format!("{done} {}{to}, {}{counted}{otherwise}", name(of), rfc3339(at_ms))
+    }
 }
 
 /// By what two commands are told apart: whose deliveries, what is done, and to which of them.

@@ -231,6 +231,6 @@ impl<B: Backing> OwnQueue<B> {
     /// Has written down what happened to a digest, or to windows. To be called with the queue locked.
     fn tell_digest(&self, what: DigestAct, done: Option<Done>) {
         let record = DigestRecord { destination: self.id, at_ms: self.backing.clock.now_ms(), what };
-        self.backing.tell(Told::Digest(record, done));
+        self.backing.tell(Told::Digests(vec![record], done));
     }
 }

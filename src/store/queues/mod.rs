@@ -7,7 +7,7 @@
 //! * [`memory`]: all of them, with the newest outcomes ([`recent`]), what attempts leave behind for those that follow ([`remembered`]), and
 //!   who waits for a word ([`destination`]).
 //! * [`backing`]: what a backend gives: events by their numbers, and a place where changes are told in their order. With it, how
-//!   deliveries are settled, selected and dropped.
+//!   deliveries are settled, selected and dropped; [`moving`]: how all of a queue goes over to another.
 //! * [`claims`], [`lanes`]: a destination's queue as its worker and its sorter have it ([`OwnQueue`]).
 //! * What is told: [`acts`] on a destination or on many of its deliveries, [`outcomes`] of deliveries and digests, with their [`texts`].
 //! * [`known`]: commands that were done, and that each is done once.
@@ -31,19 +31,21 @@ mod known;
 mod lanes;
 mod members;
 mod memory;
+mod moving;
 mod outcomes;
 mod queue;
 mod recent;
 mod remembered;
 mod texts;
 
-pub use self::acts::{Act, BulkAct, CommandRecord, Control, RENAMED, SelectionRecord, Urgency};
+pub use self::acts::{Act, BulkAct, CommandRecord, Control, RENAMED, SelectionRecord, Urgency, going};
 pub use self::backing::{Backing, By, Done, Read, SELECTED_REMEMBERED, Told};
 pub use self::bitmap::{Bitmap, CHUNK, LIST_BELOW};
 pub use self::claims::OwnQueue;
 pub use self::destination::Destination;
 pub use self::known::{CommandAct, CommandIds, CommandKind, Commands, KnownCommand, Taken};
 pub use self::memory::Memory;
+pub use self::moving::Moving;
 pub use self::outcomes::{
     DeliveryKey, DigestAct, DigestRecord, OutcomeRecord, OutcomeState, WindowsRecord, state_after, state_by, state_of,
     states_of,

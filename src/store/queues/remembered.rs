@@ -44,6 +44,14 @@ impl Remembered {
         all
     }
 
+    /// What there is of one destination, in the place of what was known.
+    pub fn load(&mut self, of: NameId, rows: Vec<RememberedRow>) {
+        self.forget(&[of]);
+        let Self { of: texts, last } = Self::known(rows);
+        self.of.extend(texts);
+        self.last = self.last.max(last);
+    }
+
     pub fn get(&self, of: NameId, key: &str) -> Option<&str> {
         Some(&self.of.get(&of)?.by_key.get(key)?.1)
     }

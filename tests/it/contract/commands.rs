@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn the_same_command_twice_is_done_once_also_across_a_restart_and_a_crash() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let ids: Vec<EventId> = (0..10).map(|i| append(&*store, &i.to_string(), &["a"])).collect();
         let a = destination(&*store, "a");
@@ -45,7 +45,7 @@ fn the_same_command_twice_is_done_once_also_across_a_restart_and_a_crash() {
 
 #[test]
 fn a_command_without_an_id_is_done_each_time() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let one = append(&*store, "one", &["a"]);
         let a = destination(&*store, "a");
@@ -66,7 +66,7 @@ fn a_command_without_an_id_is_done_each_time() {
 
 #[test]
 fn a_closed_store_refuses_every_command_and_does_nothing() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let one = append(&*store, "one", &["a"]);
         let [a, b] = ["a", "b"].map(|name| destination(&*store, name));
@@ -98,7 +98,7 @@ fn a_closed_store_refuses_every_command_and_does_nothing() {
 
 #[test]
 fn what_waits_already_is_not_redelivered_and_a_dead_letter_moves_whole() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let ids: Vec<EventId> = (0..4).map(|i| append(&*store, &i.to_string(), &["a", "b"])).collect();
         assert_eq!(ask(&*store, 1, "a", What::Redeliver(Which::Events(ids.clone()))), done(0));
@@ -123,7 +123,7 @@ fn what_waits_already_is_not_redelivered_and_a_dead_letter_moves_whole() {
 
 #[test]
 fn what_is_given_up_is_dead_what_is_dropped_is_gone_and_what_is_in_flight_is_left_alone() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let ids: Vec<EventId> = (0..4).map(|i| append(&*store, &i.to_string(), &["a", "b"])).collect();
         let worker = worker(&*store, destination(&*store, "a"));
@@ -145,7 +145,7 @@ fn what_is_given_up_is_dead_what_is_dropped_is_gone_and_what_is_in_flight_is_lef
 
 #[test]
 fn the_oldest_goes_where_too_much_waits() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let body = "b".repeat(10_000);
         for i in 0..100 {
@@ -168,7 +168,7 @@ fn the_oldest_goes_where_too_much_waits() {
 
 #[test]
 fn one_command_that_both_handles_ask_for_at_once_is_done_once() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         for i in 0..50 {
             append(&*store, &i.to_string(), &["a"]);
@@ -190,7 +190,7 @@ fn one_command_that_both_handles_ask_for_at_once_is_done_once() {
 
 #[test]
 fn what_is_scheduled_goes_out_now_where_somebody_says_so() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         append(&*store, "one", &["a"]);
         let worker = worker(&*store, destination(&*store, "a"));
@@ -207,7 +207,7 @@ fn what_is_scheduled_goes_out_now_where_somebody_says_so() {
 
 #[test]
 fn who_stops_waiting_for_a_command_that_was_begun_does_not_undo_it() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let a = destination(&*store, "a");
         let id = new_id();
@@ -226,7 +226,7 @@ fn who_stops_waiting_for_a_command_that_was_begun_does_not_undo_it() {
 
 #[test]
 fn a_queue_that_is_taken_over_is_whole_at_the_other_and_empty_where_it_was() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         for body in ["dead", "scheduled", "in flight", "waits"] {
             append(&*store, body, &["old"]);
@@ -359,7 +359,7 @@ fn everything(store: &dyn Store) -> impl PartialEq + std::fmt::Debug + use<> {
 
 #[test]
 fn each_kind_of_command_is_done_once_for_an_id_which_is_no_other_commands() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         for Kind { of, prepare, what } in kinds(&*store) {
             prepare(&*store);
@@ -400,7 +400,7 @@ fn each_kind_of_command_is_done_once_for_an_id_which_is_no_other_commands() {
 #[test]
 fn each_kind_of_command_that_two_handles_ask_for_at_the_same_moment_is_done_once() {
     const ROUNDS: usize = 5;
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let other = backend.open_again();
         for Kind { of, prepare, what } in kinds(&*store) {
@@ -419,7 +419,7 @@ fn each_kind_of_command_that_two_handles_ask_for_at_the_same_moment_is_done_once
 
 #[test]
 fn of_two_commands_that_are_given_one_id_at_the_same_moment_one_is_refused() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let other = backend.open_again();
         for Kind { of, prepare, what } in kinds(&*store) {

@@ -37,7 +37,7 @@ fn done(claims: &[Claim]) -> Vec<(Claim, Settlement)> {
 
 #[test]
 fn of_a_key_one_goes_after_the_other_whatever_becomes_of_it() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let worker = in_order(&*store);
         let ids = append_all(&*store, &["a1", "a2", "b1", "-1", "-2", "a3"]);
@@ -75,7 +75,7 @@ fn of_a_key_one_goes_after_the_other_whatever_becomes_of_it() {
 
 #[test]
 fn of_each_key_its_head_is_counted_for_who_waits_until_there_are_enough() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let worker = in_order(&*store);
         append_all(&*store, &["a1", "a2", "b1", "-1", "b2"]);
@@ -98,7 +98,7 @@ fn of_each_key_its_head_is_counted_for_who_waits_until_there_are_enough() {
 
 #[test]
 fn what_goes_out_again_goes_in_order_and_before_what_came_later() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let worker = in_order(&*store);
         let ids = append_all(&*store, &["a1", "a2", "a3"]);
@@ -119,7 +119,7 @@ fn what_goes_out_again_goes_in_order_and_before_what_came_later() {
 
 #[test]
 fn who_begins_after_a_start_or_with_another_section_looks_at_what_was_tried_as_well() {
-    each(|backend| {
+    each_and_shared(|backend| {
         for restarts in [false, true] {
             let store = backend.open();
             let worker = in_order(&*store);
@@ -153,7 +153,7 @@ fn who_begins_after_a_start_or_with_another_section_looks_at_what_was_tried_as_w
 
 #[test]
 fn what_goes_in_order_no_more_goes_as_it_comes() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let worker = in_order(&*store);
         append_all(&*store, &["a1", "a2"]);

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_process_that_dies_without_a_word_loses_no_event_and_no_unsettled_delivery() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         for i in 0..100 {
             append(&*store, &i.to_string(), &["a", "b"]);
@@ -23,7 +23,7 @@ fn a_process_that_dies_without_a_word_loses_no_event_and_no_unsettled_delivery()
 
 #[test]
 fn ids_are_unique_across_restarts_and_a_strange_id_is_missing() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let mut ids = std::collections::BTreeSet::new();
         for _ in 0..4 {
             let store = backend.open();
@@ -39,7 +39,7 @@ fn ids_are_unique_across_restarts_and_a_strange_id_is_missing() {
 
 #[test]
 fn a_closed_store_takes_nothing() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let rule = store.name(NameKind::Rule, "all");
         store.close_now();
@@ -57,7 +57,7 @@ fn a_closed_store_takes_nothing() {
 
 #[test]
 fn appends_from_many_threads_are_all_there() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         // Names are numbered once a config, and not by senders.
         destination(&*store, "a");
@@ -80,7 +80,7 @@ fn appends_from_many_threads_are_all_there() {
 
 #[test]
 fn a_full_store_refuses_events_lets_deliveries_go_on_and_takes_events_again_when_it_may() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         append(&*store, "before", &["a"]);
         store.retain(Retention { bytes_max: Some(1), ..Retention::default() });
@@ -102,7 +102,7 @@ fn a_full_store_refuses_events_lets_deliveries_go_on_and_takes_events_again_when
 
 #[test]
 fn who_stops_waiting_for_an_answer_cancels_nothing() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         drop(store.append(event(&*store, "unheard", &["a"])));
         // The store answers in order: what came before this is there.
@@ -113,7 +113,7 @@ fn who_stops_waiting_for_an_answer_cancels_nothing() {
 
 #[test]
 fn a_held_source_is_shown_to_every_handle_and_what_it_sends_waits_for_its_end_also_across_a_restart() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         append(&*store, "before", &["a"]);
         let source = store.name(NameKind::Source, "vero");
@@ -138,11 +138,15 @@ fn a_held_source_is_shown_to_every_handle_and_what_it_sends_waits_for_its_end_al
 
 #[test]
 fn the_store_is_in_good_health_for_every_handle_until_it_is_not() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
-        let mut health = backend.open_again().health();
+        let other = backend.open_again();
+        let mut health = other.health();
         assert_eq!(*health.borrow_and_update(), Health::Good);
-        store.retain(Retention { bytes_max: Some(1), ..Retention::default() });
+        // Each process says what its config allows.
+        for store in [&store, &other] {
+            store.retain(Retention { bytes_max: Some(1), ..Retention::default() });
+        }
         until(&mut health, |health| matches!(health, Health::Full(_)));
     });
 }

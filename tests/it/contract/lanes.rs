@@ -75,7 +75,7 @@ fn by_letter(body: &str) -> Lane {
 
 #[test]
 fn what_has_no_lane_is_not_claimed_and_what_is_urgent_is_claimed_first() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let worker = sorting(&*store, "chat");
         for body in ["r1", "a1", "r2", "u1"] {
@@ -95,7 +95,7 @@ fn what_has_no_lane_is_not_claimed_and_what_is_urgent_is_claimed_first() {
 
 #[test]
 fn quiet_is_passed_by_what_is_urgent_alone() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let worker = sorting(&*store, "chat");
         for body in ["r1", "u1"] {
@@ -114,7 +114,7 @@ fn quiet_is_passed_by_what_is_urgent_alone() {
 
 #[test]
 fn what_was_urgent_is_so_again_for_who_sorts_anew_when_it_is_tried_again() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let worker = sorting(&*store, "chat");
         for body in ["u1", "r1", "a1"] {
@@ -140,7 +140,7 @@ fn what_was_urgent_is_so_again_for_who_sorts_anew_when_it_is_tried_again() {
 
 #[test]
 fn who_places_is_woken_by_what_arrives_and_who_delivers_by_what_is_placed() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let worker = sorting(&*store, "chat");
         let (to_place, ready) = (worker.queue().to_place(), worker.queue().ready());
@@ -159,7 +159,7 @@ fn who_places_is_woken_by_what_arrives_and_who_delivers_by_what_is_placed() {
 
 #[test]
 fn a_digest_is_one_claim_and_what_becomes_of_it_becomes_of_all_its_members() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let worker = sorting(&*store, "chat");
         let ids = ["a1", "b1", "a2", "r1"].map(|body| append(&*store, body, &["chat"]));
@@ -210,7 +210,7 @@ fn a_digest_is_one_claim_and_what_becomes_of_it_becomes_of_all_its_members() {
 
 #[test]
 fn of_a_digest_that_is_given_up_each_member_is_a_dead_letter() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let chat = destination(&*store, "chat");
         let worker = sorting(&*store, "chat");
@@ -247,7 +247,7 @@ fn with_a_digest_of_two(store: &dyn Store) -> (Worker, DigestId) {
 
 #[test]
 fn a_digest_that_is_dissolved_leaves_its_members_to_go_out_by_themselves() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let (worker, id) = with_a_digest_of_two(&*store);
         worker.queue().sort(false);
@@ -259,7 +259,7 @@ fn a_digest_that_is_dissolved_leaves_its_members_to_go_out_by_themselves() {
 
 #[test]
 fn no_window_puts_together_again_what_a_digest_was_dissolved_into() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let (worker, id) = with_a_digest_of_two(&*store);
         worker.queue().dissolve(id);
@@ -270,7 +270,7 @@ fn no_window_puts_together_again_what_a_digest_was_dissolved_into() {
 
 #[test]
 fn a_start_finds_windows_and_digests_and_gives_no_lane_to_what_is_in_neither() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let worker = sorting(&*store, "chat");
         for body in ["a1", "a2", "b1", "r1", "u1"] {
@@ -303,7 +303,7 @@ fn a_start_finds_windows_and_digests_and_gives_no_lane_to_what_is_in_neither() {
 
 #[test]
 fn whoever_has_lost_the_lease_places_and_ends_nothing() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let worker = sorting(&*store, "chat");
         append(&*store, "a1", &["chat"]);

@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn counts_say_what_waits_what_is_in_flight_and_what_is_dead_before_and_after_a_restart() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let ids: Vec<EventId> = (0..6).map(|i| append(&*store, &i.to_string(), &["a"])).collect();
         let a = destination(&*store, "a");
@@ -38,7 +38,7 @@ fn counts_say_what_waits_what_is_in_flight_and_what_is_dead_before_and_after_a_r
 
 #[test]
 fn a_walk_sees_what_was_there_when_it_began_and_goes_on_while_events_arrive() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let other = backend.open_again();
         let ids: Vec<EventId> = (0..25).map(|i| append(&*store, &i.to_string(), &["a"])).collect();
@@ -79,7 +79,7 @@ fn a_walk_sees_what_was_there_when_it_began_and_goes_on_while_events_arrive() {
 
 #[test]
 fn dead_letters_of_several_destinations_are_one_list_and_a_cursor_is_of_its_own_list_alone() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let ids: Vec<EventId> = (0..10).map(|i| append(&*store, &i.to_string(), &["a", "b"])).collect();
         for (id, of) in [(1, "a"), (2, "b")] {
@@ -117,7 +117,7 @@ fn dead_letters_of_several_destinations_are_one_list_and_a_cursor_is_of_its_own_
 
 #[test]
 fn every_way_in_which_a_delivery_ends_is_told_of_its_event_also_after_a_restart() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let ids = ["delivered", "skipped", "dropped", "moved", "held back"].map(|body| append(&*store, body, &["a"]));
         let (a, b) = (destination(&*store, "a"), destination(&*store, "b"));
@@ -154,7 +154,7 @@ fn every_way_in_which_a_delivery_ends_is_told_of_its_event_also_after_a_restart(
 
 #[test]
 fn the_fifty_most_frequent_reasons_of_dead_letters_are_listed_and_the_rest_is_counted() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let (a, b) = (destination(&*store, "a"), destination(&*store, "b"));
         let give_up = |count: usize, reason: &dyn Fn(usize) -> String| {
@@ -181,7 +181,7 @@ fn the_fifty_most_frequent_reasons_of_dead_letters_are_listed_and_the_rest_is_co
 
 #[test]
 fn pages_of_dead_letters_go_on_while_others_come_and_go() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let other = backend.open_again();
         let ids: Vec<EventId> = (0..12).map(|i| append(&*store, &i.to_string(), &["a"])).collect();
@@ -203,7 +203,7 @@ fn pages_of_dead_letters_go_on_while_others_come_and_go() {
 
 #[test]
 fn a_dry_run_says_of_each_way_to_choose_to_how_many_a_command_would_be_done() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let ids: Vec<EventId> = (0..5).map(|i| append(&*store, &i.to_string(), &["a"])).collect();
         let a = destination(&*store, "a");
@@ -224,7 +224,7 @@ fn a_dry_run_says_of_each_way_to_choose_to_how_many_a_command_would_be_done() {
 
 #[test]
 fn who_watches_sees_what_arrives_once_it_waits_and_what_becomes_of_it() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         append(&*store, "before", &["a"]);
         let watch = store.watch();

@@ -1,7 +1,8 @@
 //! The contract of [`Store`] and the traits that it is made of, held against every backend. A second backend is proved by these same
-//! tests: one file a trait, but for commands and for what only one process may do. They speak of events by their ids and bodies and of order by what came first, and of no number that a backend
+//! tests: one file a trait, but for commands, for what only one process may do, and for what several relays keep together (`cluster`). They speak of events by their ids and bodies and of order by what came first, and of no number that a backend
 //! might count by.
 
+mod cluster;
 mod commands;
 mod erasing;
 mod exclusive;
@@ -9,6 +10,7 @@ mod in_order;
 mod intake;
 mod lanes;
 mod looking;
+mod on_postgres;
 mod queue;
 mod store;
 
@@ -36,6 +38,7 @@ use vero_relay::store::{
 use vero_relay::time::Clock;
 
 use self::exclusive::Exclusively;
+use self::on_postgres::OnPostgres;
 
 /// A backend under test: it can be opened, and opened again after its process has died.
 trait Backend {
@@ -103,6 +106,12 @@ fn each(test: impl Fn(&dyn Backend)) {
     each_with_files(test);
 }
 
+/// Runs a test against every backend, the shared one among them.
+fn each_and_shared(test: impl Fn(&dyn Backend)) {
+    each(&test);
+    test(&OnPostgres::default());
+}
+
 /// Runs a test against every backend that keeps all that it knows when its process ends, also what no journal says.
 fn each_with_files(test: impl Fn(&dyn Backend)) {
     let directory = tempfile::tempdir().expect("a directory");
@@ -162,6 +171,16 @@ fn new_id() -> u128 {
 /// How many it was done to, the first time.
 fn done(deliveries: u64) -> Done {
     Done { deliveries, ..Done::default() }
+}
+
+/// Waits until something is known that another process has said.
+#[track_caller]
+fn eventually_known(is_known: impl Fn() -> bool) {
+    let began = std::time::Instant::now();
+    while !is_known() {
+        assert!(began.elapsed() < LIMIT, "it did not come within {LIMIT:?}");
+        std::thread::yield_now();
+    }
 }
 
 /// Waits until what is shown is as it should be.

@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn what_was_appended_is_claimed_by_its_destinations_and_by_no_other() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         append(&*store, "one", &["a", "b"]);
         append(&*store, "two", &["b"]);
@@ -18,7 +18,7 @@ fn what_was_appended_is_claimed_by_its_destinations_and_by_no_other() {
 
 #[test]
 fn a_claim_is_exclusive_until_it_is_released() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         append(&*store, "one", &["a"]);
         let a = worker(&*store, destination(&*store, "a"));
@@ -31,7 +31,7 @@ fn a_claim_is_exclusive_until_it_is_released() {
 
 #[test]
 fn what_was_handed_back_comes_first_and_retries_first_attempts_and_redeliveries_in_turn() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let a = worker(&*store, destination(&*store, "a"));
         let four_of = |kind: &str| (0..4).map(|_| append(&*store, kind, &["a"])).collect::<Vec<_>>();
@@ -57,7 +57,7 @@ fn what_was_handed_back_comes_first_and_retries_first_attempts_and_redeliveries_
 
 #[test]
 fn how_much_a_claim_would_give_is_known_before_it() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let of = destination(&*store, "a");
         let a = worker(&*store, of);
@@ -91,7 +91,7 @@ fn how_much_a_claim_would_give_is_known_before_it() {
 
 #[test]
 fn a_settled_delivery_does_not_come_back_and_an_unsettled_one_does() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let ids: Vec<_> = ["delivered", "dead", "open"].map(|body| append(&*store, body, &["a"])).into();
         let a = worker(&*store, destination(&*store, "a"));
@@ -114,7 +114,7 @@ fn a_settled_delivery_does_not_come_back_and_an_unsettled_one_does() {
 
 #[test]
 fn a_scheduled_delivery_comes_when_it_is_due_with_its_attempts_also_after_a_restart() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let ids = ["later", "now"].map(|body| append(&*store, body, &["a"]));
         let a = worker(&*store, destination(&*store, "a"));
@@ -135,7 +135,7 @@ fn a_scheduled_delivery_comes_when_it_is_due_with_its_attempts_also_after_a_rest
 
 #[test]
 fn settling_a_claim_twice_changes_nothing() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         append(&*store, "one", &["a"]);
         let of = destination(&*store, "a");
@@ -150,7 +150,7 @@ fn settling_a_claim_twice_changes_nothing() {
 
 #[test]
 fn a_pause_holds_one_destination_across_a_restart() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         append(&*store, "one", &["a", "b"]);
         worker(&*store, destination(&*store, "a")).pause("410 Gone");
@@ -169,7 +169,7 @@ fn a_pause_holds_one_destination_across_a_restart() {
 #[test]
 fn a_dead_destination_with_a_long_backlog_is_opened_and_drained_in_order_of_age() {
     let waiting = part_of(100_000);
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let one = event(&*store, "waits", &["dead"]);
         // Many at once, as from many senders; each is waited for.
@@ -202,7 +202,7 @@ fn a_dead_destination_with_a_long_backlog_is_opened_and_drained_in_order_of_age(
 
 #[test]
 fn a_pause_is_counted_from_when_it_began_also_across_restarts() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         append(&*store, "one", &["a"]);
         let a = destination(&*store, "a");
@@ -222,7 +222,7 @@ fn a_pause_is_counted_from_when_it_began_also_across_restarts() {
 
 #[test]
 fn an_open_breaker_and_a_removed_name_stand_across_restarts_and_hold_nothing() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         append(&*store, "one", &["a"]);
         let a = destination(&*store, "a");
@@ -244,7 +244,7 @@ fn an_open_breaker_and_a_removed_name_stand_across_restarts_and_hold_nothing() {
 #[test]
 fn a_clock_that_steps_stalls_no_retry_and_loses_nothing() {
     const DAY_MS: u64 = 24 * 3_600_000;
-    each(|backend| {
+    each_and_shared(|backend| {
         let now_ms = vero_relay::time::wall_ms();
         let at = |now_ms: u64| Clock::by_hand(Box::leak(Box::new(AtomicU64::new(now_ms))));
         let store = backend.open_by(at(now_ms));
@@ -275,7 +275,7 @@ fn a_clock_that_steps_stalls_no_retry_and_loses_nothing() {
 
 #[test]
 fn a_claim_keeps_to_its_bytes_and_one_whose_future_is_dropped_goes_back_in_its_place() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let body = "b".repeat(100_000);
         for _ in 0..20 {
@@ -304,7 +304,7 @@ fn a_claim_keeps_to_its_bytes_and_one_whose_future_is_dropped_goes_back_in_its_p
 
 #[test]
 fn a_queue_says_when_there_may_be_more_and_when_it_was_let_go_on() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let worker = worker(&*store, destination(&*store, "a"));
         let queue = worker.queue();
@@ -337,7 +337,7 @@ fn a_queue_says_when_there_may_be_more_and_when_it_was_let_go_on() {
 #[test]
 fn a_lease_that_is_handed_on_leaves_to_the_next_what_is_not_settled_and_nothing_twice() {
     const EVENTS: usize = 60;
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let other = backend.open_again();
         let ids: BTreeSet<EventId> = (0..EVENTS).map(|_| append(&*store, "x", &["a"])).collect();
@@ -360,7 +360,7 @@ fn a_lease_that_is_handed_on_leaves_to_the_next_what_is_not_settled_and_nothing_
 #[test]
 fn claims_that_a_worker_makes_at_the_same_moment_give_it_nothing_twice() {
     const EVENTS: usize = 300;
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let one = event(&*store, "x", &["a"]);
         let answers: Vec<_> = (0..EVENTS).map(|_| store.append(one.clone())).collect();
@@ -391,7 +391,7 @@ fn claims_that_a_worker_makes_at_the_same_moment_give_it_nothing_twice() {
 
 #[test]
 fn who_has_lost_a_lease_claims_nothing_and_changes_nothing() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         append(&*store, "one", &["a"]);
         append(&*store, "two", &["a"]);
@@ -414,7 +414,7 @@ fn who_has_lost_a_lease_claims_nothing_and_changes_nothing() {
 
 #[test]
 fn large_events_that_are_read_from_the_disk_keep_to_the_bytes_and_to_their_order() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let body = "b".repeat(100_000);
         let ids: Vec<EventId> = (0..20).map(|_| append(&*store, &body, &["a"])).collect();
@@ -436,7 +436,7 @@ fn large_events_that_are_read_from_the_disk_keep_to_the_bytes_and_to_their_order
 
 #[test]
 fn the_attempts_at_a_delivery_are_shown_in_their_order() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let id = append(&*store, "one", &["a"]);
         let a = worker(&*store, destination(&*store, "a"));
@@ -457,7 +457,7 @@ fn the_attempts_at_a_delivery_are_shown_in_their_order() {
 
 #[test]
 fn a_lease_brings_the_queues_of_its_duty_in_their_order_and_one_of_a_replay_brings_none() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         append(&*store, "one", &["a"]);
         append(&*store, "two", &["b"]);
@@ -476,7 +476,7 @@ fn a_lease_brings_the_queues_of_its_duty_in_their_order_and_one_of_a_replay_brin
 
 #[test]
 fn no_lease_outlives_the_store_and_what_is_said_by_one_that_is_lost_changes_nothing() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         append(&*store, "one", &["a"]);
         append(&*store, "two", &["a"]);
@@ -501,7 +501,7 @@ fn remember(worker: &Worker, key: &str, text: Option<&str>) {
 
 #[test]
 fn what_an_attempt_leaves_behind_is_its_destinations_own() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let [a, b] = ["a", "b"].map(|name| worker(&*store, destination(&*store, name)));
         assert_eq!(a.queue().recall("k"), None);
@@ -542,7 +542,7 @@ fn what_an_attempt_leaves_behind_outlives_the_process_and_the_oldest_goes() {
 
 #[test]
 fn who_has_lost_a_lease_leaves_nothing_behind() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let a = worker(&*store, destination(&*store, "a"));
         remember(&a, "k", Some("one"));

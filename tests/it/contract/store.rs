@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn names_keep_their_numbers() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let [a, b] = ["a", "b"].map(|name| destination(&*store, name));
         let rule = store.name(NameKind::Rule, "a");
@@ -19,7 +19,7 @@ fn names_keep_their_numbers() {
 
 #[test]
 fn how_far_a_replay_has_come_is_known_after_a_restart() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         for _ in 0..9 {
             append(&*store, "x", &["a"]);
@@ -63,7 +63,7 @@ fn memo(store: &dyn Store, key: &str) -> Option<String> {
 
 #[test]
 fn a_memo_is_what_was_written_last_under_its_key() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         assert_eq!(memo(&*store, "notify"), None);
         keep(&*store, "notify", "one");
@@ -89,7 +89,7 @@ fn a_memo_outlives_the_process() {
 
 #[test]
 fn memos_have_room_and_no_more() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let longest = "x".repeat(MEMO_BYTES_MAX);
         keep(&*store, "0", &longest);
@@ -106,7 +106,7 @@ fn memos_have_room_and_no_more() {
 
 #[test]
 fn a_renamed_destination_keeps_its_queue_and_one_that_meets_another_is_joined_to_it() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         append(&*store, "one", &["old", "other"]);
         let [old, other] = ["old", "other"].map(|name| destination(&*store, name));
@@ -135,7 +135,7 @@ fn a_renamed_destination_keeps_its_queue_and_one_that_meets_another_is_joined_to
 
 #[test]
 fn a_config_whose_names_find_no_room_changes_nothing() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let long = |number: usize| format!("{number:06}{}", "r".repeat(1000));
         let names: Vec<String> = (0..15_000).map(long).collect();
@@ -152,7 +152,7 @@ fn a_config_whose_names_find_no_room_changes_nothing() {
 
 #[test]
 fn what_is_asked_through_one_handle_is_in_effect_for_the_other() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let other = backend.open_again();
         append(&*store, "one", &["a"]);
@@ -167,7 +167,7 @@ fn what_is_asked_through_one_handle_is_in_effect_for_the_other() {
         assert_eq!(ask(&*other, 2, "a", What::Resume), done(1));
         assert_eq!(worker.claim(9).len(), 1);
         let number = other.name(NameKind::Destination, "new");
-        assert_eq!(store.names().find(NameKind::Destination, "new"), Some(number));
+        eventually_known(|| store.names().find(NameKind::Destination, "new") == Some(number));
         let replay = ReplayProgress { id: 3, at_ms: 5, ..ReplayProgress::default() };
         assert_eq!(wait(async || store.save_replay(replay.clone()).await).map(|known| known.id), Ok(3));
         assert_eq!(wait(async || other.replays().await).expect("known").len(), 1);
@@ -176,7 +176,7 @@ fn what_is_asked_through_one_handle_is_in_effect_for_the_other() {
 
 #[test]
 fn closing_twice_is_closing_once() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         append(&*store, "one", &["a"]);
         let other = backend.open_again();

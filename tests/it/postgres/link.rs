@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::sync::OnceCell;
-use vero_relay::store::postgres::{Address, AddressOptions, Link, Snapshot, Step, Tls, Trouble};
+use vero_relay::store::postgres::{Address, AddressOptions, Link, Snapshot, Step, Tls, ToSql, Trouble};
 
 use super::{Place, Server, Setup, contract_server, proxy, schema};
 use crate::harness::eventually;
@@ -35,12 +35,38 @@ fn refused(opened: Result<Link, Trouble>, says: &[&str]) {
 async fn the_server_knows_what_a_link_is_for_and_the_session_is_as_it_must_be() {
     let link = linked().await;
     let asked = "SELECT current_setting(name) FROM unnest($1::text[]) WITH ORDINALITY AS asked (name, at) ORDER BY at";
-    let names =
-        vec!["application_name", "plan_cache_mode", "jit", "client_connection_check_interval", "statement_timeout"];
+    let expected = [
+        ("application_name", "vero-relay test"),
+        ("plan_cache_mode", "force_generic_plan"),
+        ("enable_seqscan", "off"),
+        ("jit", "off"),
+        ("client_connection_check_interval", "1s"),
+        ("statement_timeout", "0"),
+    ];
+    let names: Vec<&str> = expected.iter().map(|(name, _)| *name).collect();
     let rows = link.rows(asked, &[&names]).await.expect("rows");
     let values: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-    assert_eq!(values, ["vero-relay test", "force_generic_plan", "off", "1s", "0"]);
+    assert_eq!(values, expected.map(|(_, value)| value));
     assert!(link.is_open());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_tasks_share_a_link() {
+    let link = std::sync::Arc::new(linked().await);
+    let ask = |n: i64| {
+        let link = link.clone();
+        tokio::spawn(async move {
+            let one = link.rows("SELECT $1::int8", &[&n]).await.expect("rows")[0].get::<_, i64>(0);
+            let values: [&(dyn ToSql + Sync); 1] = [&n];
+            let steps = [Step { sql: "SELECT $1::int8 + 1", values: &values }];
+            let two = link.transaction(Snapshot::Each, &steps, |_| true).await.expect("done");
+            (one, two.answers[0][0].get::<_, i64>(0))
+        })
+    };
+    let asked: Vec<_> = (0..50).map(ask).collect();
+    for (n, asked) in (0..).zip(asked) {
+        assert_eq!(asked.await.expect("no panic"), (n, n + 1));
+    }
 }
 
 #[tokio::test]
@@ -286,7 +312,7 @@ async fn what_one_snapshot_shows_does_not_change_meanwhile() {
 async fn many_statements_as_one_keep_their_order() {
     let link = with_numbers().await;
     let values: Vec<i64> = (0..200).collect();
-    let values: Vec<[&(dyn vero_relay::store::postgres::ToSql + Sync); 1]> = values.iter().map(|n| [n as _]).collect();
+    let values: Vec<[&(dyn ToSql + Sync); 1]> = values.iter().map(|n| [n as _]).collect();
     let sql = "INSERT INTO t SELECT $1::int8 WHERE $1::int8 = (SELECT count(*) FROM t) RETURNING n";
     let steps: Vec<Step<'_>> = values.iter().map(|values| Step { sql, values }).collect();
     let done = link.transaction(Snapshot::Each, &steps, |_| true).await.expect("done");

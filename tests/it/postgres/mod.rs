@@ -36,3 +36,8 @@ pub fn schema() -> String {
     contract_server().address(&name);
     name
 }
+
+/// What a server answers to some statements, the last one's rows, for a test that is not asynchronous.
+pub fn asked(server: &Server, sql: &str) -> Vec<Vec<String>> {
+    server::on_a_thread(|| server.query(sql))
+}

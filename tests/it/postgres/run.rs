@@ -41,7 +41,7 @@ pub struct Run {
     _watch: Child,
 }
 
-/// This run's, which begins here.
+/// This run's, which begins here. What keeps it from beginning fails each test that needs it.
 pub fn run() -> &'static Run {
     static RUN: OnceLock<Result<Run, String>> = OnceLock::new();
     RUN.get_or_init(Run::begin).as_ref().unwrap_or_else(|missing| panic!("{missing}"))
@@ -65,10 +65,10 @@ impl Run {
             std::os::unix::fs::chown(&directory, Some(user), Some(group)).expect("given to whom PostgreSQL runs as");
         }
         let run = Self { directory, account, programs, next: AtomicU32::new(1), _watch: watch };
-        run.done(
+        run.try_done(
             "initdb",
             &["--no-sync", "--locale=C", "--encoding=UTF8", "-A", "trust", "-U", "postgres", "-D", "template"],
-        );
+        )?;
         Ok(run)
     }
 
@@ -88,9 +88,14 @@ impl Run {
 
     /// Runs one until it has succeeded.
     pub fn done(&self, program: &str, arguments: &[&str]) {
+        self.try_done(program, arguments).unwrap_or_else(|said| panic!("{said}"));
+    }
+
+    fn try_done(&self, program: &str, arguments: &[&str]) -> Result<(), String> {
         let output = self.command(program).args(arguments).output().expect("it can be started");
         let said = [output.stdout, output.stderr].concat();
-        assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&said));
+        let told = || format!("{program} {arguments:?}: {}", String::from_utf8_lossy(&said));
+        if output.status.success() { Ok(()) } else { Err(told()) }
     }
 
     /// A directory for a server, which is not made yet.

@@ -250,6 +250,15 @@ impl Server {
         self.processes().into_iter().map(ticks).sum::<u64>() as f64 / TICKS_PER_SECOND
     }
 
+    /// What marks a directory as in use outlives a server that was killed, until it is started again. Its number is the last thing in the
+    /// seventh line of what the server wrote of itself.
+    fn free_shared_memory(&self) {
+        let said = std::fs::read_to_string(self.directory.join("postmaster.pid")).unwrap_or_default();
+        if let Some(id) = said.lines().nth(6).and_then(|line| line.split_whitespace().last()) {
+            let _ = run().command("ipcrm").args(["-m", id]).output();
+        }
+    }
+
     fn log_path(&self) -> PathBuf {
         self.directory.with_extension("log")
     }
@@ -286,7 +295,10 @@ impl Drop for Server {
         if std::thread::panicking() {
             eprintln!("the log of PostgreSQL at {}:\n{}", self.directory.display(), self.log());
         }
-        let Some(mut child) = self.process().take() else { return remove(&self.directory) };
+        let Some(mut child) = self.process().take() else {
+            self.free_shared_memory();
+            return remove(&self.directory);
+        };
         self.resume();
         let _ = kill_process(Pid::from_child(&child), Signal::QUIT);
         let start = std::time::Instant::now();

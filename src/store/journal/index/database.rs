@@ -38,7 +38,7 @@ DROP INDEX IF EXISTS dead_at;
 DROP INDEX IF EXISTS buried_at;
 ";
 /// From the second too: what a command was asked for is not known of those that were done before; and a move of dead letters to where they are
-/// is a redelivery now ([`CommandKind::to_numbers`](super::super::known::CommandKind::to_numbers)).
+/// is a redelivery now ([`CommandKind::to_numbers`](crate::store::queues::CommandKind::to_numbers)).
 const FROM_VERSION_2: &str = "
 ALTER TABLE command ADD COLUMN asked INTEGER;
 UPDATE command SET kind = 1, other = 4294967295 WHERE kind = 4 AND other = destination;

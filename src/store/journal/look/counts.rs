@@ -37,29 +37,7 @@ impl Journal {
         let pinning = queue.oldest_pinning();
         let limited = queue.oldest_never_held();
         let oldest = queue.oldest();
-        let (windows, next_end_ms) = queue.open_windows();
-        let (order_keys, behind) = queue.in_order();
-        // Nobody ends the windows of a destination that is removed.
-        let is_removed = queue.state().removed_since_ms.is_some();
-        let [gathered, stranded] = if is_removed { [0, queue.gathered()] } else { [queue.gathered(), 0] };
-        let counts = Counts {
-            destination: id,
-            backlog: queue.backlog() + stranded,
-            scheduled: queue.scheduled() as u64 + queue.scheduled_in_digests(),
-            redeliveries: queue.redeliveries(),
-            in_flight: queue.in_flight() as u64,
-            held: queue.held_in_all(),
-            gathered,
-            windows,
-            next_end_ms,
-            urgent: queue.urgent(),
-            unplaced: queue.count_unplaced(),
-            behind,
-            order_keys,
-            dead: queue.dead().len(),
-            state: queue.state().clone(),
-            ..Counts::default()
-        };
+        let counts = queue.counts(id);
         drop(queue);
         let bytes_from = |sequence| self.segments.bytes_from(sequence);
         let now_ms = self.clock.now_ms();

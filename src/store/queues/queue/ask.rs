@@ -1,6 +1,7 @@
 //! What is asked of a queue: how much waits, what is the oldest, where one delivery stands.
 
 use super::*;
+use crate::store::Counts;
 
 impl Queue {
     /// Whether it is in the hands of a worker, or was handed back by one: nothing else is done to it then.
@@ -107,6 +108,33 @@ impl Queue {
 
     fn deliveries_of(&self, claim: &Claim) -> usize {
         claim.digest.and_then(|id| self.digest(id)).map_or(1, |digest| digest.members.len() as usize)
+    }
+
+    /// How much waits, but for what only the events say: bytes, and since when.
+    pub fn counts(&self, destination: NameId) -> Counts {
+        let (windows, next_end_ms) = self.open_windows();
+        let (order_keys, behind) = self.in_order();
+        // Nobody ends the windows of a destination that is removed.
+        let is_removed = self.state.removed_since_ms.is_some();
+        let [gathered, stranded] = if is_removed { [0, self.gathered()] } else { [self.gathered(), 0] };
+        Counts {
+            destination,
+            backlog: self.backlog() + stranded,
+            scheduled: self.scheduled() as u64 + self.scheduled_in_digests(),
+            redeliveries: self.redeliveries(),
+            in_flight: self.in_flight() as u64,
+            held: self.held_in_all(),
+            gathered,
+            windows,
+            next_end_ms,
+            urgent: self.urgent(),
+            unplaced: self.count_unplaced(),
+            behind,
+            order_keys,
+            dead: self.dead().len(),
+            state: self.state.clone(),
+            ..Counts::default()
+        }
     }
 
     /// Dead letters.

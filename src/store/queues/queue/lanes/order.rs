@@ -176,7 +176,7 @@ impl Queue {
     }
 
     /// Whether of each key one goes after the other.
-    pub(in super::super) fn is_in_order(&self) -> bool {
+    pub fn is_in_order(&self) -> bool {
         self.lanes.as_ref().is_some_and(|lanes| lanes.order.is_some())
     }
 

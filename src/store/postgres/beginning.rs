@@ -1,0 +1,61 @@
+//! Reading the queues of destinations whose leases were taken: aside from the heartbeat, which waits for nobody.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::link::Link;
+use super::load::{Loaded, load};
+use super::ownership::Owned;
+use super::running::Postgres;
+use super::trouble::Trouble;
+use crate::store::NameId;
+use crate::store::locks::{lock, writing};
+use crate::store::queues::Destination;
+
+/// No retry is due later than this when its queue is read, whatever a wrong clock wrote down.
+const DUE_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
+/// A backlog of millions is read within this.
+const READ_WITHIN: Duration = Duration::from_secs(60);
+
+/// Reads one queue after the other until the store ends.
+pub async fn run(postgres: Arc<Postgres>, mut waiting: UnboundedReceiver<(NameId, Arc<Owned>)>) {
+    let mut link: Option<Link> = None;
+    while let Some((id, owned)) = waiting.recv().await {
+        if owned.lost.is_cancelled() {
+            continue;
+        }
+        if let Err(trouble) = begin(&postgres, &mut link, id, &owned).await {
+            postgres.unreachable(&trouble);
+            tracing::debug!(%trouble, "a queue could not be read: its lease is given to whoever takes it");
+            owned.lost.cancel();
+            postgres.hurry.notify_one();
+        }
+    }
+}
+
+async fn begin(postgres: &Postgres, link: &mut Option<Link>, id: NameId, owned: &Owned) -> Result<(), Trouble> {
+    if !link.as_ref().is_some_and(Link::is_open) {
+        *link = Some(postgres.link("load").await?.with_deadline(READ_WITHIN));
+    }
+    let link = link.as_ref().expect("it was made");
+    let holds = lock(&postgres.holds).clone();
+    let Loaded { mut queue, ends, section, remembered } = load(link, &postgres.segments(), &holds, id).await?;
+    let last_digest = queue.last_digest().map_or(0, |digest| digest.0.get());
+    postgres.last_digest.fetch_max(last_digest, Ordering::AcqRel);
+    match section {
+        Some(section) => drop(lock(&postgres.facts).insert(id, section)),
+        None => drop(lock(&postgres.facts).remove(&id)),
+    }
+    lock(&postgres.remembered).load(id, remembered);
+    queue.clamp_due(postgres.now_ms() + DUE_WITHIN.as_millis() as u64);
+    writing(&postgres.destinations).insert(id, Destination::new(queue));
+    let late = owned.loaded(ends);
+    let woken = postgres.publish_late(id, &late);
+    woken.into_iter().for_each(|wakeup| wakeup.notify_one());
+    postgres.go_by_announced(id);
+    postgres.ownership.send_modify(|count| *count += 1);
+    Ok(())
+}

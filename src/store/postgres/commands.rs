@@ -1,0 +1,497 @@
+//! Commands: asked for by anybody, carried out by who owns the destination, and done once for each id.
+//!
+//! A command with an id has a row from the moment when it is asked for. Its owner changes the queue in memory, and what that comes to is
+//! written in one transaction with the mark that it is done: a crash before that undoes both.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio_postgres::Row;
+
+use super::holds;
+use super::running::Postgres;
+use super::wire;
+use crate::store::locks::{lock, reading};
+use crate::store::queues::{
+    Act, Backing, Bitmap, BulkAct, CommandAct, CommandKind, CommandRecord, DeliveryKey, KnownCommand, Moving,
+    OutcomeRecord, OutcomeState, Told, Urgency, going,
+};
+use crate::store::{
+    AskedPrint, Command, DEAD_EVENTS_MAX, DeadQuery, Done, EVENTS_MAX, NameId, NameKind, StoreError, TakenOver, What,
+    Which,
+};
+use crate::time::Instant;
+
+/// So long who asks waits for the relay that owns the destination.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+/// Between two looks whether it has done it.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What came of writing a command down.
+enum Registered {
+    First,
+    /// Somebody has asked for it before, and it is not done.
+    Again,
+    Done(Done),
+}
+
+impl Postgres {
+    /// Has a command carried out, here or by whoever owns the destination.
+    pub async fn ask(self: Arc<Self>, command: Command) -> Result<Done, StoreError> {
+        if self.is_closing.load(Ordering::Acquire) {
+            return Err(StoreError::Closed);
+        }
+        if self.name_of(command.of).is_none() {
+            // Another relay may have numbered it a moment ago.
+            self.learn_names().await?;
+        }
+        let is_source = self.name_of(command.of).is_some_and(|(kind, _)| kind == NameKind::Source);
+        let mut is_first = true;
+        if let Some(id) = command.id {
+            match self.register(id, &command).await? {
+                Registered::Done(done) => return Ok(done),
+                Registered::First => {}
+                Registered::Again => is_first = false,
+            }
+        }
+        let done = if is_source { self.act_on_source(&command).await? } else { self.ask_owner(&command).await? };
+        // Who has asked first has it done, whoever did it.
+        Ok(Done { was_done_before: !is_first, ..done })
+    }
+
+    /// Has a command carried out by who owns the destination.
+    async fn ask_owner(self: &Arc<Self>, command: &Command) -> Result<Done, StoreError> {
+        let until = Instant::now() + WAIT_MAX;
+        let mut changed = self.ownership.subscribe();
+        loop {
+            changed.borrow_and_update();
+            if self.owns(command.of) {
+                match self.carry_out_here(command).await {
+                    // It was given back amid it, and nothing was done.
+                    Err(StoreError::Unavailable(_)) if !self.owns(command.of) && Instant::now() < until => continue,
+                    came => return came,
+                }
+            }
+            if lock(&self.elsewhere).contains(&command.of) {
+                return self.wait_for_another(command, until).await;
+            }
+            self.hurry.notify_one();
+            if tokio::time::timeout_at(until, changed.changed()).await.is_err() {
+                let why = "no relay has this destination now: it will be done when one does".to_owned();
+                return Err(StoreError::Unavailable(why));
+            }
+        }
+    }
+
+    /// Writes a command down.
+    async fn register(&self, id: u128, command: &Command) -> Result<Registered, StoreError> {
+        let uuid = uuid::Uuid::from_u128(id);
+        let act = CommandAct::new(command);
+        let (kind, other) = act.kind.to_numbers();
+        let (of, kind, other) = (command.of.0.cast_signed(), i16::from(kind), other.cast_signed());
+        let (asked, at_ms) = (command.asked.0.cast_signed(), self.now_ms().cast_signed());
+        let what = wire::to_json(&command.what).to_string();
+        let replay = self.asker.rows("SELECT 1 FROM replay WHERE id = $1", &[&uuid]).await?;
+        if !replay.is_empty() {
+            return Err(StoreError::IdTaken { id, by: "a replay".to_owned() });
+        }
+        let sql = "INSERT INTO command (id, of, kind, other, asked, what, asked_ms)
+            VALUES ($1, $2, $3, $4, $5, $6::text::jsonb, $7) ON CONFLICT DO NOTHING RETURNING 1";
+        let inserted = self.asker.rows(sql, &[&uuid, &of, &kind, &other, &asked, &what, &at_ms]).await?;
+        let sql = "SELECT of, kind, other, asked, done_ms, deliveries FROM command WHERE id = $1";
+        let rows = self.asker.rows(sql, &[&uuid]).await?;
+        let row = rows.first().ok_or_else(|| StoreError::Unavailable("the command was not written".to_owned()))?;
+        let known = known(id, row)?;
+        if !known.act.is_same(&act) {
+            return Err(self.taken_by(known, Some(&act)));
+        }
+        let is_done = row.get::<_, Option<i64>>("done_ms").is_some();
+        Ok(match (is_done, inserted.is_empty()) {
+            (true, _) => {
+                Registered::Done(Done { deliveries: known.deliveries, was_done_before: true, taken_over: None })
+            }
+            (false, true) => Registered::Again,
+            (false, false) => Registered::First,
+        })
+    }
+
+    async fn wait_for_another(&self, command: &Command, until: Instant) -> Result<Done, StoreError> {
+        let id = match command.id {
+            Some(id) => id,
+            None => {
+                let id = uuid::Uuid::from_u128((u128::from(self.dice()) << 64) | u128::from(self.dice())).as_u128();
+                self.register(id, command).await?;
+                id
+            }
+        };
+        let uuid = uuid::Uuid::from_u128(id);
+        loop {
+            let rows = self
+                .asker
+                .rows("SELECT deliveries FROM command WHERE id = $1 AND done_ms IS NOT NULL", &[&uuid])
+                .await?;
+            if let Some(row) = rows.first() {
+                let deliveries = row.get::<_, Option<i64>>(0).unwrap_or(0).cast_unsigned();
+                return Ok(Done { deliveries, was_done_before: false, taken_over: None });
+            }
+            if Instant::now() >= until {
+                let why = "the relay that has this destination has not done it yet: it will".to_owned();
+                return Err(StoreError::Unavailable(why));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Carries out what others have asked for, as far as it is about destinations of this relay.
+    pub fn carry_out(self: &Arc<Self>, rows: Vec<Row>) {
+        for row in rows {
+            let id = row.get::<_, uuid::Uuid>("id").as_u128();
+            let of = NameId(row.get::<_, i32>("of").cast_unsigned());
+            if !self.owns(of) || lock(&self.carried_out).contains(&id) {
+                continue;
+            }
+            let Some(what) = row.get::<_, Option<&str>>("what").and_then(wire::from_json) else {
+                tracing::warn!(id = %uuid::Uuid::from_u128(id), "a command of a later program is left to one that knows it");
+                continue;
+            };
+            let asked = AskedPrint(row.get::<_, i64>("asked").cast_unsigned());
+            let postgres = self.clone();
+            self.runtime.spawn(async move {
+                let command = Command { id: Some(id), of, what, asked };
+                if let Err(error) = postgres.carry_out_here(&command).await {
+                    tracing::warn!(%error, "a command is tried again with the next heartbeat");
+                }
+            });
+        }
+    }
+
+    /// Carries a command out in the queues of this process.
+    async fn carry_out_here(&self, command: &Command) -> Result<Done, StoreError> {
+        let Command { id, of, ref what, asked } = *command;
+        let _one_after_the_other = self.commanding.lock().await;
+        if let Some(id) = id {
+            let uuid = uuid::Uuid::from_u128(id);
+            let rows = self
+                .asker
+                .rows("SELECT deliveries FROM command WHERE id = $1 AND done_ms IS NOT NULL", &[&uuid])
+                .await?;
+            if let Some(row) = rows.first() {
+                let deliveries = row.get::<_, Option<i64>>(0).unwrap_or(0).cast_unsigned();
+                return Ok(Done { deliveries, was_done_before: true, taken_over: None });
+            }
+            lock(&self.carried_out).insert(id);
+        }
+        let done = self.act(id, of, what, asked).await;
+        if let Some(id) = id {
+            lock(&self.carried_out).remove(&id);
+        }
+        done
+    }
+
+    async fn act(&self, id: Option<u128>, of: NameId, what: &What, asked: AskedPrint) -> Result<Done, StoreError> {
+        let record = id.map(|id| CommandRecord { id, asked: Some(asked) });
+        let control = |act: Act| u64::from(self.control(of, act, Urgency::Now));
+        let mut taken_over = None;
+        let deliveries = match what {
+            What::Pause { reason } => control(Act::Pause(reason.clone())),
+            What::Hold => control(Act::Hold),
+            What::Resume => u64::from(self.let_go_on(of, Act::Resume)),
+            What::RetryNow => u64::from(self.let_go_on(of, Act::RetryNow)),
+            What::Redeliver(which) => {
+                let chosen = self.that_are_there(self.chosen(of, which).await?).await?;
+                self.select_of(record, of, BulkAct::Redeliver, "", &chosen)
+            }
+            What::DeadLetter { which, reason } => {
+                let chosen = self.chosen(of, which).await?;
+                self.select_of(record, of, BulkAct::DeadLetter, reason, &chosen)
+            }
+            What::Drop(which) => {
+                let chosen = self.chosen(of, which).await?;
+                self.select_of(record, of, BulkAct::Drop, "", &chosen)
+            }
+            What::Move { which, to } if *to == of => {
+                let chosen = self.that_are_there(self.chosen(of, which).await?).await?;
+                self.select_of(record, of, BulkAct::Redeliver, "", &chosen)
+            }
+            What::Move { which, to } => {
+                self.must_own(*to).await?;
+                let chosen = self.that_are_there(self.chosen(of, which).await?).await?;
+                self.move_dead_letters(record, of, *to, &chosen)
+            }
+            What::TakeOver { to } => {
+                self.must_own(*to).await?;
+                let taken = self.take_over(of, *to).await?;
+                taken_over = Some(taken);
+                taken.waiting + taken.scheduled + taken.dead
+            }
+        };
+        if deliveries > 0 {
+            self.watchers.commanded();
+        }
+        if let Some(id) = id {
+            let act = CommandAct::new(&Command { id: Some(id), of, what: what.clone(), asked });
+            let known = KnownCommand { id, act, deliveries, at_ms: self.now_ms() };
+            self.outbox.command(known).await.unwrap_or(Err(crate::store::AppendError::Closed))?;
+        }
+        Ok(Done { deliveries, was_done_before: false, taken_over })
+    }
+
+    /// Where deliveries go to another destination, that must be here as well.
+    async fn must_own(&self, to: NameId) -> Result<(), StoreError> {
+        self.until_owned(to).await?;
+        if self.owns(to) {
+            return Ok(());
+        }
+        let why =
+            "another relay has the destination that they are to go to: ask again once one relay has both".to_owned();
+        Err(StoreError::Unavailable(why))
+    }
+
+    /// Delivers dead letters of one destination to another.
+    fn move_dead_letters(&self, command: Option<CommandRecord>, from: NameId, to: NameId, numbers: &Bitmap) -> u64 {
+        self.do_with_both(from, to, |here, there| {
+            let act = BulkAct::MoveDead(to);
+            let moved = here.select(act, numbers);
+            let again = there.select(BulkAct::Redeliver, &moved);
+            there.is_as_old_as(self.passed_ms(), &again);
+            let count = moved.len();
+            if !again.is_empty() {
+                self.tell(Told::Selection(self.record(to, BulkAct::Redeliver, None, "", again)));
+            }
+            if count > 0 {
+                self.tell(Told::Selection(self.record(from, act, command, "", moved)));
+            }
+            count
+        })
+    }
+
+    /// Moves everything that one queue is to another.
+    async fn take_over(&self, from: NameId, to: NameId) -> Result<TakenOver, StoreError> {
+        let mut taken = TakenOver::default();
+        if from == to {
+            return Ok(taken);
+        }
+        // What died a moment ago may be on its way.
+        let _ = self.outbox.written().await;
+        let dead: Vec<i64> = lock(&self.destination(from).queue).dead().iter_from(0).map(u64::cast_signed).collect();
+        let of = from.0.cast_signed();
+        for some in dead.chunks(EVENTS_MAX) {
+            let mut letters = Vec::new();
+            for k in self.segments() {
+                let sql = format!(
+                    "SELECT n, attempts, dead_ms, reason FROM delivery_{k} WHERE dest = $1 AND n = ANY ($2) AND dead_ms IS NOT NULL"
+                );
+                letters.extend(self.asker.rows(&sql, &[&of, &some]).await?);
+            }
+            taken.dead += self.move_letters(from, to, &letters);
+        }
+        self.move_rest(from, to, &mut taken);
+        Ok(taken)
+    }
+
+    fn move_letters(&self, from: NameId, to: NameId, letters: &[Row]) -> u64 {
+        self.do_with_both(from, to, |here, there| {
+            let mut outcomes = Vec::new();
+            let mut moved = Bitmap::default();
+            for row in letters {
+                let sequence = row.get::<_, i64>("n").cast_unsigned();
+                if !here.is_dead(sequence) {
+                    continue;
+                }
+                moved.insert(sequence);
+                // What waits there goes out anyway, and what is dead there is known.
+                if there.needs(sequence) {
+                    continue;
+                }
+                let attempts = row.get::<_, i16>("attempts").cast_unsigned();
+                let at_ms = row.get::<_, i64>("dead_ms").cast_unsigned();
+                let reason = row.get::<_, Option<String>>("reason").unwrap_or_default();
+                let state = OutcomeState::Dead { reason };
+                there.apply(sequence, attempts, &state);
+                outcomes.push(OutcomeRecord { key: DeliveryKey { sequence, destination: to }, attempts, at_ms, state });
+            }
+            let count = moved.len();
+            here.select(BulkAct::MoveDead(to), &moved);
+            self.tell_outcomes(outcomes);
+            self.tell_selected(from, BulkAct::MoveDead(to), moved);
+            count
+        })
+    }
+
+    /// The numbers of the deliveries that are meant, as far as they are there now.
+    pub async fn chosen(&self, of: NameId, which: &Which) -> Result<Bitmap, StoreError> {
+        let destination = self.destination(of);
+        let queue = || lock(&destination.queue);
+        Ok(match which {
+            Which::Pending => queue().waiting(),
+            Which::UnattemptedFor(age) => {
+                let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+                let Some(before_ms) = self.now_ms().checked_sub(age_ms) else { return Ok(Bitmap::default()) };
+                let candidates = queue().unattempted_below(u64::MAX, before_ms);
+                self.that_came_before(candidates, before_ms).await?
+            }
+            Which::OldestBeyond(most) => {
+                let (oldest, waiting) = {
+                    let queue = queue();
+                    (queue.oldest_never_held(), queue.never_held())
+                };
+                let bytes = match oldest {
+                    Some(oldest) => self.bytes_from(oldest).await?,
+                    None => 0,
+                };
+                waiting.iter_from(0).take(going(waiting.len(), bytes, *most) as usize).collect()
+            }
+            Which::Dead(query) if *query == DeadQuery::default() => queue().dead().clone(),
+            Which::Dead(query) => self.dead_by(of, query).await?,
+            Which::Events(events) => {
+                assert!(events.len() <= EVENTS_MAX, "one command names at most {EVENTS_MAX} events");
+                self.numbers_of(events).await?
+            }
+        })
+    }
+
+    /// The numbers of events, but for those that are not there.
+    pub async fn numbers_of(&self, events: &[crate::event::EventId]) -> Result<Bitmap, StoreError> {
+        assert!(events.len() <= DEAD_EVENTS_MAX, "one command names at most {DEAD_EVENTS_MAX} events");
+        let mut found = Bitmap::default();
+        for some in events.chunks(EVENTS_MAX) {
+            let numbers: Vec<i64> = some.iter().map(|event| event.sequence().cast_signed()).collect();
+            let ids: Vec<uuid::Uuid> = some.iter().map(|event| uuid::Uuid::from_bytes(event.to_bytes())).collect();
+            for k in self.segments() {
+                let sql = format!(
+                    "SELECT e.n FROM unnest($1::int8[], $2::uuid[]) u (n, id) JOIN event_{k} e ON e.n = u.n WHERE e.id = u.id"
+                );
+                let rows = self.asker.rows(&sql, &[&numbers, &ids]).await?;
+                found.insert_all(&rows.iter().map(|row| row.get::<_, i64>(0).cast_unsigned()).collect());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Those of some events that can go out again.
+    async fn that_are_there(&self, numbers: Bitmap) -> Result<Bitmap, StoreError> {
+        let all: Vec<i64> = numbers.iter_from(0).map(u64::cast_signed).collect();
+        let mut there = Bitmap::default();
+        for some in all.chunks(EVENTS_MAX) {
+            for k in self.segments() {
+                let sql = format!("SELECT n FROM event_{k} WHERE n = ANY ($1) AND NOT is_erased AND NOT is_redacted");
+                let rows = self.asker.rows(&sql, &[&some]).await?;
+                there.insert_all(&rows.iter().map(|row| row.get::<_, i64>(0).cast_unsigned()).collect());
+            }
+        }
+        Ok(there)
+    }
+
+    /// Those of some events that came before a moment. They came about in the order of their numbers.
+    async fn that_came_before(&self, numbers: Bitmap, before_ms: u64) -> Result<Bitmap, StoreError> {
+        let all: Vec<i64> = numbers.iter_from(0).map(u64::cast_signed).collect();
+        let mut old = Bitmap::default();
+        for some in all.chunks(EVENTS_MAX) {
+            let before = old.len();
+            for k in self.segments() {
+                let sql = format!("SELECT n FROM event_{k} WHERE n = ANY ($1) AND stored_ms < $2");
+                let rows = self.asker.rows(&sql, &[&some, &before_ms.cast_signed()]).await?;
+                old.insert_all(&rows.iter().map(|row| row.get::<_, i64>(0).cast_unsigned()).collect());
+            }
+            if old.len() == before {
+                break;
+            }
+        }
+        Ok(old)
+    }
+
+    async fn dead_by(&self, of: NameId, query: &DeadQuery) -> Result<Bitmap, StoreError> {
+        let mut dead = lock(&self.destination(of).queue).dead().clone();
+        if let Some(events) = &query.events {
+            dead.keep_within(&self.numbers_of(events).await?);
+        }
+        if query.is_of_any_kind() {
+            return Ok(dead);
+        }
+        // What died a moment ago may be on its way.
+        let _ = self.outbox.written().await;
+        let all: Vec<i64> = dead.iter_from(0).map(u64::cast_signed).collect();
+        let of = of.0.cast_signed();
+        let mut chosen = Bitmap::default();
+        for some in all.chunks(EVENTS_MAX) {
+            for k in self.segments() {
+                let sql = format!(
+                    "SELECT n, dead_ms, reason FROM delivery_{k} WHERE dest = $1 AND n = ANY ($2) AND dead_ms IS NOT NULL"
+                );
+                for row in self.asker.rows(&sql, &[&of, &some]).await? {
+                    let reason = row.get::<_, Option<&str>>("reason").unwrap_or_default();
+                    if query.holds(row.get::<_, i64>("dead_ms").cast_unsigned(), reason) {
+                        chosen.insert(row.get::<_, i64>("n").cast_unsigned());
+                    }
+                }
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// Pauses a source, holds it, or lets it go on: that is nobody's, so it is written by who asks.
+    async fn act_on_source(&self, command: &Command) -> Result<Done, StoreError> {
+        let of = command.of.0.cast_signed();
+        let at_ms = self.now_ms().cast_signed();
+        let row = "INSERT INTO source (id) VALUES ($1) ON CONFLICT DO NOTHING";
+        self.asker.rows(row, &[&of]).await?;
+        let (set, condition) = match &command.what {
+            What::Pause { .. } => ("paused_since_ms = $2, pause_reason = $3", "paused_since_ms IS NULL"),
+            What::Hold => (
+                "paused_since_ms = NULL, pause_reason = NULL, held_since_ms = coalesce(held_since_ms, $2),
+                 hold = hold + CASE WHEN held_since_ms IS NULL THEN 1 ELSE 0 END",
+                "(held_since_ms IS NULL OR paused_since_ms IS NOT NULL)",
+            ),
+            What::Resume => (
+                "paused_since_ms = NULL, pause_reason = NULL, held_since_ms = NULL,
+                 let_go = CASE WHEN held_since_ms IS NULL THEN let_go ELSE let_go || jsonb_build_object(hold::text, $2::int8) END",
+                "(held_since_ms IS NOT NULL OR paused_since_ms IS NOT NULL)",
+            ),
+            _ => return Err(StoreError::Conflict("a source has no deliveries of its own".to_owned())),
+        };
+        let reason = match &command.what {
+            What::Pause { reason } => reason.replace('\0', "\u{fffd}"),
+            _ => String::new(),
+        };
+        let id = command.id.map(uuid::Uuid::from_u128);
+        // What has an id is done by who finds it not done, in one transaction with the mark that it is.
+        let sql = format!(
+            "WITH asked AS MATERIALIZED (SELECT 1 FROM command WHERE id = $4 AND done_ms IS NULL FOR UPDATE),
+             act AS (UPDATE source SET {set} WHERE id = $1 AND {condition} AND ($4::uuid IS NULL OR EXISTS (SELECT 1 FROM asked))
+                AND $3::text IS NOT NULL RETURNING 1),
+             mark AS (UPDATE command SET done_ms = $2, deliveries = (SELECT count(*) FROM act), what = NULL
+                WHERE id = $4 AND EXISTS (SELECT 1 FROM asked))
+             SELECT count(*) FROM act"
+        );
+        let done = self.asker.rows(&sql, &[&of, &at_ms, &reason, &id]).await?;
+        let mut deliveries: i64 = done.first().map_or(0, |row| row.get(0));
+        if let Some(id) = id {
+            let rows = self.asker.rows("SELECT deliveries FROM command WHERE id = $1", &[&id]).await?;
+            deliveries = rows.first().and_then(|row| row.get::<_, Option<i64>>(0)).unwrap_or(deliveries);
+        }
+        let rows = self.asker.rows(holds::SOURCES, &[]).await?;
+        self.saw_sources(holds::read(&rows));
+        Ok(Done { deliveries: deliveries.cast_unsigned(), was_done_before: false, taken_over: None })
+    }
+
+    /// What an id was given for.
+    pub fn taken_by(&self, known: KnownCommand, asked: Option<&CommandAct>) -> StoreError {
+        let names = reading(&self.names).shown();
+        StoreError::IdTaken { id: known.id, by: known.told(&names, asked) }
+    }
+}
+
+pub fn known(id: u128, row: &Row) -> Result<KnownCommand, StoreError> {
+    let kind = u8::try_from(row.get::<_, i16>("kind")).unwrap_or(u8::MAX);
+    let other = row.get::<_, Option<i32>>("other").unwrap_or(-1).cast_unsigned();
+    let kind = CommandKind::of_numbers(kind, other);
+    let later = || StoreError::IdTaken { id, by: "a command of a later program".to_owned() };
+    let asked = Some(AskedPrint(row.get::<_, i64>("asked").cast_unsigned()));
+    Ok(KnownCommand {
+        id,
+        act: CommandAct { of: NameId(row.get::<_, i32>("of").cast_unsigned()), kind: kind.ok_or_else(later)?, asked },
+        deliveries: row.get::<_, Option<i64>>("deliveries").unwrap_or(0).cast_unsigned(),
+        at_ms: row.get::<_, Option<i64>>("done_ms").unwrap_or(0).cast_unsigned(),
+    })
+}

@@ -1,0 +1,153 @@
+//! Writing down what has changed in queues: all of it in one transaction each 50 ms, which names the leases of the destinations that it is
+//! about and locks them.
+//!
+//! It is written in the order in which it took effect. A transaction of which it is not known whether it was committed is said again: each
+//! statement sets what it is about whatever was there before. What is of a destination whose lease is lost is written by nobody.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_postgres::types::ToSql;
+
+use super::again::Again;
+use super::link::Link;
+use super::outbox::{Item, Waiting};
+use super::ownership::Owned;
+use super::running::Postgres;
+use super::statements::{Statement, Statements};
+use super::transaction::{Snapshot, Step};
+use super::trouble::Trouble;
+use crate::store::locks::reading;
+use crate::store::{AppendError, NameId};
+
+/// What has changed waits for so long, so that much goes together: what a crash may make happen twice.
+const FLUSH_WITHIN: Duration = Duration::from_millis(50);
+
+/// Writes until the store ends, and then what is left.
+pub async fn run(postgres: Arc<Postgres>) {
+    let mut link = None;
+    let mut again = Again::default();
+    loop {
+        let is_over = tokio::select! {
+            () = postgres.end.cancelled() => true,
+            () = postgres.outbox.more.notified() => false,
+            () = postgres.outbox.urgent.notified() => false,
+        };
+        if !is_over && !postgres.outbox.has_who_waits() {
+            tokio::select! {
+                () = postgres.end.cancelled() => {}
+                () = postgres.outbox.urgent.notified() => {}
+                () = tokio::time::sleep(FLUSH_WITHIN) => {}
+            }
+        }
+        // Before it is taken: what was said under an older lease is not written under a newer one.
+        let owned = reading(&postgres.owned).clone();
+        let waiting = postgres.outbox.take();
+        if !waiting.is_empty() {
+            flush(&postgres, &mut link, &mut again, &owned, waiting).await;
+        }
+        if is_over {
+            return;
+        }
+    }
+}
+
+/// Writes until it is known that all is written.
+async fn flush(
+    postgres: &Postgres,
+    link: &mut Option<Link>,
+    again: &mut Again,
+    owned: &HashMap<NameId, Arc<Owned>>,
+    mut waiting: Waiting,
+) {
+    let mut has_lost = false;
+    loop {
+        let statements = Statements::of(&waiting.items, &postgres.segments());
+        let came = async {
+            if !link.as_ref().is_some_and(Link::is_open) {
+                *link = Some(postgres.link("flush").await?);
+            }
+            let link = link.as_ref().expect("it was made");
+            write(postgres, link, owned, &waiting.items, &statements).await
+        };
+        match came.await {
+            Ok(lost) if lost.is_empty() => break,
+            Ok(mut lost) => {
+                has_lost = true;
+                // What goes from one to another is done to both or to none.
+                for item in &waiting.items {
+                    let of: Vec<NameId> = item.destinations().into_iter().flatten().collect();
+                    if of.iter().any(|id| lost.contains(id)) {
+                        lost.extend(of);
+                    }
+                }
+                lost.iter().for_each(|id| postgres.lose(*id));
+                waiting.items.retain(|item| !item.destinations().iter().flatten().any(|id| lost.contains(id)));
+            }
+            Err(Trouble::Broken(why)) => {
+                // Said again, it would fail again, and hold up everything behind it.
+                tracing::error!(why, "changes of queues could not be written: the queues are read again");
+                has_lost = true;
+                let all: BTreeSet<NameId> = waiting.items.iter().flat_map(Item::destinations).flatten().collect();
+                all.iter().for_each(|id| postgres.lose(*id));
+                break;
+            }
+            Err(trouble) => {
+                postgres.unreachable(&trouble);
+                // At the end of the process somebody else writes nothing of it: these deliveries may happen again.
+                if postgres.end.is_cancelled() && postgres.gives_up_flushing() {
+                    has_lost = true;
+                    break;
+                }
+                tokio::time::sleep(again.wait(postgres.dice())).await;
+            }
+        }
+    }
+    again.reached();
+    for (done, count) in waiting.done {
+        let unsure = || AppendError::Unavailable("another relay has this destination now: ask again".to_owned());
+        // Who asked may have stopped waiting.
+        let _ = done.send(if has_lost { Err(unsure()) } else { Ok(count) });
+    }
+}
+
+/// Writes it. Returns of which destinations the lease is lost; then nothing was written.
+async fn write(
+    postgres: &Postgres,
+    link: &Link,
+    owned: &HashMap<NameId, Arc<Owned>>,
+    items: &[Item],
+    Statements(statements): &Statements,
+) -> Result<BTreeSet<NameId>, Trouble> {
+    let destinations: BTreeSet<NameId> = items.iter().flat_map(Item::destinations).flatten().collect();
+    let mut lost = BTreeSet::new();
+    let mut duties: BTreeMap<String, (i64, NameId)> = BTreeMap::new();
+    for id in destinations {
+        match owned.get(&id) {
+            // Also where no worker may use it any more: what it has said by then is written.
+            Some(owned) => drop(duties.insert(format!("destination/{}", id.0), (owned.epoch, id))),
+            None => drop(lost.insert(id)),
+        }
+    }
+    if !lost.is_empty() {
+        return Ok(lost);
+    }
+    let (names, epochs): (Vec<&str>, Vec<i64>) =
+        duties.iter().map(|(duty, (epoch, _))| (duty.as_str(), *epoch)).unzip();
+    let me = postgres.me();
+    let fence: [&(dyn ToSql + Sync); 3] = [&names, &epochs, &me];
+    let values: Vec<Vec<&(dyn ToSql + Sync)>> = statements.iter().map(Statement::values).collect();
+    let mut steps = vec![Step { sql: FENCE, values: &fence }];
+    steps.extend(statements.iter().zip(&values).map(|(statement, values)| Step { sql: &statement.sql, values }));
+    let done = link.transaction(Snapshot::Each, &steps, |answers| answers[0].len() == names.len()).await?;
+    if done.is_committed {
+        return Ok(BTreeSet::new());
+    }
+    let held: BTreeSet<&str> = done.answers[0].iter().map(|row| row.get::<_, &str>(0)).collect();
+    Ok(duties.iter().filter(|(duty, _)| !held.contains(duty.as_str())).map(|(_, (_, id))| *id).collect())
+}
+
+/// Which of some leases are this relay's: they stay so until the transaction ends.
+const FENCE: &str = "SELECT l.duty FROM unnest($1::text[], $2::int8[]) u (duty, epoch)
+    JOIN lease l ON l.duty = u.duty WHERE l.epoch = u.epoch AND l.incarnation = $3 FOR SHARE OF l";

@@ -1,0 +1,175 @@
+//! What has changed in queues and is not written yet, in the order in which it took effect.
+
+use std::sync::Mutex;
+
+use tokio::sync::{Notify, oneshot};
+
+use crate::store::locks::lock;
+use crate::store::queues::{
+    BulkAct, Control, DeliveryKey, Done, KnownCommand, RememberedRow, SelectionRecord, Told, Urgency,
+};
+use crate::store::{AppendError, AttemptNote, NameId};
+
+/// Outcomes that are not written: with more of them nothing is claimed until some are.
+pub const UNWRITTEN_MAX: usize = 10_000;
+
+/// Something to be written.
+#[derive(Debug)]
+pub enum Item {
+    Told(Told),
+    Notes(Vec<(DeliveryKey, AttemptNote)>),
+    Section(NameId, String),
+    Remembered(Vec<RememberedRow>),
+    /// A command is done, with everything before it that is of its destination.
+    Command(KnownCommand),
+}
+
+/// What is to be written, and who waits for it.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    waiting: Mutex<Waiting>,
+    /// Notified when there is something in it.
+    pub more: Notify,
+    /// Notified when somebody waits for what is in it.
+    pub urgent: Notify,
+}
+
+/// What is to be written, in order, and who is told once all of it is.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    pub items: Vec<Item>,
+    pub done: Vec<(Done, u64)>,
+    /// Outcomes among the items.
+    pub outcomes: usize,
+}
+
+impl Outbox {
+    /// Takes a change of a queue, which is locked.
+    pub fn tell(&self, told: Told) {
+        let mut waiting = lock(&self.waiting);
+        let is_urgent = match &told {
+            Told::Outcomes(outcomes) => {
+                waiting.outcomes += outcomes.len();
+                false
+            }
+            Told::Control(Control { .. }, urgency) => *urgency == Urgency::Now,
+            Told::Selection(_) => true,
+            Told::CameOver(_) | Told::Windows(_) | Told::Digests(_, None) => false,
+            Told::Digests(_, Some(_)) => true,
+        };
+        match told {
+            Told::Digests(digests, Some(done)) => {
+                waiting.items.push(Item::Told(Told::Digests(digests, None)));
+                waiting.done.push((done, 0));
+            }
+            told => waiting.items.push(Item::Told(told)),
+        }
+        drop(waiting);
+        if is_urgent { self.urgent.notify_one() } else { self.more.notify_one() }
+    }
+
+    /// Takes attempts.
+    pub fn note(&self, notes: Vec<(DeliveryKey, AttemptNote)>) {
+        lock(&self.waiting).items.push(Item::Notes(notes));
+        self.more.notify_one();
+    }
+
+    /// A destination delivers by this section of the config.
+    pub fn section(&self, id: NameId, fingerprint: String) {
+        lock(&self.waiting).items.push(Item::Section(id, fingerprint));
+        self.more.notify_one();
+    }
+
+    /// Takes what is to be remembered. Resolves when it is written.
+    pub fn remember(&self, rows: Vec<RememberedRow>) -> oneshot::Receiver<Result<u64, AppendError>> {
+        self.wait_for(Item::Remembered(rows), 0)
+    }
+
+    /// A command is done. Resolves when that is written.
+    pub fn command(&self, command: KnownCommand) -> oneshot::Receiver<Result<u64, AppendError>> {
+        self.wait_for(Item::Command(command), command.deliveries)
+    }
+
+    /// Resolves once everything that was told so far is written.
+    pub fn written(&self) -> oneshot::Receiver<Result<u64, AppendError>> {
+        let (done, written) = oneshot::channel();
+        lock(&self.waiting).done.push((done, 0));
+        self.urgent.notify_one();
+        written
+    }
+
+    fn wait_for(&self, item: Item, count: u64) -> oneshot::Receiver<Result<u64, AppendError>> {
+        let (done, written) = oneshot::channel();
+        let mut waiting = lock(&self.waiting);
+        waiting.items.push(item);
+        waiting.done.push((done, count));
+        drop(waiting);
+        self.urgent.notify_one();
+        written
+    }
+
+    /// Drops what is of a destination that is this process's no more.
+    pub fn forget(&self, of: NameId) {
+        let mut waiting = lock(&self.waiting);
+        waiting.items.retain(|item| !item.is_of(of));
+        waiting.outcomes = waiting.items.iter().map(Item::outcomes).sum();
+    }
+
+    /// All of it.
+    pub fn take(&self) -> Waiting {
+        std::mem::take(&mut lock(&self.waiting))
+    }
+
+    /// Whether somebody waits for what is in it.
+    pub fn has_who_waits(&self) -> bool {
+        !lock(&self.waiting).done.is_empty()
+    }
+
+    /// Whether so much is unwritten that nothing more may be claimed.
+    pub fn is_full(&self) -> bool {
+        lock(&self.waiting).outcomes > UNWRITTEN_MAX
+    }
+}
+
+impl Waiting {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.done.is_empty()
+    }
+}
+
+impl Item {
+    /// Whether it is of a destination.
+    pub fn is_of(&self, id: NameId) -> bool {
+        self.destinations().contains(&Some(id))
+    }
+
+    /// Of which destinations it is: of two, where deliveries go from one to the other, which is done to both or to none.
+    pub fn destinations(&self) -> [Option<NameId>; 2] {
+        let one = match self {
+            Self::Told(Told::Outcomes(outcomes) | Told::CameOver(outcomes)) => {
+                outcomes.first().map(|outcome| outcome.key.destination)
+            }
+            Self::Told(Told::Control(control, _)) => Some(control.destination),
+            Self::Told(Told::Selection(SelectionRecord { destination, act, .. })) => match act {
+                BulkAct::MoveDead(to) | BulkAct::MoveWaiting(to) => return [Some(*destination), Some(*to)],
+                BulkAct::Redeliver | BulkAct::DeadLetter | BulkAct::Drop => Some(*destination),
+            },
+            Self::Told(Told::Windows(windows)) => Some(windows.destination),
+            Self::Told(Told::Digests(digests, _)) => digests.first().map(|digest| digest.destination),
+            Self::Section(id, _) => Some(*id),
+            Self::Remembered(rows) => rows.first().map(|row| row.of),
+            // Who has a destination no more does not say that something was done there.
+            Self::Command(command) => Some(command.act.of),
+            Self::Notes(_) => None,
+        };
+        [one, None]
+    }
+
+    fn outcomes(&self) -> usize {
+        match self {
+            Self::Told(Told::Outcomes(outcomes)) => outcomes.len(),
+            _ => 0,
+        }
+    }
+}

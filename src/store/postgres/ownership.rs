@@ -1,0 +1,114 @@
+//! The right of this process to a destination.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+use super::following::Arrived;
+use crate::store::locks::lock;
+
+/// Up to which number each stream was read when a queue was read: what is above comes by following.
+pub type Ends = BTreeMap<u16, u64>;
+
+/// The right to one destination.
+#[derive(Debug)]
+pub struct Owned {
+    /// The epoch of its lease: whatever is changed names it.
+    pub epoch: i64,
+    /// Cancelled when the right is lost.
+    pub lost: CancellationToken,
+    coming: Mutex<Coming>,
+    /// A worker of this process has it.
+    is_out: AtomicBool,
+    /// It may be given to one: not while it is here for commands alone.
+    is_for_work: AtomicBool,
+    /// Nothing more is to be claimed: it is given back when nothing is in flight.
+    is_draining: AtomicBool,
+}
+
+impl Owned {
+    /// The right, before its queue is in memory.
+    pub fn new(epoch: i64, lost: CancellationToken) -> Self {
+        Self {
+            epoch,
+            lost,
+            coming: Mutex::new(Coming::Later(Vec::new())),
+            is_out: AtomicBool::default(),
+            is_for_work: AtomicBool::default(),
+            is_draining: AtomicBool::default(),
+        }
+    }
+
+    /// Whether an event is to be added to the queue now: not before that was read, which is when all that has come meanwhile is added,
+    /// and not if it was read with it.
+    pub fn takes(&self, arrived: &Arrived) -> bool {
+        match &mut *lock(&self.coming) {
+            Coming::Later(later) => {
+                later.push(arrived.clone());
+                false
+            }
+            Coming::Behind(ends) => is_behind(ends, arrived),
+        }
+    }
+
+    /// The queue was read as it was when all streams ended there. Returns what has come since.
+    pub fn loaded(&self, ends: Ends) -> Vec<Arrived> {
+        let mut coming = lock(&self.coming);
+        let later = match std::mem::replace(&mut *coming, Coming::Behind(ends.clone())) {
+            Coming::Later(later) => later,
+            Coming::Behind(_) => Vec::new(),
+        };
+        later.into_iter().filter(|arrived| is_behind(&ends, arrived)).collect()
+    }
+
+    /// Whether its queue is in memory, and the right is not lost.
+    pub fn is_loaded(&self) -> bool {
+        matches!(*lock(&self.coming), Coming::Behind(_)) && !self.lost.is_cancelled()
+    }
+
+    /// Gives it to a worker, unless one has it, or none may.
+    pub fn hand_out(&self) -> bool {
+        let is_ready = self.is_for_work.load(Ordering::Acquire) && !self.is_draining.load(Ordering::Acquire);
+        is_ready && self.is_loaded() && !self.is_out.swap(true, Ordering::AcqRel)
+    }
+
+    /// Says whether a worker may have it.
+    pub fn is_for_work(&self, is_so: bool) {
+        self.is_for_work.store(is_so, Ordering::Release);
+    }
+
+    /// Nothing more is to be claimed.
+    pub fn drain(&self) {
+        self.is_draining.store(true, Ordering::Release);
+    }
+
+    /// Whether something may be claimed.
+    pub fn may_claim(&self) -> bool {
+        !self.is_draining.load(Ordering::Acquire) && !self.lost.is_cancelled()
+    }
+
+    /// The worker has gone.
+    pub fn came_back(&self) {
+        self.is_out.store(false, Ordering::Release);
+    }
+
+    /// Whether a worker has it.
+    pub fn is_out(&self) -> bool {
+        self.is_out.load(Ordering::Acquire)
+    }
+}
+
+/// What becomes of events that arrive.
+#[derive(Debug)]
+enum Coming {
+    /// The queue is being read: they are added afterwards.
+    Later(Vec<Arrived>),
+    Behind(Ends),
+}
+
+fn is_behind(ends: &Ends, arrived: &Arrived) -> bool {
+    let id = arrived.event.id;
+    ends.get(&id.salt()).is_none_or(|end| id.sequence() > *end)
+}

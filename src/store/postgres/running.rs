@@ -1,0 +1,410 @@
+//! The store on PostgreSQL while it runs: what its tasks and its callers share.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::address::Address;
+use super::cluster::{Duty, Group, Surety};
+use super::following::{Following, Reply};
+use super::holds::Holds;
+use super::link::Link;
+use super::names::Names;
+use super::outbox::Outbox;
+use super::ownership::Owned;
+use super::random::dice;
+use super::reader::Reader;
+use super::reading::read_some;
+use super::recent::Recent;
+use super::spans::Span;
+use super::trouble::Trouble;
+use crate::store::locks::{lock, reading};
+use crate::store::queues::{Backing, By, DeliveryKey, Destination, Memory, Read, RememberedRow, Told};
+use crate::store::{Answer, AttemptNote, Health, Name, NameId, NewEvent, Retention, StoreError, StoredEvent};
+use crate::time::Instant;
+
+/// The destinations that another relay has, which lives.
+pub type Elsewhere = HashSet<NameId>;
+
+/// What workers of this process want: how many of them, and by what they share a rate limit.
+pub type Wanted = BTreeMap<NameId, (usize, Option<String>)>;
+
+/// So long a destination is kept that no worker wants any more.
+const LINGER: Duration = Duration::from_secs(2);
+/// How long the end of the process waits for what is still to be written.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// The store while it runs.
+pub struct Postgres {
+    /// What is kept in memory of the destinations that this process owns.
+    pub memory: Memory<()>,
+    pub address: Address,
+    /// How this relay is called in the database.
+    pub name: String,
+    /// Where the tasks run.
+    pub runtime: Handle,
+    pub names: RwLock<Names>,
+    pub recent: Mutex<Recent>,
+    pub health: watch::Sender<Health>,
+    pub retention: Mutex<Retention>,
+    /// Events on their way in.
+    pub inbox: mpsc::UnboundedSender<(NewEvent, Reply)>,
+    /// Changes on their way out.
+    pub outbox: Outbox,
+    /// The destinations that this process owns, with their epochs.
+    pub owned: RwLock<HashMap<NameId, Arc<Owned>>>,
+    /// Counts how often that may be different.
+    pub ownership: watch::Sender<u64>,
+    pub elsewhere: Mutex<Elsewhere>,
+    pub wanted: Mutex<Wanted>,
+    /// The rate limits that are kept here, by their groups.
+    pub groups: Mutex<BTreeSet<Group>>,
+    pub incarnation: AtomicI64,
+    /// The number of the stream that this process appends to; 0 before it has one.
+    pub slot: AtomicI64,
+    pub stream_epoch: AtomicI64,
+    /// Whether there is one.
+    pub streaming: watch::Sender<bool>,
+    pub surety: Surety,
+    /// From here on moments are counted.
+    pub began: Instant,
+    /// Which events stand in the queues.
+    pub following: Following,
+    /// How sources stand.
+    pub holds: Mutex<Holds>,
+    /// The commands that are being carried out.
+    pub carried_out: Mutex<BTreeSet<u128>>,
+    /// Held while a command chooses deliveries.
+    pub commanding: tokio::sync::Mutex<()>,
+    /// The segments that there are, the newest last.
+    pub spans: RwLock<Vec<Span>>,
+    /// To read events of queues; what people look at; and to ask for something.
+    pub reader: Reader,
+    pub looker: Reader,
+    pub asker: Reader,
+    /// Senders wait for so long while the database is away.
+    pub patience: Duration,
+    /// Notified when the next heartbeat is to come now.
+    pub hurry: Notify,
+    pub is_closing: AtomicBool,
+    /// Since when the database gives no answer.
+    pub away_since: Mutex<Option<Instant>>,
+    /// What is kept was said anew, so that it is to be seen whether the store is full.
+    pub has_new_retention: AtomicBool,
+    /// It says no more that it lives: of a test.
+    pub stands_still: AtomicBool,
+    /// Cancelled when the store ends.
+    pub end: CancellationToken,
+}
+
+impl Deref for Postgres {
+    type Target = Memory<()>;
+
+    fn deref(&self) -> &Memory<()> {
+        &self.memory
+    }
+}
+
+impl Postgres {
+    /// The time of the database.
+    pub fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
+    /// The segments that there are, the newest last.
+    pub fn spans(&self) -> Vec<Span> {
+        reading(&self.spans).clone()
+    }
+
+    /// Their numbers.
+    pub fn segments(&self) -> Vec<i32> {
+        reading(&self.spans).iter().map(|span| span.segment).collect()
+    }
+
+    /// Whether this process has the right to a destination, and its queue in memory.
+    pub fn owns(&self, id: NameId) -> bool {
+        reading(&self.owned).get(&id).is_some_and(|owned| owned.is_loaded())
+    }
+
+    /// Says whether events can be taken in.
+    pub fn set_health(&self, health: Health) {
+        self.health.send_if_modified(|now| {
+            if *now == health || matches!(now, Health::Poisoned(_)) {
+                return false;
+            }
+            *now = health;
+            true
+        });
+    }
+
+    /// The database gave no answer.
+    pub fn unreachable(&self, trouble: &Trouble) {
+        let since = *lock(&self.away_since).get_or_insert_with(Instant::now);
+        if since.elapsed() < self.patience {
+            tracing::debug!(%trouble, "the database gave no answer");
+        } else if !matches!(*self.health.borrow(), Health::Away(_)) {
+            tracing::error!(%trouble, "the database does not answer: events are refused with 503 until it does");
+            self.set_health(Health::Away(trouble.to_string()));
+        }
+    }
+
+    /// It gives answers.
+    pub fn reached(&self) {
+        if lock(&self.away_since).take().is_some() && matches!(*self.health.borrow(), Health::Away(_)) {
+            tracing::info!("the database answers again");
+            self.set_health(Health::Good);
+        }
+    }
+
+    /// So many bytes lie in the schema: it may be full, or be so no more.
+    pub fn has_bytes(&self, bytes: u64) {
+        let most = lock(&self.retention).bytes_max;
+        let full = most
+            .filter(|most| bytes >= *most)
+            .map(|most| Health::Full(format!("the schema has {bytes} bytes, and `max_size` of the store is {most}")));
+        let is_full = matches!(*self.health.borrow(), Health::Full(_));
+        match full {
+            Some(full) => self.set_health(full),
+            None if is_full => self.set_health(Health::Good),
+            None => {}
+        }
+    }
+
+    /// A random number, for waits that differ from relay to relay.
+    pub fn dice(&self) -> u64 {
+        dice()
+    }
+
+    /// Another connection, for one purpose.
+    pub async fn link(&self, purpose: &'static str) -> Result<Link, Trouble> {
+        Link::open(&self.address, purpose).await
+    }
+
+    /// How this process calls itself in the table of relays.
+    pub fn me(&self) -> i64 {
+        self.incarnation.load(Ordering::Acquire)
+    }
+
+    /// Another incarnation: the others have taken the one before for dead.
+    pub fn renew(&self, incarnation: i64) {
+        self.incarnation.store(incarnation, Ordering::Release);
+        self.streaming.send_replace(false);
+    }
+
+    /// The stream is another relay's: nothing is appended before there is a new one.
+    pub fn give_up_stream(&self) {
+        self.streaming.send_replace(false);
+        self.hurry.notify_one();
+    }
+
+    /// Whether what is not written by now is left.
+    pub fn gives_up_flushing(&self) -> bool {
+        self.end.is_cancelled()
+    }
+
+    /// What it says of itself in the table of relays.
+    pub fn info(&self, gives_back: &BTreeSet<Duty>) -> serde_json::Value {
+        let wanted = lock(&self.wanted);
+        let destinations: serde_json::Map<String, serde_json::Value> =
+            wanted.iter().map(|(id, (_, group))| (id.0.to_string(), group.clone().into())).collect();
+        let gives_back: Vec<String> = gives_back.iter().map(Duty::to_string).collect();
+        serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "destinations": destinations,
+            "stopping": self.is_closing.load(Ordering::Acquire),
+            "gives_back": gives_back,
+        })
+    }
+
+    /// Says that a worker wants some destinations, until what this gives goes.
+    pub fn want(self: &Arc<Self>, destinations: &[NameId], group: Option<String>) -> Arc<Wish> {
+        // What lies behind a group may be a secret, so its digest is the store's own.
+        let group = group.map(|group| {
+            let salted = [&self.number.to_le_bytes(), group.as_bytes()].concat();
+            let digest = ring::digest::digest(&ring::digest::SHA256, &salted);
+            digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>()
+        });
+        let mut wanted = lock(&self.wanted);
+        for id in destinations {
+            let (count, its_group) = wanted.entry(*id).or_default();
+            *count += 1;
+            its_group.clone_from(&group);
+        }
+        Arc::new(Wish { postgres: self.clone(), destinations: destinations.to_vec() })
+    }
+
+    /// A rate limit is kept elsewhere from now on: nothing more goes out by it here.
+    pub fn lose_group(&self, group: &str) {
+        lock(&self.groups).remove(group);
+        let of_group: Vec<NameId> = {
+            let wanted = lock(&self.wanted);
+            let is_of = |(_, (_, its)): &(&NameId, &(usize, Option<Group>))| its.as_deref() == Some(group);
+            wanted.iter().filter(is_of).map(|(id, _)| *id).collect()
+        };
+        let owned = reading(&self.owned);
+        of_group.iter().filter_map(|id| owned.get(id)).for_each(|owned| owned.lost.cancel());
+        self.hurry.notify_one();
+    }
+
+    /// Ends: what is settled is written, and others go on with the rest at once.
+    pub async fn close(&self) {
+        if self.is_closing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.leases.cancel();
+        let _ = tokio::time::timeout(CLOSE_WITHIN, self.outbox.written()).await;
+        let me = self.me();
+        for sql in [
+            "UPDATE lease SET epoch = epoch + 1, incarnation = NULL WHERE incarnation = $1",
+            "DELETE FROM relay WHERE incarnation = $1",
+        ] {
+            if let Err(error) = self.asker.rows(sql, &[&me]).await {
+                tracing::warn!(%error, "the other relays take over in a few seconds: this one could not say that it has ended");
+                break;
+            }
+        }
+        self.end.cancel();
+    }
+}
+
+/// What a worker wants.
+pub struct Wish {
+    postgres: Arc<Postgres>,
+    destinations: Vec<NameId>,
+}
+
+impl Drop for Wish {
+    /// What is wanted again within a moment, as by a worker that is started again, stays here.
+    fn drop(&mut self) {
+        let (postgres, destinations) = (self.postgres.clone(), std::mem::take(&mut self.destinations));
+        self.postgres.runtime.spawn(async move {
+            tokio::time::sleep(LINGER).await;
+            let mut wanted = lock(&postgres.wanted);
+            for id in &destinations {
+                if let Some((count, _)) = wanted.get_mut(id) {
+                    *count -= 1;
+                    if *count == 0 {
+                        wanted.remove(id);
+                    }
+                }
+            }
+            drop(wanted);
+            postgres.hurry.notify_one();
+        });
+    }
+}
+
+/// A destination in the hands of a worker, until this goes.
+pub struct HandedOut {
+    postgres: Arc<Postgres>,
+    pub owned: Arc<Owned>,
+    _wish: Arc<Wish>,
+}
+
+impl HandedOut {
+    /// All of some destinations; none where one of them is not to be had now.
+    pub fn all(postgres: &Arc<Postgres>, destinations: &[NameId], wish: &Arc<Wish>) -> Option<Vec<Self>> {
+        let mut handed = Vec::with_capacity(destinations.len());
+        let wanted = lock(&postgres.wanted).clone();
+        let groups = lock(&postgres.groups).clone();
+        for id in destinations {
+            // Without its rate limit, nothing goes out.
+            let group = wanted.get(id).and_then(|(_, group)| group.as_ref());
+            if group.is_some_and(|group| !groups.contains(group)) {
+                return None;
+            }
+            let owned = reading(&postgres.owned).get(id).cloned().filter(|owned| owned.hand_out())?;
+            handed.push(Self { postgres: postgres.clone(), owned, _wish: wish.clone() });
+        }
+        Some(handed)
+    }
+}
+
+impl Drop for HandedOut {
+    fn drop(&mut self) {
+        self.owned.came_back();
+        self.postgres.ownership.send_modify(|count| *count += 1);
+    }
+}
+
+impl Backing for Postgres {
+    type Reader = ();
+    type Hold = HandedOut;
+
+    fn passed_ms(&self) -> u64 {
+        self.now_ms()
+    }
+
+    fn may_claim(&self, hold: &HandedOut) -> bool {
+        hold.owned.may_claim() && self.surety.is_sure(self.began.elapsed()) && !self.outbox.is_full()
+    }
+
+    fn name_of(&self, id: NameId) -> Option<Name> {
+        reading(&self.names).shown().of(id).cloned()
+    }
+
+    fn recent_of(&self, numbers: impl Iterator<Item = u64>, body_bytes: usize, mut take: impl FnMut(Arc<StoredEvent>)) {
+        let recent = lock(&self.recent);
+        let mut bytes = 0;
+        for (count, event) in numbers.map_while(|number| recent.get(number)).enumerate() {
+            bytes += event.body.len();
+            if bytes > body_bytes && count > 0 {
+                break;
+            }
+            take(event);
+        }
+    }
+
+    fn read(
+        self: &Arc<Self>,
+        _of: &Arc<Destination<()>>,
+        _by: By,
+        numbers: Vec<u64>,
+        body_bytes: usize,
+    ) -> BoxFuture<'static, Option<Vec<Read>>> {
+        let postgres = self.clone();
+        let read = self.runtime.spawn(async move {
+            let spans = postgres.spans();
+            let read = read_some(&postgres.reader, &spans, &numbers, body_bytes).await;
+            // One that cannot be read now is told, so that it is tried again; the others wait for their turn.
+            let away = |error: StoreError| numbers.first().map(|number| (*number, Err(error))).into_iter().collect();
+            let read: Vec<Read> = read.unwrap_or_else(away);
+            read.into_iter().map(|(number, event)| (number, event.and_then(to_go_out))).collect()
+        });
+        Box::pin(async move { read.await.ok() })
+    }
+
+    fn tell(&self, told: Told) {
+        self.outbox.tell(told);
+    }
+
+    fn note(&self, notes: Vec<(DeliveryKey, AttemptNote)>) {
+        self.outbox.note(notes);
+    }
+
+    fn tell_section(&self, id: NameId, fingerprint: String) {
+        self.outbox.section(id, fingerprint);
+    }
+
+    fn tell_remembered(self: &Arc<Self>, rows: Vec<RememberedRow>) -> Answer<'static, ()> {
+        let kept = self.outbox.remember(rows);
+        Box::pin(async move {
+            match kept.await {
+                Ok(Ok(_)) => Ok(()),
+                _ => Err(StoreError::written_later()),
+            }
+        })
+    }
+}
+
+/// An event of which somebody has to send what came.
+fn to_go_out(event: Arc<StoredEvent>) -> Result<Arc<StoredEvent>, StoreError> {
+    if event.is_redacted { Err(StoreError::Redacted) } else { Ok(event) }
+}
