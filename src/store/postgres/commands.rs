@@ -151,15 +151,21 @@ impl Postgres {
             if !self.owns(of) || lock(&self.carried_out).contains(&id) {
                 continue;
             }
-            let Some(what) = row.get::<_, Option<&str>>("what").and_then(wire::from_json) else {
+            let Some(task) = row.get::<_, Option<&str>>("what").and_then(wire::from_json) else {
                 tracing::warn!(id = %uuid::Uuid::from_u128(id), "a command of a later program is left to one that knows it");
                 continue;
             };
             let asked = AskedPrint(row.get::<_, i64>("asked").cast_unsigned());
             let postgres = self.clone();
             self.runtime.spawn(async move {
-                let command = Command { id: Some(id), of, what, asked };
-                if let Err(error) = postgres.carry_out_here(&command).await {
+                let done = match task {
+                    wire::Task::Do(what) => {
+                        let command = Command { id: Some(id), of, what, asked };
+                        postgres.carry_out_here(&command).await.map(drop)
+                    }
+                    wire::Task::Erase(part) => postgres.do_part(id, of, &part).await,
+                };
+                if let Err(error) = done {
                     tracing::warn!(%error, "a command is tried again with the next heartbeat");
                 }
             });

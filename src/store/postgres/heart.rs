@@ -130,6 +130,7 @@ impl Heart {
             // Whatever is waited for is there by now, if it comes at all.
             postgres.ownership.send_modify(|count| *count += 1);
         }
+        postgres.heard_of_erasings(read.erased);
         postgres.carry_out(read.commands);
         Ok(has_moved)
     }
@@ -374,6 +375,8 @@ pub struct HeartbeatRead {
     pub sources: Holds,
     pub spans: Vec<Span>,
     pub commands: Vec<Row>,
+    /// How often something was erased.
+    pub erased: i64,
 }
 
 async fn read(postgres: &Postgres, link: &Link, draining: &BTreeSet<Duty>) -> Result<HeartbeatRead, Trouble> {
@@ -399,10 +402,11 @@ async fn read(postgres: &Postgres, link: &Link, draining: &BTreeSet<Duty>) -> Re
             sql: "SELECT id, of, kind, other, asked, what::text FROM command WHERE done_ms IS NULL ORDER BY asked_ms",
             values: &[],
         },
+        Step { sql: "SELECT erased FROM meta", values: &[] },
     ];
     let answers = link.transaction(Snapshot::One, &steps, |_| true).await?.answers;
-    let [_, _, relays, leases, streams, names, former, sources, spans, commands] =
-        <[Vec<Row>; 10]>::try_from(answers).map_err(|_| Trouble::Broken("answers are missing".to_owned()))?;
+    let [_, _, relays, leases, streams, names, former, sources, spans, commands, erased] =
+        <[Vec<Row>; 11]>::try_from(answers).map_err(|_| Trouble::Broken("answers are missing".to_owned()))?;
     let mut view = View::default();
     for row in relays {
         let (incarnation, text): (i64, String) = (row.get(0), row.get(3));
@@ -425,6 +429,7 @@ async fn read(postgres: &Postgres, link: &Link, draining: &BTreeSet<Duty>) -> Re
         sources: holds::read(&sources),
         spans: spans.iter().map(span).collect(),
         commands,
+        erased: erased.first().map_or(0, |row| row.get(0)),
     })
 }
 

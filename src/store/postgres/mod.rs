@@ -12,7 +12,7 @@
 //! * `heart`: the task that beats and sees who there is; `cluster`: who does what among the relays, pure. `ownership`: the right to a
 //!   destination; `beginning`: the task that reads its queue when that is taken, by `load`.
 //! * `commands`: what is asked of a destination or source; `wire`: as the database has it. `holds`: how sources stand. `replays`.
-//! * `names`, `intern`: the numbers of names. `erasing`: forgetting a person, which is not there yet.
+//! * `names`, `intern`: the numbers of names. `erasing`: forgetting a person.
 //! * `look`, [`Looker`]: lists, and what became of events, by what lies in the database alone. `reading`: events by their numbers. `rows`: what
 //!   a row says. `spans`, [`Span`]: which segments may hold which events. `reader`, `asks`, [`Asks`]: the connections for that.
 //! * `schema`: the tables (`schema.sql`, `segment.sql`). `random`: numbers that nobody guesses.

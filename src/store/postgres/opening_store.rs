@@ -88,6 +88,7 @@ pub async fn open(address: Address, options: Options) -> Result<Arc<Postgres>, T
         hurry: Notify::new(),
         is_closing: AtomicBool::new(false),
         away_since: Mutex::default(),
+        erasings: Mutex::default(),
         stands_still: AtomicBool::new(false),
         has_new_retention: AtomicBool::new(true),
         end: CancellationToken::new(),

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use tokio::sync::{Notify, oneshot};
 
+use super::wire::Ended;
 use crate::store::locks::lock;
 use crate::store::queues::{
     BulkAct, Control, DeliveryKey, Done, KnownCommand, RememberedRow, SelectionRecord, Told, Urgency,
@@ -22,6 +23,19 @@ pub enum Item {
     Remembered(Vec<RememberedRow>),
     /// A command is done, with everything before it that is of its destination.
     Command(KnownCommand),
+    /// A part of an erasing is done, in the same way.
+    Ended(PartDone),
+}
+
+/// What came of a part of an erasing.
+#[derive(Debug)]
+pub struct PartDone {
+    /// The id of its row.
+    pub id: u128,
+    pub of: NameId,
+    /// When, unix milliseconds.
+    pub at_ms: u64,
+    pub ended: Ended,
 }
 
 /// What is to be written, and who waits for it.
@@ -88,6 +102,12 @@ impl Outbox {
     /// A command is done. Resolves when that is written.
     pub fn command(&self, command: KnownCommand) -> oneshot::Receiver<Result<u64, AppendError>> {
         self.wait_for(Item::Command(command), command.deliveries)
+    }
+
+    /// A part of an erasing is done. Resolves when that is written.
+    pub fn part(&self, done: PartDone) -> oneshot::Receiver<Result<u64, AppendError>> {
+        let count = done.ended.ended;
+        self.wait_for(Item::Ended(done), count)
     }
 
     /// Resolves once everything that was told so far is written.
@@ -161,6 +181,7 @@ impl Item {
             Self::Remembered(rows) => rows.first().map(|row| row.of),
             // Who has a destination no more does not say that something was done there.
             Self::Command(command) => Some(command.act.of),
+            Self::Ended(done) => Some(done.of),
             Self::Notes(_) => None,
         };
         [one, None]

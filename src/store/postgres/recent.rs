@@ -33,6 +33,11 @@ impl Recent {
         }
     }
 
+    /// Lets go of all of them.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
     /// Finds an event by its number.
     pub fn get(&self, number: u64) -> Option<Arc<StoredEvent>> {
         self.by_number.get(&number).cloned()

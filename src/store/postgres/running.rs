@@ -36,6 +36,15 @@ pub type Elsewhere = HashSet<NameId>;
 /// What workers of this process want: how many of them, and by what they share a rate limit.
 pub type Wanted = BTreeMap<NameId, (usize, Option<String>)>;
 
+/// What was heard of erasings.
+#[derive(Debug, Default)]
+pub struct Heard {
+    /// How many there were.
+    pub count: i64,
+    /// It is new: what was being read then came to memory since.
+    pub is_new: bool,
+}
+
 /// So long a destination is kept that no worker wants any more.
 const LINGER: Duration = Duration::from_secs(2);
 /// How long the end of the process waits for what is still to be written.
@@ -98,6 +107,8 @@ pub struct Postgres {
     pub away_since: Mutex<Option<Instant>>,
     /// What is kept was said anew, so that it is to be seen whether the store is full.
     pub has_new_retention: AtomicBool,
+    /// What is known of what was erased.
+    pub erasings: Mutex<Heard>,
     /// It says no more that it lives: of a test.
     pub stands_still: AtomicBool,
     /// Cancelled when the store ends.

@@ -11,7 +11,8 @@ CREATE TABLE meta (
   one bool PRIMARY KEY DEFAULT true CHECK (one),
   schema_version int NOT NULL,
   min_version int NOT NULL,
-  cluster int8 NOT NULL);               -- the store's own number, drawn once
+  cluster int8 NOT NULL,                -- the store's own number, drawn once
+  erased int8 NOT NULL DEFAULT 0);      -- counts up when something was erased, so that each relay lets go of what it has in memory
 
 -- Where events have their numbers from. It is set forward whenever a relay connects, so that no number is given twice, also by a
 -- standby that has lost the newest of them.
@@ -90,7 +91,7 @@ CREATE TABLE command (
   of int4 NOT NULL,                     -- the destination or source
   kind int2 NOT NULL, other int4,       -- what is done, and which other destination is named
   asked int8 NOT NULL,                  -- a fingerprint of what was asked for, two's complement
-  what jsonb,                           -- what is to be done; nothing once it is done
+  what jsonb,                           -- what is to be done; nothing once it is done, or where its deliveries stood that were asked for
   asked_ms int8 NOT NULL, done_ms int8, deliveries int8);
 CREATE INDEX ON command (of) WHERE done_ms IS NULL;
 CREATE INDEX ON command (done_ms);

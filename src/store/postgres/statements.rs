@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use tokio_postgres::types::ToSql;
 
-use super::outbox::Item;
+use super::outbox::{Item, PartDone};
+use super::wire;
 use crate::store::queues::{
     Act, Bitmap, BulkAct, Control, DeliveryKey, DigestAct, DigestRecord, OutcomeRecord, OutcomeState, SelectionRecord,
     Told, WindowsRecord,
@@ -118,6 +119,15 @@ impl<'i> Writing<'i> {
                     Box::new(uuid::Uuid::from_u128(command.id)),
                     Box::new(ms(command.at_ms)),
                     Box::new(command.deliveries.cast_signed()),
+                ],
+            ),
+            Item::Ended(PartDone { id, of: _, at_ms, ended }) => self.say(
+                "UPDATE command SET done_ms = $2, deliveries = $3, what = $4::text::jsonb WHERE id = $1 AND done_ms IS NULL",
+                vec![
+                    Box::new(uuid::Uuid::from_u128(*id)),
+                    Box::new(ms(*at_ms)),
+                    Box::new(ended.ended.cast_signed()),
+                    Box::new(wire::ended_to_json(ended).to_string()),
                 ],
             ),
         }

@@ -9,6 +9,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::address::Address;
+use super::erasing::PostgresErasing;
 use super::opening_store::{Options, open};
 use super::running::{HandedOut, Postgres};
 use super::trouble::Trouble;
@@ -202,8 +203,8 @@ impl Store for PostgresStore {
         })
     }
 
-    fn erase(&self, _whom: Whom, _depth: Depth) -> Box<dyn Erasing> {
-        Box::new(super::erasing::NotYet)
+    fn erase(&self, whom: Whom, depth: Depth) -> Box<dyn Erasing> {
+        Box::new(PostgresErasing::new(self.postgres.clone(), whom, depth))
     }
 
     fn retain(&self, retention: Retention) {

@@ -2,6 +2,9 @@
 
 use std::time::Instant;
 
+use vero_relay::store::Depth;
+
+use super::erasing::{ANN, ann, walk};
 use super::*;
 use crate::postgres::contract_server;
 
@@ -106,4 +109,106 @@ fn a_plain_settlement_writes_no_index() {
         WHERE relname = 'delivery_1' AND schemaname = current_schema()";
     let all = format!("{EVENTS} {EVENTS}");
     eventually_known(|| value(&backend, sql) == all);
+}
+
+#[test]
+fn an_erasing_that_is_asked_of_a_relay_that_owns_nothing_is_done_by_all_of_them() {
+    let backend = OnPostgres::default();
+    let (owner, asks) = (backend.open(), backend.open_again());
+    let (a, b) = (destination(&*owner, "a"), destination(&*owner, "b"));
+    let (worker, other_worker) = (worker(&*owner, a), worker(&*owner, b));
+    let hers: Vec<EventId> = ["1", "2"].map(|i| append(&*owner, &format!("{i} {ANN}"), &["a", "b"])).to_vec();
+    append(&*owner, "bob", &["a", "b"]);
+    let claims = worker.claim(2);
+    let reason = format!("451 <{ANN}>");
+    let quotes = |claim| {
+        let due_ms = vero_relay::time::wall_ms() + 3_600_000;
+        vec![(claim, Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason: reason.clone() })]
+    };
+    other_worker.settle(quotes(other_worker.claim(3)[2]));
+
+    let looked = walk(&*asks, Depth::Look);
+    let standing = looked.standing;
+    assert_eq!((looked.about, standing.in_flight, standing.waiting), (hers.clone(), 4, 0));
+    assert_eq!(value(&backend, "SELECT count(*) FROM event_1 WHERE is_erased"), "0", "a look changes nothing");
+    let erased = walk(&*asks, Depth::Erase { known: hers.clone() });
+    assert_eq!((erased.erased, erased.ended, erased.in_flight), (2, 0, 4), "what is in flight goes on");
+    // What comes back is dropped by the relay that has it, and nothing of her goes out again.
+    worker.settle(quotes(claims[0]));
+    worker.settle(vec![(claims[1], Settlement::Delivered { attempts: 1 })]);
+    let bob = worker.bodies(9);
+    assert_eq!(bob, ["bob"]);
+    let again = walk(&*asks, Depth::Erase { known: hers.clone() });
+    assert_eq!((again.erased, again.already, again.in_flight), (0, 2, 2), "the other destination's");
+    owner.close_now();
+    let left = "SELECT string_agg(state::text, ' ' ORDER BY n) FROM delivery_1 WHERE dest = ";
+    assert_eq!(value(&backend, &format!("{left}{}", a.0)), "dropped delivered waiting");
+    assert_eq!(
+        value(&backend, "SELECT count(*) FROM event_1 WHERE position('ann' IN encode(body, 'escape')) > 0"),
+        "0"
+    );
+    assert_eq!(value(&backend, "SELECT count(*) FROM delivery_1 WHERE position('ann' IN reason) > 0"), "0");
+    assert_eq!(value(&backend, "SELECT reason FROM delivery_1 WHERE due_ms > 0"), "451 <***************>");
+    assert_eq!(value(&backend, "SELECT count(*) FROM command"), "0", "what was asked of the owner is taken away");
+}
+
+#[test]
+fn what_quotes_whom_an_erasing_is_about_is_masked_in_the_database_and_in_the_memory_of_others() {
+    let backend = OnPostgres::default();
+    let (owner, asks) = (backend.open(), backend.open_again());
+    let a = destination(&*owner, "a");
+    let worker = worker(&*owner, a);
+    let bob = append(&*owner, "bob", &["a"]);
+    let due_ms = vero_relay::time::wall_ms() + 3_600_000;
+    let reason = format!("451 <{ANN}>");
+    let attempt = AttemptNote {
+        at_ms: 5,
+        took_ms: 1,
+        outcome: "retry".to_owned(),
+        status: 451,
+        reason: "451".to_owned(),
+        answer: format!("{ANN} is busy"),
+    };
+    let settlement = Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason };
+    worker.queue().settle(vec![Settled { claim: worker.claim(1)[0], settlement, attempt: Some(attempt) }]);
+    wait(async || worker.queue().remember("thread", Some(format!("with {ANN}"))).await).expect("kept");
+    wait(async || owner.keep_memo("memo", format!("{ANN} called")).await).expect("kept");
+    ask_of(&*owner, 1, a, What::Pause { reason: format!("for {ANN}") });
+    let replay = |is_done| ReplayProgress {
+        id: 2,
+        spec: format!("email {ANN}"),
+        cursor: None,
+        left: 0,
+        selected: 0,
+        at_ms: 5,
+        is_done,
+    };
+    wait(async || owner.save_replay(replay(false)).await).expect("kept");
+    eventually_known(|| value(&backend, "SELECT count(*) FROM attempt_1") == "1");
+
+    let mut amid = asks.erase(ann(), Depth::Erase { known: Vec::new() });
+    let refused = wait(async || amid.step().await);
+    assert!(matches!(refused, Err(StoreError::Conflict(_))), "a replay names her: {refused:?}");
+    wait(async || owner.save_replay(replay(true)).await).expect("kept");
+    assert_eq!(walk(&*asks, Depth::Look).texts, 6);
+    assert_eq!(walk(&*asks, Depth::Erase { known: Vec::new() }).texts, 6);
+    assert_eq!(walk(&*asks, Depth::Look).texts, 0);
+    let masked = "***************";
+    for (sql, expected) in [
+        ("SELECT reason FROM delivery_1 WHERE due_ms > 0", format!("451 <{masked}>")),
+        ("SELECT answer FROM attempt_1", format!("{masked} is busy")),
+        ("SELECT text FROM remembered", format!("with {masked}")),
+        ("SELECT text FROM memo", format!("{masked} called")),
+        ("SELECT pause_reason FROM destination WHERE pause_reason IS NOT NULL", format!("for {masked}")),
+        ("SELECT spec FROM replay", format!("email {masked}")),
+    ] {
+        assert_eq!(value(&backend, sql), expected, "{sql}");
+    }
+    // Nobody has told the owner whom it was about; it hears that it is so.
+    eventually_known(|| {
+        let view = wait(async || owner.event(bob).await).expect("known");
+        let paused = worker.state().state.paused.expect("it is paused").reason;
+        matches!(&view.deliveries[0].state, DeliveryState::Scheduled { reason, .. } if *reason == format!("451 <{masked}>"))
+            && paused == format!("for {masked}")
+    });
 }

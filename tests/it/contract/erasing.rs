@@ -4,10 +4,11 @@ use vero_relay::store::{Depth, ErasingStep, HeldBy, Kept, Meant, StoredEvent, Wh
 
 use super::*;
 
-const ANN: &str = "ann@example.com";
+/// Whom the tests erase.
+pub const ANN: &str = "ann@example.com";
 
 /// Whoever an event's body names. What is about Bob and names Ann mentions her.
-fn ann() -> Whom {
+pub fn ann() -> Whom {
     let holds = |body: &[u8], text: &str| body.windows(text.len()).any(|window| window == text.as_bytes());
     let meant = move |event: &StoredEvent| match (holds(&event.body, ANN), holds(&event.body, "bob")) {
         (false, _) => Meant::No,
@@ -23,7 +24,7 @@ fn ann() -> Whom {
 
 /// All steps of a walk together.
 #[track_caller]
-fn walk(store: &dyn Store, depth: Depth) -> ErasingStep {
+pub fn walk(store: &dyn Store, depth: Depth) -> ErasingStep {
     let mut all = ErasingStep::default();
     let mut erasing = store.erase(ann(), depth);
     loop {
@@ -35,6 +36,7 @@ fn walk(store: &dyn Store, depth: Depth) -> ErasingStep {
         all.ended += step.ended;
         all.erased += step.erased;
         all.already += step.already;
+        all.texts += step.texts;
         all.standing.waiting += step.standing.waiting;
         all.standing.scheduled += step.standing.scheduled;
         all.standing.dead += step.standing.dead;
@@ -66,7 +68,7 @@ fn bodies_of_history(store: &dyn Store) -> Vec<String> {
 
 #[test]
 fn what_is_erased_is_known_by_its_id_is_on_no_list_and_goes_out_to_nobody_also_after_a_restart() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let hers: Vec<EventId> = (0..4).map(|i| append(&*store, &format!("{i} {ANN}"), &["a", "b"])).collect();
         let other = append(&*store, "bob", &["a", "b"]);
@@ -89,7 +91,7 @@ fn what_is_erased_is_known_by_its_id_is_on_no_list_and_goes_out_to_nobody_also_a
 
         let erased = walk(&*store, Depth::Erase { known: looked.about });
         assert_eq!((erased.ended, erased.erased, erased.in_flight), (7, 4, 0));
-        assert_eq!(erased.left_behind, [""; 0]);
+        assert_eq!(!erased.left_behind.is_empty(), backend.keeps_copies(), "{:?}", erased.left_behind);
         for is_restarted in [false, true] {
             let store = if is_restarted { backend.open() } else { store.clone() };
             assert!(hers.iter().all(|id| is_erased(&*store, *id)));
@@ -120,7 +122,7 @@ fn what_is_erased_is_known_by_its_id_is_on_no_list_and_goes_out_to_nobody_also_a
 
 #[test]
 fn to_erase_twice_changes_nothing_and_what_came_meanwhile_is_found_by_the_next_walk() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         append(&*store, ANN, &["a"]);
         assert_eq!(erase(&*store).erased, 1);
@@ -137,7 +139,7 @@ fn to_erase_twice_changes_nothing_and_what_came_meanwhile_is_found_by_the_next_w
 
 #[test]
 fn an_attempt_that_is_in_flight_ends_and_what_it_leaves_is_dropped() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let id = append(&*store, ANN, &["a"]);
         let worker = worker(&*store, destination(&*store, "a"));
@@ -158,7 +160,7 @@ fn an_attempt_that_is_in_flight_ends_and_what_it_leaves_is_dropped() {
 
 #[test]
 fn what_its_source_holds_is_erased_and_the_rest_goes_out_when_it_is_let_go() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let source = store.name(NameKind::Source, "vero");
         ask_of(&*store, new_id(), source, What::Hold);
@@ -214,7 +216,7 @@ fn what_was_relocated_when_its_history_went_is_found_and_erased_in_every_copy() 
 
 #[test]
 fn a_walk_that_is_dropped_leaves_each_event_whole_or_erased_and_the_next_one_comes_to_the_end() {
-    each(|backend| {
+    each_and_shared(|backend| {
         let store = backend.open();
         let padding = "x".repeat(200_000);
         let ids: Vec<EventId> = (0..20).map(|i| append(&*store, &format!("{i} {ANN} {padding}"), &["a"])).collect();

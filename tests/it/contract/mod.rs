@@ -55,6 +55,11 @@ trait Backend {
     /// Lets go of what need not be kept, as happens now and then.
     fn trim(&self);
 
+    /// Whether it keeps copies of what was written that no process reaches, and says so.
+    fn keeps_copies(&self) -> bool {
+        false
+    }
+
     /// Takes a lease from who has it, as happens to a process that has stood still for too long.
     fn take_away(&self, lease: &Lease) {
         lease.lost.cancel();

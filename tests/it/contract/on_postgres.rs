@@ -65,4 +65,8 @@ impl Backend for OnPostgres {
     }
 
     fn trim(&self) {}
+
+    fn keeps_copies(&self) -> bool {
+        true
+    }
 }
