@@ -108,8 +108,9 @@ impl Postgres {
         }
         let is_done = row.get::<_, Option<i64>>("done_ms").is_some();
         Ok(match (is_done, inserted.is_empty()) {
-            (true, _) => {
-                Registered::Done(Done { deliveries: known.deliveries, was_done_before: true, taken_over: None })
+            // Its owner may have been quicker than this look at it: it was done for this one all the same.
+            (true, was_there) => {
+                Registered::Done(Done { deliveries: known.deliveries, was_done_before: was_there, taken_over: None })
             }
             (false, true) => Registered::Again,
             (false, false) => Registered::First,
