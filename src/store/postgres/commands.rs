@@ -477,8 +477,10 @@ impl Postgres {
             let rows = self.asker.rows("SELECT deliveries FROM command WHERE id = $1", &[&id]).await?;
             deliveries = rows.first().and_then(|row| row.get::<_, Option<i64>>(0)).unwrap_or(deliveries);
         }
+        // Of two who read them at once, the one that has read last is seen last.
+        let _one_after_the_other = self.commanding.lock().await;
         let rows = self.asker.rows(holds::SOURCES, &[]).await?;
-        self.saw_sources(holds::read(&rows));
+        self.saw_sources(holds::read(&rows), None);
         Ok(Done { deliveries: deliveries.cast_unsigned(), was_done_before: false, taken_over: None })
     }
 

@@ -373,6 +373,8 @@ pub struct HeartbeatRead {
     pub names: Vec<Row>,
     pub former: Vec<Row>,
     pub sources: Holds,
+    /// How often this process had acted on a source before that was read.
+    pub sources_as_of: u64,
     pub spans: Vec<Span>,
     pub commands: Vec<Row>,
     /// How often something was erased.
@@ -381,6 +383,7 @@ pub struct HeartbeatRead {
 
 async fn read(postgres: &Postgres, link: &Link, draining: &BTreeSet<Duty>) -> Result<HeartbeatRead, Trouble> {
     let me = postgres.me();
+    let sources_as_of = lock(&postgres.holds).acted;
     let info = postgres.info(draining).to_string();
     let changed = reading(&postgres.names).changed;
     let beat: [&(dyn ToSql + Sync); 2] = [&me, &info];
@@ -427,6 +430,7 @@ async fn read(postgres: &Postgres, link: &Link, draining: &BTreeSet<Duty>) -> Re
         names,
         former,
         sources: holds::read(&sources),
+        sources_as_of,
         spans: spans.iter().map(span).collect(),
         commands,
         erased: erased.first().map_or(0, |row| row.get(0)),
@@ -459,26 +463,30 @@ impl Postgres {
     /// What a heartbeat has read is known from here on.
     pub fn saw(&self, read: &HeartbeatRead) {
         self.saw_names(&read.names, &read.former);
-        self.saw_sources(read.sources.clone());
+        self.saw_sources(read.sources.clone(), Some(read.sources_as_of));
         if *reading(&self.spans) != read.spans {
             writing(&self.spans).clone_from(&read.spans);
         }
     }
 
-    /// Sources stand like this: what was held and is not any more goes to the queues.
-    pub fn saw_sources(&self, now: Holds) {
+    /// Sources stand like this: what was held and is not any more goes to the queues. `as_of`: how often this process had acted on a source when
+    /// that was read; what it has done since is newer.
+    pub fn saw_sources(&self, mut now: Holds, as_of: Option<u64>) {
         let mut holds = lock(&self.holds);
-        if *holds == now {
+        if as_of.is_some_and(|as_of| as_of != holds.acted) {
             return;
         }
+        now.acted = holds.acted + u64::from(as_of.is_none());
         let before = std::mem::replace(&mut *holds, now.clone());
-        drop(holds);
+        if before.rows == now.rows {
+            return;
+        }
         self.sources.send_modify(|shown| {
-            let states = now.0.iter().map(|(id, row)| (*id, row.state()));
+            let states = now.rows.iter().map(|(id, row)| (*id, row.state()));
             *shown = Arc::new(states.filter(|(_, state)| *state != Default::default()).collect());
         });
-        for (source, row) in &before.0 {
-            let is_let_go = row.held_since_ms.is_some() && !now.0.get(source).is_some_and(|now| now.holds(row.hold));
+        for (source, row) in &before.rows {
+            let is_let_go = row.held_since_ms.is_some() && !now.rows.get(source).is_some_and(|now| now.holds(row.hold));
             if is_let_go {
                 let at_ms = now.let_go_ms(*source, row.hold).unwrap_or_else(|| self.now_ms());
                 self.let_go_of_source(*source, at_ms);

@@ -31,22 +31,26 @@ impl SourceRow {
 
 /// All sources that somebody acted on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Holds(pub HashMap<NameId, SourceRow>);
+pub struct Holds {
+    pub rows: HashMap<NameId, SourceRow>,
+    /// How often this process has acted on one, and read them afterwards: what was being read meanwhile is older.
+    pub acted: u64,
+}
 
 impl Holds {
     /// The number of the hold that an event comes in under; nothing where its source is not held.
     pub fn of(&self, source: NameId) -> Option<i32> {
-        self.0.get(&source).filter(|row| row.held_since_ms.is_some()).map(|row| row.hold)
+        self.rows.get(&source).filter(|row| row.held_since_ms.is_some()).map(|row| row.hold)
     }
 
     /// Whether an event is held that came in under a hold.
     pub fn is_held(&self, source: NameId, hold: Option<i32>) -> bool {
-        hold.is_some_and(|hold| self.0.get(&source).is_none_or(|row| row.hold < hold || row.holds(hold)))
+        hold.is_some_and(|hold| self.rows.get(&source).is_none_or(|row| row.hold < hold || row.holds(hold)))
     }
 
     /// When an event was let go that came in under a hold that is over, unix milliseconds.
     pub fn let_go_ms(&self, source: NameId, hold: i32) -> Option<u64> {
-        let let_go = &self.0.get(&source)?.let_go;
+        let let_go = &self.rows.get(&source)?.let_go;
         // What ended so long ago that it is not told apart any more ended with the next.
         let_go.range(hold..).next().map(|(_, ms)| *ms)
     }
@@ -58,7 +62,7 @@ pub const SOURCES: &str = "SELECT id, paused_since_ms, pause_reason, held_since_
 /// All sources from their rows.
 pub fn read(rows: &[Row]) -> Holds {
     let all = rows.iter().map(|row| (NameId(row.get::<_, i32>("id").cast_unsigned()), source_row(row)));
-    Holds(all.collect())
+    Holds { rows: all.collect(), acted: 0 }
 }
 
 fn source_row(row: &Row) -> SourceRow {
