@@ -9,7 +9,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,7 +18,8 @@ use tokio_postgres::types::ToSql;
 use super::again::Again;
 use super::following::{Arrived, Reply};
 use super::link::Link;
-use super::running::Postgres;
+use super::numbers;
+use super::running::{Postgres, Stream};
 use super::trouble::Trouble;
 use crate::event::EventId;
 use crate::store::locks::{lock, reading};
@@ -39,7 +39,11 @@ struct Group {
     events: Vec<Arrived>,
     replies: Vec<Option<Reply>>,
     columns: Columns,
+    /// By which they go, whatever this relay has by now.
+    stream: Stream,
     segment: i32,
+    /// Since when the first of them waits.
+    since: Instant,
     stored_ms: i64,
     is_repeated: bool,
 }
@@ -86,108 +90,193 @@ impl ToSql for Body {
 }
 
 /// Takes events in until the store ends.
-pub async fn run(postgres: Arc<Postgres>, mut inbox: UnboundedReceiver<(NewEvent, Reply)>) {
-    let mut link: Option<Link> = None;
-    let mut again = Again::default();
-    let mut waiting: VecDeque<(NewEvent, Reply)> = VecDeque::new();
-    loop {
-        if waiting.is_empty() {
-            tokio::select! {
-                () = postgres.end.cancelled() => break,
-                next = inbox.recv() => match next {
-                    Some(next) => waiting.push_back(next),
-                    None => break,
-                },
-            }
+pub async fn run(postgres: Arc<Postgres>, inbox: UnboundedReceiver<(NewEvent, Reply)>) {
+    let mut door = Door { postgres, inbox, waiting: VecDeque::new(), link: None, again: Again::default() };
+    while door.wait().await {
+        if let Some(group) = door.number().await {
+            door.append(group).await;
         }
-        while waiting.len() < GROUP_MAX
-            && let Ok(next) = inbox.try_recv()
-        {
-            waiting.push_back(next);
-        }
-        if let Health::Full(why) = &*postgres.health.borrow() {
-            let full = AppendError::Full(why.clone());
-            waiting.drain(..).for_each(|(_, reply)| drop(reply.send(Err(full.clone()))));
-            continue;
-        }
-        let since = Instant::now();
-        let Some(group) = number(&postgres, &mut link, &mut again, &mut waiting, since).await else { continue };
-        append(&postgres, &mut link, &mut again, group, since).await;
     }
-    for (_, reply) in waiting {
+    for (_, _, reply) in door.waiting {
         let _ = reply.send(Err(AppendError::Closed));
     }
 }
 
-/// The connection, which is made where there is none.
-async fn connected<'l>(postgres: &Postgres, link: &'l mut Option<Link>) -> Result<&'l Link, Trouble> {
-    if !link.as_ref().is_some_and(Link::is_open) {
-        let new = postgres.link("append").await?;
-        super::numbers::raise(&new).await?;
-        *link = Some(new);
-    }
-    Ok(link.as_ref().expect("it was made"))
+/// Where events come in.
+struct Door {
+    postgres: Arc<Postgres>,
+    inbox: UnboundedReceiver<(NewEvent, Reply)>,
+    /// Those that were taken over, with since when they wait.
+    waiting: VecDeque<(Instant, NewEvent, Reply)>,
+    link: Option<Link>,
+    again: Again,
 }
 
-/// Draws numbers for the first of what waits. Where the database is away for longer than senders are kept waiting, they are refused.
-async fn number(
-    postgres: &Postgres,
-    link: &mut Option<Link>,
-    again: &mut Again,
-    waiting: &mut VecDeque<(NewEvent, Reply)>,
-    since: Instant,
-) -> Option<Group> {
-    let mut bytes = 0;
-    let fits = |(event, _): &&(NewEvent, Reply)| {
-        let has_room = bytes < GROUP_BYTES_MAX;
-        bytes += event.body.len();
-        has_room
-    };
-    let count = waiting.iter().take(GROUP_MAX).take_while(fits).count();
-    let mut streaming = postgres.streaming.subscribe();
-    loop {
-        let drawn = async {
-            // Before the first heartbeat, and after the others have taken this relay for dead, there is no stream to append to.
-            let has_stream = tokio::time::timeout(STREAM_WITHIN, streaming.wait_for(|has| *has)).await;
-            if !has_stream.is_ok_and(|has| has.is_ok()) {
-                return Err(Trouble::Away("this relay has no stream to append to yet".to_owned()));
+impl Door {
+    /// Waits for an event. False: the store ends.
+    async fn wait(&mut self) -> bool {
+        if self.waiting.is_empty() {
+            tokio::select! {
+                () = self.postgres.end.cancelled() => return false,
+                next = self.inbox.recv() => match next {
+                    Some((event, reply)) => self.waiting.push_back((Instant::now(), event, reply)),
+                    None => return false,
+                },
             }
-            let link = connected(postgres, link).await?;
-            let count = count as i64;
-            link.rows("SELECT nextval('event_number') FROM generate_series(1, $1::int8)", &[&count]).await
-        };
-        match drawn.await {
-            Ok(rows) => {
-                again.reached();
-                let numbers = rows.iter().map(|row| row.get::<_, i64>(0)).collect();
-                let segment = reading(&postgres.spans).last()?.segment;
-                return Some(grouped(postgres, waiting.drain(..count).collect(), numbers, segment));
+        }
+        while self.waiting.len() < GROUP_MAX
+            && let Ok((event, reply)) = self.inbox.try_recv()
+        {
+            self.waiting.push_back((Instant::now(), event, reply));
+        }
+        true
+    }
+
+    /// Waits before something is tried again. Meanwhile whoever has waited for too long is refused.
+    async fn pause(&mut self) {
+        let until = Instant::now() + self.again.wait(self.postgres.dice());
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => break,
+                () = self.postgres.end.cancelled() => break,
+                next = self.inbox.recv() => match next {
+                    Some((event, reply)) => self.waiting.push_back((Instant::now(), event, reply)),
+                    None => break,
+                },
             }
-            Err(trouble) => {
-                postgres.unreachable(&trouble);
-                if since.elapsed() >= postgres.patience || postgres.end.is_cancelled() {
-                    let refused = AppendError::Unavailable(trouble.to_string());
-                    waiting.drain(..).for_each(|(_, reply)| drop(reply.send(Err(refused.clone()))));
-                    return None;
+        }
+        let patience = self.postgres.patience;
+        let has_waited = |(since, ..): &(Instant, NewEvent, Reply)| since.elapsed() >= patience;
+        while self.waiting.front().is_some_and(has_waited)
+            && let Some((_, _, reply)) = self.waiting.pop_front()
+        {
+            let _ = reply.send(Err(not_now()));
+        }
+    }
+
+    /// The connection, which is made where there is none.
+    async fn link(&mut self) -> Result<&Link, Trouble> {
+        if !self.link.as_ref().is_some_and(Link::is_open) {
+            let new = self.postgres.link("append").await?;
+            numbers::raise(&new).await?;
+            self.link = Some(new);
+        }
+        Ok(self.link.as_ref().expect("it was made"))
+    }
+
+    /// Draws numbers for the first of what waits.
+    async fn number(&mut self) -> Option<Group> {
+        loop {
+            self.refuse_if_full();
+            if self.postgres.end.is_cancelled() || self.waiting.is_empty() {
+                return None;
+            }
+            let mut bytes = 0;
+            let fits = |(_, event, _): &&(Instant, NewEvent, Reply)| {
+                let has_room = bytes < GROUP_BYTES_MAX;
+                bytes += event.body.len();
+                has_room
+            };
+            let count = self.waiting.iter().take(GROUP_MAX).take_while(fits).count();
+            match self.draw(count as i64).await {
+                Ok((stream, numbers)) => {
+                    self.again.reached();
+                    let segment = reading(&self.postgres.spans).last()?.segment;
+                    let events = self.waiting.drain(..count).collect();
+                    return Some(grouped(&self.postgres, stream, events, numbers, segment));
                 }
-                tokio::time::sleep(again.wait(postgres.dice())).await;
+                Err(trouble) => {
+                    self.postgres.takes_nothing(&trouble);
+                    self.pause().await;
+                }
             }
+        }
+    }
+
+    /// Where there is as much as there may be, nothing is tried. A disk that was full is tried: only that shows whether it still is.
+    fn refuse_if_full(&mut self) {
+        let was_tried = lock(&self.postgres.refused_since).is_some();
+        if let Health::Full(why) = &*self.postgres.health.borrow()
+            && !was_tried
+        {
+            let full = AppendError::Full(why.clone());
+            self.waiting.drain(..).for_each(|(_, _, reply)| drop(reply.send(Err(full.clone()))));
+        }
+    }
+
+    async fn draw(&mut self, count: i64) -> Result<(Stream, Vec<i64>), Trouble> {
+        // Before the first heartbeat, and after the others have taken this relay for dead, there is no stream to append to.
+        let mut streaming = self.postgres.streaming.subscribe();
+        let stream = tokio::time::timeout(STREAM_WITHIN, streaming.wait_for(Option::is_some)).await;
+        let stream = stream.ok().and_then(|stream| stream.ok().and_then(|stream| *stream));
+        let none = || Trouble::Away("this relay has no stream to append to yet".to_owned());
+        let stream = stream.ok_or_else(none)?;
+        let link = self.link().await?;
+        let rows = link.rows("SELECT nextval('event_number') FROM generate_series(1, $1::int8)", &[&count]).await?;
+        let mut numbers: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+        numbers.sort_unstable();
+        Ok((stream, numbers))
+    }
+
+    /// Has a group committed, and says so to its senders. Those who have waited for too long are refused meanwhile; it goes on all the
+    /// same, since it may have been committed already.
+    async fn append(&mut self, mut group: Group) {
+        loop {
+            let came = match self.link().await {
+                Ok(link) => write(link, &group).await,
+                Err(trouble) => Err(trouble),
+            };
+            match came {
+                Ok(Written::Taken) => {
+                    self.again.reached();
+                    self.postgres.takes_in();
+                    return taken(&self.postgres, group);
+                }
+                Ok(Written::Fenced) => {
+                    // Another relay has this stream, so what was not committed by now never will be.
+                    self.postgres.give_up_stream(group.stream);
+                    let why = "this relay was taken for dead by the others, and begins anew".to_owned();
+                    return group.refuse(&AppendError::Unavailable(why));
+                }
+                Ok(Written::Unsure) => {}
+                Err(Trouble::Broken(why)) => {
+                    // Said again, it would fail again, and hold up everything behind it.
+                    tracing::error!(why, "events could not be written, and were refused");
+                    return group.refuse(&AppendError::Unavailable(why));
+                }
+                Err(trouble) => self.postgres.takes_nothing(&trouble),
+            }
+            group.is_repeated = true;
+            if self.postgres.end.is_cancelled() {
+                return group.refuse(&AppendError::Closed);
+            }
+            if group.since.elapsed() >= self.postgres.patience {
+                group.refuse(&not_now());
+            }
+            self.pause().await;
         }
     }
 }
 
-fn grouped(postgres: &Postgres, events: Vec<(NewEvent, Reply)>, numbers: Vec<i64>, segment: i32) -> Group {
-    let slot = postgres.slot.load(Ordering::Acquire);
+fn not_now() -> AppendError {
+    AppendError::Unavailable("the database does not take events now".to_owned())
+}
+
+fn grouped(
+    postgres: &Postgres,
+    stream: Stream,
+    events: Vec<(Instant, NewEvent, Reply)>,
+    numbers: Vec<i64>,
+    segment: i32,
+) -> Group {
+    let since = events.first().map_or_else(Instant::now, |(since, ..)| *since);
     let holds = lock(&postgres.holds).clone();
     let mut columns = Columns { numbers, ..Columns::default() };
     let (mut arrived, mut replies) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
-    let mut sorted = columns.numbers.clone();
-    sorted.sort_unstable();
-    columns.numbers = sorted;
-    for (i, (event, reply)) in events.into_iter().enumerate() {
+    for (i, (_, event, reply)) in events.into_iter().enumerate() {
         let number = columns.numbers[i];
         let NewEvent { received_ms, source, generation: _, rules, deliveries, body } = event;
-        let id = EventId::mint(received_ms, slot as u16, number.cast_unsigned());
+        let id = EventId::mint(received_ms, stream.slot.cast_unsigned(), number.cast_unsigned());
         let hold = holds.of(source);
         columns.ids.push(uuid::Uuid::from_bytes(id.to_bytes()));
         columns.received.push(received_ms.cast_signed());
@@ -209,40 +298,15 @@ fn grouped(postgres: &Postgres, events: Vec<(NewEvent, Reply)>, numbers: Vec<i64
         arrived.push(Arrived { has_body: true, event, hold });
         replies.push(Some(reply));
     }
-    Group { events: arrived, replies, columns, segment, stored_ms: postgres.now_ms().cast_signed(), is_repeated: false }
-}
-
-/// Has a group committed, and says so to its senders. Those who have waited for too long are refused meanwhile; it goes on all the
-/// same, since it may have been committed already.
-async fn append(postgres: &Postgres, link: &mut Option<Link>, again: &mut Again, mut group: Group, since: Instant) {
-    loop {
-        let came = async {
-            let link = connected(postgres, link).await?;
-            write(postgres, link, &group).await
-        };
-        match came.await {
-            Ok(Written::Taken) => {
-                again.reached();
-                postgres.reached();
-                return taken(postgres, group);
-            }
-            Ok(Written::Fenced) => {
-                // Another relay has this stream, so what was not committed by now never will be.
-                postgres.give_up_stream();
-                let why = "this relay was taken for dead by the others, and begins anew".to_owned();
-                return group.refuse(&AppendError::Unavailable(why));
-            }
-            Ok(Written::Unsure) => {}
-            Err(trouble) => postgres.unreachable(&trouble),
-        }
-        group.is_repeated = true;
-        if postgres.end.is_cancelled() {
-            return group.refuse(&AppendError::Closed);
-        }
-        if since.elapsed() >= postgres.patience {
-            group.refuse(&AppendError::Unavailable("the database does not answer".to_owned()));
-        }
-        tokio::time::sleep(again.wait(postgres.dice())).await;
+    Group {
+        events: arrived,
+        replies,
+        columns,
+        stream,
+        since,
+        segment,
+        stored_ms: postgres.now_ms().cast_signed(),
+        is_repeated: false,
     }
 }
 
@@ -262,11 +326,9 @@ enum Written {
     Unsure,
 }
 
-async fn write(postgres: &Postgres, link: &Link, group: &Group) -> Result<Written, Trouble> {
-    let slot = postgres.slot.load(Ordering::Acquire) as i16;
+async fn write(link: &Link, group: &Group) -> Result<Written, Trouble> {
+    let Stream { slot, epoch, me } = group.stream;
     let duty = format!("stream/{slot}");
-    let epoch = postgres.stream_epoch.load(Ordering::Acquire);
-    let me = postgres.me();
     let c = &group.columns;
     let sql = statement(group.segment, group.is_repeated);
     let values: [&(dyn ToSql + Sync); 20] = [

@@ -55,6 +55,7 @@ async fn begin(postgres: &Postgres, link: &mut Option<Link>, id: NameId, owned: 
     let late = owned.loaded(ends);
     let woken = postgres.publish_late(id, &late);
     woken.into_iter().for_each(|wakeup| wakeup.notify_one());
+    postgres.let_go_of_late(id);
     postgres.go_by_announced(id);
     postgres.ownership.send_modify(|count| *count += 1);
     Ok(())

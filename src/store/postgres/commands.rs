@@ -118,14 +118,8 @@ impl Postgres {
     }
 
     async fn wait_for_another(&self, command: &Command, until: Instant) -> Result<Done, StoreError> {
-        let id = match command.id {
-            Some(id) => id,
-            None => {
-                let id = uuid::Uuid::from_u128((u128::from(self.dice()) << 64) | u128::from(self.dice())).as_u128();
-                self.register(id, command).await?;
-                id
-            }
-        };
+        // Nobody says it again, and the relay that has the destination does the same by itself.
+        let Some(id) = command.id else { return Ok(Done::default()) };
         let uuid = uuid::Uuid::from_u128(id);
         loop {
             let rows = self
@@ -149,7 +143,7 @@ impl Postgres {
         for row in rows {
             let id = row.get::<_, uuid::Uuid>("id").as_u128();
             let of = NameId(row.get::<_, i32>("of").cast_unsigned());
-            if !self.owns(of) || lock(&self.carried_out).contains(&id) {
+            if !self.owns(of) {
                 continue;
             }
             let Some(task) = row.get::<_, Option<&str>>("what").and_then(wire::from_json) else {
@@ -157,6 +151,9 @@ impl Postgres {
                 continue;
             };
             let asked = AskedPrint(row.get::<_, i64>("asked").cast_unsigned());
+            if !lock(&self.carried_out).insert(id) {
+                continue;
+            }
             let postgres = self.clone();
             self.runtime.spawn(async move {
                 let done = match task {
@@ -167,8 +164,9 @@ impl Postgres {
                     wire::Task::Erase(part) => postgres.do_part(id, of, &part).await,
                 };
                 if let Err(error) = done {
-                    tracing::warn!(%error, "a command is tried again with the next heartbeat");
+                    tracing::debug!(%error, "a command is tried again with the next heartbeat");
                 }
+                lock(&postgres.carried_out).remove(&id);
             });
         }
     }
@@ -187,19 +185,16 @@ impl Postgres {
                 let deliveries = row.get::<_, Option<i64>>(0).unwrap_or(0).cast_unsigned();
                 return Ok(Done { deliveries, was_done_before: true, taken_over: None });
             }
-            lock(&self.carried_out).insert(id);
         }
-        let done = self.act(id, of, what, asked).await;
-        if let Some(id) = id {
-            lock(&self.carried_out).remove(&id);
-        }
-        done
+        self.act(id, of, what, asked).await
     }
 
     async fn act(&self, id: Option<u128>, of: NameId, what: &What, asked: AskedPrint) -> Result<Done, StoreError> {
         let record = id.map(|id| CommandRecord { id, asked: Some(asked) });
         let control = |act: Act| u64::from(self.control(of, act, Urgency::Now));
         let mut taken_over = None;
+        // What is done and that it is done are written together.
+        let mut whole = None;
         let deliveries = match what {
             What::Pause { reason } => control(Act::Pause(reason.clone())),
             What::Hold => control(Act::Hold),
@@ -207,14 +202,17 @@ impl Postgres {
             What::RetryNow => u64::from(self.let_go_on(of, Act::RetryNow)),
             What::Redeliver(which) => {
                 let chosen = self.that_are_there(self.chosen(of, which).await?).await?;
+                whole = Some(self.outbox.whole());
                 self.select_of(record, of, BulkAct::Redeliver, "", &chosen)
             }
             What::DeadLetter { which, reason } => {
                 let chosen = self.chosen(of, which).await?;
+                whole = Some(self.outbox.whole());
                 self.select_of(record, of, BulkAct::DeadLetter, reason, &chosen)
             }
             What::Drop(which) => {
                 let chosen = self.chosen(of, which).await?;
+                whole = Some(self.outbox.whole());
                 self.select_of(record, of, BulkAct::Drop, "", &chosen)
             }
             What::Move { which, to } if *to == of => {
@@ -224,6 +222,7 @@ impl Postgres {
             What::Move { which, to } => {
                 self.must_own(*to).await?;
                 let chosen = self.that_are_there(self.chosen(of, which).await?).await?;
+                whole = Some(self.outbox.whole());
                 self.move_dead_letters(record, of, *to, &chosen)
             }
             What::TakeOver { to } => {
@@ -239,8 +238,11 @@ impl Postgres {
         if let Some(id) = id {
             let act = CommandAct::new(&Command { id: Some(id), of, what: what.clone(), asked });
             let known = KnownCommand { id, act, deliveries, at_ms: self.now_ms() };
-            self.outbox.command(known).await.unwrap_or(Err(crate::store::AppendError::Closed))?;
+            let written = self.outbox.command(known);
+            drop(whole.take());
+            written.await.unwrap_or(Err(crate::store::AppendError::Closed))?;
         }
+        drop(whole);
         Ok(Done { deliveries, was_done_before: false, taken_over })
     }
 
@@ -438,7 +440,7 @@ impl Postgres {
     }
 
     /// Pauses a source, holds it, or lets it go on: that is nobody's, so it is written by who asks.
-    async fn act_on_source(&self, command: &Command) -> Result<Done, StoreError> {
+    async fn act_on_source(self: &Arc<Self>, command: &Command) -> Result<Done, StoreError> {
         let of = command.of.0.cast_signed();
         let at_ms = self.now_ms().cast_signed();
         let row = "INSERT INTO source (id) VALUES ($1) ON CONFLICT DO NOTHING";
@@ -465,7 +467,7 @@ impl Postgres {
         // What has an id is done by who finds it not done, in one transaction with the mark that it is.
         let sql = format!(
             "WITH asked AS MATERIALIZED (SELECT 1 FROM command WHERE id = $4 AND done_ms IS NULL FOR UPDATE),
-             act AS (UPDATE source SET {set} WHERE id = $1 AND {condition} AND ($4::uuid IS NULL OR EXISTS (SELECT 1 FROM asked))
+             act AS (UPDATE source SET {set}, changed = nextval('name_changed') WHERE id = $1 AND {condition} AND ($4::uuid IS NULL OR EXISTS (SELECT 1 FROM asked))
                 AND $3::text IS NOT NULL RETURNING 1),
              mark AS (UPDATE command SET done_ms = $2, deliveries = (SELECT count(*) FROM act), what = NULL
                 WHERE id = $4 AND EXISTS (SELECT 1 FROM asked))
@@ -477,10 +479,8 @@ impl Postgres {
             let rows = self.asker.rows("SELECT deliveries FROM command WHERE id = $1", &[&id]).await?;
             deliveries = rows.first().and_then(|row| row.get::<_, Option<i64>>(0)).unwrap_or(deliveries);
         }
-        // Of two who read them at once, the one that has read last is seen last.
-        let _one_after_the_other = self.commanding.lock().await;
         let rows = self.asker.rows(holds::SOURCES, &[]).await?;
-        self.saw_sources(holds::read(&rows), None);
+        self.saw_sources(holds::read(&rows));
         Ok(Done { deliveries: deliveries.cast_unsigned(), was_done_before: false, taken_over: None })
     }
 

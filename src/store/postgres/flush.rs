@@ -12,17 +12,24 @@ use tokio_postgres::types::ToSql;
 
 use super::again::Again;
 use super::link::Link;
-use super::outbox::{Item, Waiting};
+use super::outbox::{Item, Waiting, Waits};
 use super::ownership::Owned;
 use super::running::Postgres;
 use super::statements::{Statement, Statements};
 use super::transaction::{Snapshot, Step};
 use super::trouble::Trouble;
+use crate::store::NameId;
 use crate::store::locks::reading;
-use crate::store::{AppendError, NameId};
 
 /// What has changed waits for so long, so that much goes together: what a crash may make happen twice.
 const FLUSH_WITHIN: Duration = Duration::from_millis(50);
+
+/// Rows that one transaction changes: some more, where that is one change. A million take seconds, and others wait behind them.
+const ROWS_MAX: usize = 50_000;
+/// After something could not be written, for a reason that may come again.
+const AFTER_BROKEN: Duration = Duration::from_secs(1);
+/// One transaction may take so long on a busy disk.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(60);
 
 /// Writes until the store ends, and then what is left.
 pub async fn run(postgres: Arc<Postgres>) {
@@ -53,63 +60,99 @@ pub async fn run(postgres: Arc<Postgres>) {
     }
 }
 
-/// Writes until it is known that all is written.
+/// Writes until it is known that all is written: some rows at a time, so that nothing waits long behind one great change.
 async fn flush(
     postgres: &Postgres,
     link: &mut Option<Link>,
     again: &mut Again,
     owned: &HashMap<NameId, Arc<Owned>>,
-    mut waiting: Waiting,
+    waiting: Waiting,
 ) {
-    let mut has_lost = false;
-    loop {
-        let statements = Statements::of(&waiting.items, &postgres.segments());
+    let Waiting { items, done, .. } = waiting;
+    let mut lost = BTreeSet::new();
+    for some in parts(items) {
+        lost.extend(flush_some(postgres, link, again, owned, some).await);
+    }
+    let is_lost = |waits: &Waits| waits.of.is_some_and(|of| lost.contains(&of)) || postgres.end.is_cancelled();
+    let (refused, written): (Vec<_>, Vec<_>) = done.into_iter().partition(is_lost);
+    Waits::refuse(refused);
+    for Waits { done, count, .. } in written {
+        // Who asked may have stopped waiting.
+        let _ = done.send(Ok(count));
+    }
+}
+
+/// The same in their order, in parts that change so many rows at most. A selection of more is several.
+fn parts(items: Vec<Item>) -> Vec<Vec<Item>> {
+    let mut parts = Vec::new();
+    let mut part = Vec::new();
+    let mut rows = 0;
+    for item in items.into_iter().flat_map(|item| item.split(ROWS_MAX)) {
+        if rows > 0 && rows + item.rows() > ROWS_MAX {
+            parts.push(std::mem::take(&mut part));
+            rows = 0;
+        }
+        rows += item.rows();
+        part.push(item);
+    }
+    parts.push(part);
+    parts
+}
+
+/// Writes some until it is known that they are written. Returns the destinations that were lost meanwhile.
+async fn flush_some(
+    postgres: &Postgres,
+    link: &mut Option<Link>,
+    again: &mut Again,
+    owned: &HashMap<NameId, Arc<Owned>>,
+    mut items: Vec<Item>,
+) -> BTreeSet<NameId> {
+    let mut all_lost = BTreeSet::new();
+    while !items.is_empty() {
+        let statements = Statements::of(&items, &postgres.segments());
         let came = async {
             if !link.as_ref().is_some_and(Link::is_open) {
-                *link = Some(postgres.link("flush").await?);
+                *link = Some(postgres.link("flush").await?.with_deadline(WRITTEN_WITHIN));
             }
             let link = link.as_ref().expect("it was made");
-            write(postgres, link, owned, &waiting.items, &statements).await
+            write(postgres, link, owned, &items, &statements).await
         };
         match came.await {
             Ok(lost) if lost.is_empty() => break,
             Ok(mut lost) => {
-                has_lost = true;
                 // What goes from one to another is done to both or to none.
-                for item in &waiting.items {
+                for item in &items {
                     let of: Vec<NameId> = item.destinations().into_iter().flatten().collect();
                     if of.iter().any(|id| lost.contains(id)) {
                         lost.extend(of);
                     }
                 }
-                lost.iter().for_each(|id| postgres.lose(*id));
-                waiting.items.retain(|item| !item.destinations().iter().flatten().any(|id| lost.contains(id)));
+                lost.iter().for_each(|id| postgres.lose_owned(*id, owned.get(id)));
+                all_lost.extend(&lost);
+                items.retain(|item| !item.destinations().iter().flatten().any(|id| lost.contains(id)));
             }
             Err(Trouble::Broken(why)) => {
                 // Said again, it would fail again, and hold up everything behind it.
                 tracing::error!(why, "changes of queues could not be written: the queues are read again");
-                has_lost = true;
-                let all: BTreeSet<NameId> = waiting.items.iter().flat_map(Item::destinations).flatten().collect();
-                all.iter().for_each(|id| postgres.lose(*id));
+                let all: BTreeSet<NameId> = items.iter().flat_map(Item::destinations).flatten().collect();
+                all.iter().for_each(|id| postgres.lose_owned(*id, owned.get(id)));
+                all_lost.extend(all);
+                // Where the next try fails as well, not at once.
+                tokio::time::sleep(AFTER_BROKEN).await;
                 break;
             }
             Err(trouble) => {
                 postgres.unreachable(&trouble);
                 // At the end of the process somebody else writes nothing of it: these deliveries may happen again.
-                if postgres.end.is_cancelled() && postgres.gives_up_flushing() {
-                    has_lost = true;
-                    break;
+                if postgres.end.is_cancelled() {
+                    return all_lost;
                 }
                 tokio::time::sleep(again.wait(postgres.dice())).await;
             }
         }
     }
     again.reached();
-    for (done, count) in waiting.done {
-        let unsure = || AppendError::Unavailable("another relay has this destination now: ask again".to_owned());
-        // Who asked may have stopped waiting.
-        let _ = done.send(if has_lost { Err(unsure()) } else { Ok(count) });
-    }
+    all_lost
 }
 
 /// Writes it. Returns of which destinations the lease is lost; then nothing was written.
@@ -141,6 +184,10 @@ async fn write(
     let mut steps = vec![Step { sql: FENCE, values: &fence }];
     steps.extend(statements.iter().zip(&values).map(|(statement, values)| Step { sql: &statement.sql, values }));
     let done = link.transaction(Snapshot::Each, &steps, |answers| answers[0].len() == names.len()).await?;
+    if let Some(warning) = done.warnings.first().filter(|_| done.is_committed) {
+        // A commit of which the wait for the standby was cancelled: it may be lost with this server. Said again, it waits again.
+        return Err(Trouble::Away(format!("the commit was answered with a warning: {warning:?}")));
+    }
     if done.is_committed {
         return Ok(BTreeSet::new());
     }

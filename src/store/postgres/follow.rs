@@ -3,8 +3,8 @@
 //! One statement, so one snapshot: what is seen of one stream is seen with all that came before it in any other. An event that came after
 //! another one was acknowledged is never seen first.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::again::Again;
@@ -14,15 +14,17 @@ use super::rows::{EVENT_HEAD, EventRow};
 use super::running::Postgres;
 use super::trouble::Trouble;
 use crate::event::EventId;
-use crate::store::Kept;
 use crate::store::locks::reading;
+use crate::store::{Kept, NameId};
 
 /// Between two looks while something comes.
 const BUSY: Duration = Duration::from_millis(5);
 /// And while nothing does.
 const AT_REST: Duration = Duration::from_millis(100);
 /// Events of one stream that are read in one look.
-const EVENTS_MAX: i64 = 500;
+const EVENTS_MAX: usize = 500;
+/// Bytes of bodies that are read with them: the others are read when somebody needs them.
+const BODIES_MAX: usize = 4 << 20;
 
 /// Follows until the store ends.
 pub async fn run(postgres: Arc<Postgres>) {
@@ -67,8 +69,15 @@ async fn look(postgres: &Postgres, link: &mut Option<Link>) -> Result<usize, Tro
             return Err(trouble);
         }
     };
-    let mut arrived = Vec::with_capacity(rows.len());
+    // Of a stream that has more than is read at once, what comes behind is not seen yet: nothing that is newer goes out before it.
+    let mut read: BTreeMap<i16, (usize, i64)> = BTreeMap::new();
     for row in &rows {
+        let (count, last) = read.entry(row.get("slot")).or_default();
+        (*count, *last) = (*count + 1, row.get("n"));
+    }
+    let cut = read.values().filter(|(count, _)| *count >= EVENTS_MAX).map(|(_, last)| *last).min().unwrap_or(i64::MAX);
+    let mut arrived = Vec::with_capacity(rows.len());
+    for row in rows.iter().filter(|row| row.get::<_, i64>("n") <= cut) {
         let (slot, number): (i16, i64) = (row.get("slot"), row.get("n"));
         match EventRow::read(row) {
             Ok(EventRow { hold, event: Kept::Event(event), .. }) => {
@@ -81,6 +90,12 @@ async fn look(postgres: &Postgres, link: &mut Option<Link>) -> Result<usize, Tro
         }
         postgres.following.read(slot, number);
     }
+    let is_behind = |(one, _): &(Arrived, NameId)| one.event.id.sequence().cast_signed() > cut;
+    let (later, now): (Vec<_>, Vec<_>) = own.events.into_iter().partition(is_behind);
+    if !later.is_empty() {
+        postgres.following.took_in(Own { events: later, replies: Vec::new() });
+    }
+    let own = Own { events: now, replies: own.replies };
     let Own { events: own, replies } = own;
     let count = arrived.len() + own.len();
     let woken = postgres.publish_others(&arrived, &own);
@@ -99,15 +114,16 @@ fn answer(replies: Vec<(Reply, EventId)>) {
 async fn read(postgres: &Postgres, link: &Link) -> Result<Vec<tokio_postgres::Row>, Trouble> {
     let (slots, cursors, base) = postgres.following.cursors();
     let mine: Vec<i32> = reading(&postgres.owned).keys().map(|id| id.0.cast_signed()).collect();
-    let own = postgres.slot.load(Ordering::Acquire) as i16;
+    let own = postgres.slot();
     let all = postgres.watchers.are_there();
     let tables: Vec<String> = postgres.segments().iter().map(|k| format!("SELECT * FROM event_{k}")).collect();
     let sql = format!(
         "SELECT e.* FROM stream s
          LEFT JOIN unnest($1::int2[], $2::int8[]) c (slot, n) ON c.slot = s.slot
          CROSS JOIN LATERAL (
-            SELECT {EVENT_HEAD}, CASE WHEN NOT is_erased AND ($6 OR destinations && $4) THEN body END AS body
-            FROM ({}) e WHERE e.slot = s.slot AND e.n > coalesce(c.n, $3) ORDER BY e.n LIMIT {EVENTS_MAX}) e
+            SELECT {EVENT_HEAD}, CASE WHEN NOT is_erased AND ($6 OR destinations && $4)
+                AND sum(octet_length(body)) OVER (ORDER BY n ROWS UNBOUNDED PRECEDING) <= {BODIES_MAX} THEN body END AS body
+            FROM (SELECT * FROM ({}) a WHERE a.slot = s.slot AND a.n > coalesce(c.n, $3) ORDER BY a.n LIMIT {EVENTS_MAX}) e) e
          WHERE s.slot <> $5",
         tables.join(" UNION ALL ")
     );

@@ -20,15 +20,20 @@ use super::link::Link;
 use super::names::{FORMER_NAMES, NAMES};
 use super::ownership::Owned;
 use super::random::dice;
-use super::running::Postgres;
+use super::running::{Postgres, Stream};
 use super::spans::{SPANS, Span, span};
 use super::transaction::{Snapshot, Step};
 use super::trouble::Trouble;
-use crate::store::NameId;
 use crate::store::locks::{lock, reading, writing};
+use crate::store::queues::Bitmap;
+use crate::store::{EVENTS_MAX, NameId, StoreError};
 
 /// Between two heartbeats.
 const PERIOD: Duration = Duration::from_secs(1);
+/// What was said of a destination that is let go is written within this, or happens again.
+const WRITE_WITHIN: Duration = Duration::from_millis(500);
+/// Commands are remembered for so long: nobody says one again later.
+const COMMANDS_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Between two looks how much there is.
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// What is given back waits for so long for its attempts to end: they happen again elsewhere if they are not over by then.
@@ -80,7 +85,7 @@ struct Heart {
 impl Heart {
     fn new(postgres: Arc<Postgres>) -> Self {
         let (to_read, waiting) = mpsc::unbounded_channel();
-        postgres.runtime.spawn(beginning::run(postgres.clone(), waiting));
+        postgres.watch_over(beginning::run(postgres.clone(), waiting));
         let planner = Planner::new(Incarnation(postgres.me()));
         Self {
             postgres,
@@ -105,9 +110,12 @@ impl Heart {
         let link = self.link.as_ref().expect("it was made");
         let read = read(&postgres, link, &self.draining).await?;
         // Before this relay is sure of anything again: it may have stood still for long.
-        for duty in self.planner.lost(&read.view, &self.held) {
-            self.forget(&duty);
+        let lost = self.planner.lost(&read.view, &self.held);
+        if lost.iter().any(|duty| matches!(duty, Duty::Stream(_))) {
+            self.start_over().await?;
+            return Ok(true);
         }
+        lost.iter().for_each(|duty| self.forget(duty));
         postgres.surety.heartbeat_succeeded(sent);
         postgres.reached();
         self.planner.saw(&read.view, postgres.began.elapsed());
@@ -118,7 +126,7 @@ impl Heart {
             _ => None,
         });
         *lock(&postgres.elsewhere) = owners.collect();
-        self.measure().await?;
+        self.measure();
         let moves = self.planner.plan(&read.view, &self.held);
         self.show_groups();
         let mut has_moved = false;
@@ -144,20 +152,28 @@ impl Heart {
         *lock(&self.postgres.groups) = groups.collect();
     }
 
-    /// Looks how much there is, now and then.
-    async fn measure(&mut self) -> Result<(), Trouble> {
+    /// Looks how much there is, now and then, and lets go of commands that nobody says again. A heartbeat waits for nobody.
+    fn measure(&mut self) {
         let is_new = self.postgres.has_new_retention.swap(false, Ordering::AcqRel);
         let now = self.postgres.began.elapsed();
         if !is_new && now < self.measured + MEASURE_EVERY {
-            return Ok(());
+            return;
         }
         self.measured = now;
-        let sql = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::int8 FROM pg_class
-            WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'";
-        let rows = self.acts().await?.rows(sql, &[]).await?;
-        let bytes = rows.first().map_or(0, |row| row.get::<_, i64>(0).cast_unsigned());
-        self.postgres.has_bytes(bytes);
-        Ok(())
+        let postgres = self.postgres.clone();
+        let keeps_house = self.held.contains_key(&Duty::Housekeeping);
+        self.postgres.runtime.spawn(async move {
+            let sql = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::int8 FROM pg_class
+                WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'";
+            if let Ok(rows) = postgres.upkeep.rows(sql, &[]).await {
+                postgres.has_bytes(rows.first().map_or(0, |row| row.get::<_, i64>(0).cast_unsigned()));
+            }
+            if keeps_house {
+                let before_ms = postgres.now_ms().saturating_sub(COMMANDS_KEPT.as_millis() as u64).cast_signed();
+                // What cannot be removed now is removed another time.
+                let _ = postgres.upkeep.rows("DELETE FROM command WHERE done_ms < $1", &[&before_ms]).await;
+            }
+        });
     }
 
     async fn acts(&mut self) -> Result<&Link, Trouble> {
@@ -177,11 +193,12 @@ impl Heart {
             _ => None,
         });
         for (duty, id, epoch) in lost.collect::<Vec<_>>() {
-            // What was said before it was lost is written, as long as the lease is still ours in the database.
-            let _ = self.postgres.outbox.written().await;
+            // What was said before it was lost is written, as long as the lease is still ours in the database. A heartbeat waits for nobody.
+            let _ = tokio::time::timeout(WRITE_WITHIN, self.postgres.outbox.written()).await;
             self.postgres.lose(id);
             self.free(&duty, epoch).await?;
             self.held.remove(&duty);
+            self.draining.remove(&duty);
         }
         Ok(())
     }
@@ -314,9 +331,7 @@ impl Heart {
         let slot = slot.cast_signed();
         let sql = "INSERT INTO stream (slot, segment, n_from) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING";
         self.acts().await?.rows(sql, &[&slot, &segment]).await?;
-        postgres.stream_epoch.store(epoch, Ordering::Release);
-        postgres.slot.store(slot.into(), Ordering::Release);
-        postgres.streaming.send_replace(true);
+        postgres.streaming.send_replace(Some(Stream { slot, epoch, me: postgres.me() }));
         Ok(())
     }
 
@@ -333,7 +348,7 @@ impl Heart {
         };
         if let Some((id, owned)) = owned {
             owned.drain();
-            if owned.is_out() && self.draining.insert(duty.clone()) {
+            if self.draining.insert(duty.clone()) {
                 let postgres = self.postgres.clone();
                 self.postgres.runtime.spawn(async move {
                     let _ = tokio::time::timeout(DRAIN_WITHIN, postgres.drained(id)).await;
@@ -342,13 +357,8 @@ impl Heart {
                     owned.lost.cancel();
                     postgres.hurry.notify_one();
                 });
-                return Ok(());
             }
-            if owned.is_out() {
-                return Ok(());
-            }
-            let _ = self.postgres.outbox.written().await;
-            self.postgres.lose(id);
+            return Ok(());
         }
         self.free(&duty, epoch).await?;
         self.held.remove(&duty);
@@ -373,8 +383,6 @@ pub struct HeartbeatRead {
     pub names: Vec<Row>,
     pub former: Vec<Row>,
     pub sources: Holds,
-    /// How often this process had acted on a source before that was read.
-    pub sources_as_of: u64,
     pub spans: Vec<Span>,
     pub commands: Vec<Row>,
     /// How often something was erased.
@@ -383,7 +391,6 @@ pub struct HeartbeatRead {
 
 async fn read(postgres: &Postgres, link: &Link, draining: &BTreeSet<Duty>) -> Result<HeartbeatRead, Trouble> {
     let me = postgres.me();
-    let sources_as_of = lock(&postgres.holds).acted;
     let info = postgres.info(draining).to_string();
     let changed = reading(&postgres.names).changed;
     let beat: [&(dyn ToSql + Sync); 2] = [&me, &info];
@@ -430,7 +437,6 @@ async fn read(postgres: &Postgres, link: &Link, draining: &BTreeSet<Duty>) -> Re
         names,
         former,
         sources: holds::read(&sources),
-        sources_as_of,
         spans: spans.iter().map(span).collect(),
         commands,
         erased: erased.first().map_or(0, |row| row.get(0)),
@@ -461,36 +467,81 @@ fn relay_row(text: &str) -> RelayRow {
 
 impl Postgres {
     /// What a heartbeat has read is known from here on.
-    pub fn saw(&self, read: &HeartbeatRead) {
+    pub fn saw(self: &Arc<Self>, read: &HeartbeatRead) {
         self.saw_names(&read.names, &read.former);
-        self.saw_sources(read.sources.clone(), Some(read.sources_as_of));
+        self.saw_sources(read.sources.clone());
         if *reading(&self.spans) != read.spans {
             writing(&self.spans).clone_from(&read.spans);
         }
     }
 
-    /// Sources stand like this: what was held and is not any more goes to the queues. `as_of`: how often this process had acted on a source when
-    /// that was read; what it has done since is newer.
-    pub fn saw_sources(&self, mut now: Holds, as_of: Option<u64>) {
+    /// Sources stand like this, unless something newer is known: what is not held any more goes out.
+    pub fn saw_sources(self: &Arc<Self>, seen: Holds) {
         let mut holds = lock(&self.holds);
-        if as_of.is_some_and(|as_of| as_of != holds.acted) {
+        let before = holds.clone();
+        holds.update(seen);
+        if *holds == before {
             return;
         }
-        now.acted = holds.acted + u64::from(as_of.is_none());
-        let before = std::mem::replace(&mut *holds, now.clone());
-        if before.rows == now.rows {
-            return;
-        }
+        let now = holds.clone();
         self.sources.send_modify(|shown| {
-            let states = now.rows.iter().map(|(id, row)| (*id, row.state()));
+            let states = now.0.iter().map(|(id, row)| (*id, row.state()));
             *shown = Arc::new(states.filter(|(_, state)| *state != Default::default()).collect());
         });
-        for (source, row) in &before.rows {
-            let is_let_go = row.held_since_ms.is_some() && !now.rows.get(source).is_some_and(|now| now.holds(row.hold));
-            if is_let_go {
+        drop(holds);
+        for (source, row) in &now.0 {
+            if row.held_since_ms.is_none() {
                 let at_ms = now.let_go_ms(*source, row.hold).unwrap_or_else(|| self.now_ms());
                 self.let_go_of_source(*source, at_ms);
+            } else if before.0.get(source).is_some_and(|before| before.hold < row.hold) {
+                // It may have been let go meanwhile, and is held again: what is held by which of the two, the database knows.
+                let (postgres, source, hold) = (self.clone(), *source, row.hold);
+                self.runtime.spawn(async move {
+                    while let Err(error) = postgres.let_go_of_older(source, hold).await {
+                        tracing::debug!(%error, "what an earlier hold kept is looked for again");
+                        tokio::time::sleep(PERIOD).await;
+                    }
+                });
             }
+        }
+    }
+
+    /// What came in under earlier holds of a source goes out.
+    async fn let_go_of_older(&self, source: NameId, hold: i32) -> Result<(), StoreError> {
+        let at_ms = lock(&self.holds).let_go_ms(source, 0).unwrap_or_else(|| self.now_ms());
+        for id in self.destination_ids() {
+            let held = lock(&self.destination(id).queue).held(source).cloned().unwrap_or_default();
+            let numbers: Vec<i64> = held.iter_from(0).map(u64::cast_signed).collect();
+            let mut older = Bitmap::default();
+            for some in numbers.chunks(EVENTS_MAX) {
+                for k in self.segments() {
+                    let sql = format!("SELECT n FROM delivery_{k} WHERE dest = $1 AND n = ANY ($2) AND hold < $3");
+                    let rows = self.upkeep.rows(&sql, &[&id.0.cast_signed(), &some, &hold]).await?;
+                    older.insert_all(&rows.iter().map(|row| row.get::<_, i64>(0).cast_unsigned()).collect());
+                }
+            }
+            if !older.is_empty() {
+                let destination = self.destination(id);
+                let mut queue = lock(&destination.queue);
+                destination.ramp_up();
+                queue.let_go_some(source, &older, at_ms);
+                destination.wake(&queue);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a queue holds of sources that are not held any more goes out: they may have been let go while it was read.
+    pub fn let_go_of_late(&self, id: NameId) {
+        let holds = lock(&self.holds);
+        let destination = self.destination(id);
+        let mut queue = lock(&destination.queue);
+        let holders: Vec<NameId> = queue.holders().collect();
+        for source in holders {
+            let Some(row) = holds.0.get(&source).filter(|row| row.held_since_ms.is_none()) else { continue };
+            let at_ms = holds.let_go_ms(source, row.hold).unwrap_or_else(|| self.now_ms());
+            queue.let_go(source, at_ms);
+            destination.wake(&queue);
         }
     }
 
@@ -509,12 +560,24 @@ impl Postgres {
 
     /// The right to a destination is lost, and what is in memory of it is nobody's.
     pub fn lose(&self, id: NameId) {
-        if let Some(owned) = writing(&self.owned).remove(&id) {
+        let owned = writing(&self.owned).remove(&id);
+        if let Some(owned) = owned {
+            // Under the lock of its queue, so that whoever settles something has told it, or will not.
+            let destination = self.destination(id);
+            let _queue = lock(&destination.queue);
             owned.lost.cancel();
         }
         self.outbox.forget(id);
         writing(&self.destinations).remove(&id);
         self.hurry.notify_one();
+    }
+
+    /// The same, unless it was taken once more since.
+    pub fn lose_owned(&self, id: NameId, owned: Option<&Arc<Owned>>) {
+        let is_same = reading(&self.owned).get(&id).zip(owned).is_none_or(|(now, then)| Arc::ptr_eq(now, then));
+        if is_same {
+            self.lose(id);
+        }
     }
 
     /// Resolves when nothing of a destination is in flight.

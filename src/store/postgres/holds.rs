@@ -13,6 +13,8 @@ pub struct SourceRow {
     pub held_since_ms: Option<u64>,
     /// How often it was held so far.
     pub hold: i32,
+    /// Greater with each change.
+    pub changed: i64,
     /// When the holds that are over ended, by their numbers: unix milliseconds.
     pub let_go: BTreeMap<i32, u64>,
 }
@@ -31,38 +33,45 @@ impl SourceRow {
 
 /// All sources that somebody acted on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Holds {
-    pub rows: HashMap<NameId, SourceRow>,
-    /// How often this process has acted on one, and read them afterwards: what was being read meanwhile is older.
-    pub acted: u64,
-}
+pub struct Holds(pub HashMap<NameId, SourceRow>);
 
 impl Holds {
+    /// What was seen counts where it is newer than what is known.
+    pub fn update(&mut self, seen: Self) {
+        for (source, row) in seen.0 {
+            let known = self.0.entry(source).or_default();
+            if row.changed > known.changed {
+                *known = row;
+            }
+        }
+    }
+
     /// The number of the hold that an event comes in under; nothing where its source is not held.
     pub fn of(&self, source: NameId) -> Option<i32> {
-        self.rows.get(&source).filter(|row| row.held_since_ms.is_some()).map(|row| row.hold)
+        self.0.get(&source).filter(|row| row.held_since_ms.is_some()).map(|row| row.hold)
     }
 
     /// Whether an event is held that came in under a hold.
     pub fn is_held(&self, source: NameId, hold: Option<i32>) -> bool {
-        hold.is_some_and(|hold| self.rows.get(&source).is_none_or(|row| row.hold < hold || row.holds(hold)))
+        hold.is_some_and(|hold| self.0.get(&source).is_none_or(|row| row.hold < hold || row.holds(hold)))
     }
 
     /// When an event was let go that came in under a hold that is over, unix milliseconds.
     pub fn let_go_ms(&self, source: NameId, hold: i32) -> Option<u64> {
-        let let_go = &self.rows.get(&source)?.let_go;
+        let let_go = &self.0.get(&source)?.let_go;
         // What ended so long ago that it is not told apart any more ended with the next.
         let_go.range(hold..).next().map(|(_, ms)| *ms)
     }
 }
 
 /// What [`read`] reads.
-pub const SOURCES: &str = "SELECT id, paused_since_ms, pause_reason, held_since_ms, hold, let_go::text FROM source";
+pub const SOURCES: &str =
+    "SELECT id, paused_since_ms, pause_reason, held_since_ms, hold, let_go::text, changed FROM source";
 
 /// All sources from their rows.
 pub fn read(rows: &[Row]) -> Holds {
     let all = rows.iter().map(|row| (NameId(row.get::<_, i32>("id").cast_unsigned()), source_row(row)));
-    Holds { rows: all.collect(), acted: 0 }
+    Holds(all.collect())
 }
 
 fn source_row(row: &Row) -> SourceRow {
@@ -75,6 +84,7 @@ fn source_row(row: &Row) -> SourceRow {
         }),
         held_since_ms: ms("held_since_ms"),
         hold: row.get("hold"),
+        changed: row.get("changed"),
         let_go: let_go.into_iter().filter_map(|(hold, ms)| Some((hold.parse().ok()?, ms))).collect(),
     }
 }

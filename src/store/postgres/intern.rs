@@ -53,8 +53,8 @@ impl Postgres {
         let own = names.find(kind, &name);
         let Some(own) = own.filter(|own| *own != from) else {
             let number = from.0.cast_signed();
-            let sql = "WITH renamed AS (
-                    UPDATE name SET name = $2, changed = nextval('name_changed') WHERE id = $1 AND name = $3
+            let sql = "WITH mine AS MATERIALIZED (SELECT 1 FROM meta FOR UPDATE), renamed AS (
+                    UPDATE name SET name = $2, changed = nextval('name_changed') FROM mine WHERE id = $1 AND name = $3
                     AND NOT EXISTS (SELECT 1 FROM name WHERE kind = 'destination' AND name = $2) RETURNING id),
                  again AS (DELETE FROM former_name WHERE kind = 'destination' AND name = $2)
                 INSERT INTO former_name (kind, name, id) SELECT 'destination', $3, id FROM renamed
@@ -108,8 +108,10 @@ impl Postgres {
         let kinds: Vec<&str> = named.iter().map(|named| kind_text(named.kind)).collect();
         let names: Vec<&str> = named.iter().map(|named| named.name.as_str()).collect();
         // In one order, so that no two relays wait for each other. A number is never given twice, and some are never given.
-        let sql = "INSERT INTO name (kind, name, changed)
-            SELECT u.kind, u.name, nextval('name_changed') FROM unnest($1::text[], $2::text[]) u (kind, name)
+        // One relay after the other, so that whoever has seen a change has seen all before it.
+        let sql = "WITH mine AS MATERIALIZED (SELECT 1 FROM meta FOR UPDATE)
+            INSERT INTO name (kind, name, changed)
+            SELECT u.kind, u.name, nextval('name_changed') FROM mine CROSS JOIN unnest($1::text[], $2::text[]) u (kind, name)
             WHERE NOT EXISTS (SELECT 1 FROM name n WHERE n.kind = u.kind AND n.name = u.name)
             GROUP BY u.kind, u.name ORDER BY u.kind, u.name ON CONFLICT DO NOTHING";
         self.asker.rows(sql, &[&kinds, &names]).await?;

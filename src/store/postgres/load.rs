@@ -33,7 +33,7 @@ pub async fn load(link: &Link, segments: &[i32], holds: &Holds, id: NameId) -> R
     };
     let ends = union("SELECT s.slot, (SELECT max(n) FROM event_{k} e WHERE e.slot = s.slot) AS n FROM stream s");
     let waiting = union(
-        "SELECT d.n, d.hold, e.source FROM delivery_{k} d LEFT JOIN event_{k} e ON d.hold IS NOT NULL AND e.n = d.n
+        "SELECT d.n, d.hold, e.source FROM delivery_{k} d LEFT JOIN event_{k} e ON e.n = CASE WHEN d.hold IS NOT NULL THEN d.n END
          WHERE d.dest = $1 AND d.state = 'waiting' AND d.n >= (SELECT coalesce(max(floor), 0) FROM destination WHERE id = $1)",
     );
     let retries = union(
@@ -59,7 +59,12 @@ pub async fn load(link: &Link, segments: &[i32], holds: &Holds, id: NameId) -> R
     read_retries(&mut snapshot, &retries);
     snapshot.dead = dead.iter().map(number).collect();
     snapshot.windows = windows.iter().map(head).collect();
-    let waits = |number: &u64| snapshot.unsettled.contains(*number) || snapshot.redeliveries.contains(*number);
+    // What was put into the queue again after a digest was closed is none of its members any more.
+    let again: BTreeMap<u64, u64> = retries.iter().map(|row| (number(row), at_ms(row))).collect();
+    let waits = |number: u64, closed_ms: u64| match again.get(&number) {
+        Some(since_ms) => snapshot.redeliveries.contains(number) && *since_ms <= closed_ms,
+        None => snapshot.unsettled.contains(number),
+    };
     snapshot.digests = digests.iter().filter_map(|row| digest(row, &waits)).collect();
     let mut queue = Queue::restore(id, snapshot);
     if let Some(row) = row.first() {
@@ -85,6 +90,11 @@ fn unsigned(number: i64) -> u64 {
 
 fn number(row: &Row) -> u64 {
     unsigned(row.get("n"))
+}
+
+/// Since when a delivery stands where it does.
+fn at_ms(row: &Row) -> u64 {
+    row.get::<_, Option<i64>>("at_ms").map_or(0, unsigned)
 }
 
 fn read_ends(rows: &[Row]) -> Ends {
@@ -120,8 +130,7 @@ fn read_retries(snapshot: &mut Snapshot, rows: &[Row]) {
         let (number, due_ms) = (number(row), unsigned(row.get("due_ms")));
         if due_ms == 0 {
             snapshot.redeliveries.insert(number);
-            let since_ms = row.get::<_, Option<i64>>("at_ms").map_or(0, unsigned);
-            snapshot.let_go.entry(since_ms).or_default().insert(number);
+            snapshot.let_go.entry(at_ms(row)).or_default().insert(number);
             continue;
         }
         let entry = Scheduled {
@@ -148,12 +157,13 @@ fn head(row: &Row) -> WindowHead {
 }
 
 /// A digest with those of its members that wait; none where nobody does.
-fn digest(row: &Row, waits: &dyn Fn(&u64) -> bool) -> Option<(DigestId, Closed)> {
+fn digest(row: &Row, waits: &dyn Fn(u64, u64) -> bool) -> Option<(DigestId, Closed)> {
     let id = DigestId(NonZeroU64::new(unsigned(row.get("id")))?);
     let members = Bitmap::from_bytes(row.get("members"))?;
-    let members: Bitmap = members.iter_from(0).filter(waits).collect();
+    let closed_ms = unsigned(row.get("closed_ms"));
+    let members: Bitmap = members.iter_from(0).filter(|number| waits(*number, closed_ms)).collect();
     let attempts = u16::try_from(row.get::<_, i32>("attempts")).unwrap_or(u16::MAX);
-    let mut closed = Closed::new(unsigned(row.get("closed_ms")), members);
+    let mut closed = Closed::new(closed_ms, members);
     closed.attempts = attempts;
     closed.first_attempt_ms = row.get::<_, Option<i64>>("first_ms").map(unsigned);
     closed.due_ms = unsigned(row.get("due_ms"));

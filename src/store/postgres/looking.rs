@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::look::Looker;
 use super::reader::Reader;
@@ -16,6 +17,9 @@ use crate::store::{
     ErasedEvent, EventQuery, EventView, HeldBy, Kept, Looking, NameId, NameKind, Page, SearchLimit, States, StoreError,
     StoredEvent, Watch, Which,
 };
+
+/// Who looks waits so long for what was said before.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
 
 impl Looking for PostgresStore {
     fn event(&self, id: EventId) -> Answer<'_, EventView> {
@@ -94,7 +98,7 @@ impl Postgres {
 
     /// Has everything written that was said so far, if the database takes it now.
     async fn write_all(&self) {
-        let _ = self.outbox.written().await;
+        let _ = tokio::time::timeout(WRITTEN_WITHIN, self.outbox.written()).await;
     }
 
     /// The number behind which events may still appear: all below are seen.

@@ -70,9 +70,7 @@ pub async fn open(address: Address, options: Options) -> Result<Arc<Postgres>, T
         wanted: Mutex::default(),
         groups: Mutex::default(),
         incarnation: AtomicI64::new(dice().cast_signed()),
-        slot: AtomicI64::new(0),
-        stream_epoch: AtomicI64::new(0),
-        streaming: watch::Sender::new(false),
+        streaming: watch::Sender::new(None),
         surety: Surety::default(),
         began: Instant::now(),
         following: Default::default(),
@@ -83,24 +81,29 @@ pub async fn open(address: Address, options: Options) -> Result<Arc<Postgres>, T
         reader: Reader::new(address.clone(), "read"),
         looker: Reader::new(address.clone(), "look"),
         asker: Reader::new(address.clone(), "ask"),
+        upkeep: Reader::new(address.clone(), "upkeep"),
         address,
         patience: options.patience,
         hurry: Notify::new(),
         is_closing: AtomicBool::new(false),
         away_since: Mutex::default(),
         erasings: Mutex::default(),
+        refused_since: Mutex::default(),
         stands_still: AtomicBool::new(false),
         has_new_retention: AtomicBool::new(true),
         end: CancellationToken::new(),
     });
     begin(&postgres, &link).await?;
     let mut beaten = postgres.ownership.subscribe();
-    watched(&postgres, heart::run(postgres.clone()));
-    watched(&postgres, append::run(postgres.clone(), waiting));
-    watched(&postgres, follow::run(postgres.clone()));
-    watched(&postgres, flush::run(postgres.clone()));
+    postgres.watch_over(heart::run(postgres.clone()));
+    postgres.watch_over(append::run(postgres.clone(), waiting));
+    postgres.watch_over(follow::run(postgres.clone()));
+    postgres.watch_over(flush::run(postgres.clone()));
     // From the first heartbeat on, names and sources are known.
     let _ = tokio::time::timeout(postgres.patience, beaten.changed()).await;
+    // And what this relay has at once is read, unless that takes long.
+    let is_read = |_: &u64| crate::store::locks::reading(&postgres.owned).values().all(|owned| owned.is_loaded());
+    let _ = tokio::time::timeout(postgres.patience, beaten.wait_for(is_read)).await;
     Ok(postgres)
 }
 
@@ -125,19 +128,4 @@ async fn begin(postgres: &Postgres, link: &Link) -> Result<(), Trouble> {
     postgres.following.begin(base, ends.iter().map(|row| (row.get(0), row.get(1))));
     *crate::store::locks::writing(&postgres.spans) = spans;
     Ok(())
-}
-
-/// Has a task go on by itself. One that panics ends the store: what it leaves behind is known to nobody.
-fn watched(postgres: &Arc<Postgres>, task: impl Future<Output = ()> + Send + 'static) {
-    let postgres = postgres.clone();
-    let task = tokio::spawn(task);
-    drop(tokio::spawn(async move {
-        if task.await.is_err_and(|error| error.is_panic()) {
-            postgres.set_health(Health::Poisoned(
-                "a task of the store has panicked, which is a bug: see the log".to_owned(),
-            ));
-            postgres.leases.cancel();
-            postgres.end.cancel();
-        }
-    }));
 }

@@ -1,6 +1,7 @@
 //! What has changed in queues and is not written yet, in the order in which it took effect.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, oneshot};
 
@@ -42,6 +43,8 @@ pub struct PartDone {
 #[derive(Debug, Default)]
 pub struct Outbox {
     waiting: Mutex<Waiting>,
+    /// What is being told just now and belongs together: nothing is taken before it is whole.
+    untold: AtomicUsize,
     /// Notified when there is something in it.
     pub more: Notify,
     /// Notified when somebody waits for what is in it.
@@ -52,12 +55,41 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 pub struct Waiting {
     pub items: Vec<Item>,
-    pub done: Vec<(Done, u64)>,
+    pub done: Vec<Waits>,
     /// Outcomes among the items.
     pub outcomes: usize,
 }
 
+/// Who waits until something is written.
+#[derive(Debug)]
+pub struct Waits {
+    /// What it is of, if of one destination.
+    pub of: Option<NameId>,
+    pub done: Done,
+    /// What it is told then.
+    pub count: u64,
+}
+
+/// Something is being told that belongs together, until this goes.
+#[derive(Debug)]
+pub struct Whole<'o>(&'o Outbox);
+
+impl Drop for Whole<'_> {
+    fn drop(&mut self) {
+        self.0.untold.fetch_sub(1, Ordering::AcqRel);
+        self.0.urgent.notify_one();
+    }
+}
+
 impl Outbox {
+    /// What is told until this goes is written in one transaction, as far as it is not too much for one.
+    pub fn whole(&self) -> Whole<'_> {
+        // Under the lock, so that nothing is being taken.
+        let _waiting = lock(&self.waiting);
+        self.untold.fetch_add(1, Ordering::AcqRel);
+        Whole(self)
+    }
+
     /// Takes a change of a queue, which is locked.
     pub fn tell(&self, told: Told) {
         let mut waiting = lock(&self.waiting);
@@ -73,8 +105,9 @@ impl Outbox {
         };
         match told {
             Told::Digests(digests, Some(done)) => {
+                let of = digests.first().map(|digest| digest.destination);
                 waiting.items.push(Item::Told(Told::Digests(digests, None)));
-                waiting.done.push((done, 0));
+                waiting.done.push(Waits { of, done, count: 0 });
             }
             told => waiting.items.push(Item::Told(told)),
         }
@@ -113,7 +146,7 @@ impl Outbox {
     /// Resolves once everything that was told so far is written.
     pub fn written(&self) -> oneshot::Receiver<Result<u64, AppendError>> {
         let (done, written) = oneshot::channel();
-        lock(&self.waiting).done.push((done, 0));
+        lock(&self.waiting).done.push(Waits { of: None, done, count: 0 });
         self.urgent.notify_one();
         written
     }
@@ -121,8 +154,9 @@ impl Outbox {
     fn wait_for(&self, item: Item, count: u64) -> oneshot::Receiver<Result<u64, AppendError>> {
         let (done, written) = oneshot::channel();
         let mut waiting = lock(&self.waiting);
+        let of = item.destinations()[0];
         waiting.items.push(item);
-        waiting.done.push((done, count));
+        waiting.done.push(Waits { of, done, count });
         drop(waiting);
         self.urgent.notify_one();
         written
@@ -133,11 +167,20 @@ impl Outbox {
         let mut waiting = lock(&self.waiting);
         waiting.items.retain(|item| !item.is_of(of));
         waiting.outcomes = waiting.items.iter().map(Item::outcomes).sum();
+        let (gone, rest) =
+            std::mem::take(&mut waiting.done).into_iter().partition(|waits: &Waits| waits.of == Some(of));
+        waiting.done = rest;
+        drop(waiting);
+        Waits::refuse(gone);
     }
 
     /// All of it.
     pub fn take(&self) -> Waiting {
-        std::mem::take(&mut lock(&self.waiting))
+        let mut waiting = lock(&self.waiting);
+        if self.untold.load(Ordering::Acquire) > 0 {
+            return Waiting::default();
+        }
+        std::mem::take(&mut waiting)
     }
 
     /// Whether somebody waits for what is in it.
@@ -148,6 +191,17 @@ impl Outbox {
     /// Whether so much is unwritten that nothing more may be claimed.
     pub fn is_full(&self) -> bool {
         lock(&self.waiting).outcomes > UNWRITTEN_MAX
+    }
+}
+
+impl Waits {
+    /// Tells them that it was not written: the destination is another relay's.
+    pub fn refuse(all: Vec<Self>) {
+        for Self { done, .. } in all {
+            let why = "another relay has this destination now: ask again".to_owned();
+            // Who asked may have stopped waiting.
+            let _ = done.send(Err(AppendError::Unavailable(why)));
+        }
     }
 }
 
@@ -185,6 +239,33 @@ impl Item {
             Self::Notes(_) => None,
         };
         [one, None]
+    }
+
+    /// Rows that it changes, about.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Told(Told::Outcomes(outcomes) | Told::CameOver(outcomes)) => outcomes.len(),
+            Self::Told(Told::Selection(selection)) => usize::try_from(selection.sequences.len()).unwrap_or(usize::MAX),
+            Self::Notes(notes) => notes.len(),
+            // With what it marks as done.
+            Self::Command(_) => 0,
+            _ => 1,
+        }
+    }
+
+    /// The same as several, where it is of more than so many deliveries.
+    pub fn split(self, rows_max: usize) -> Vec<Self> {
+        let Self::Told(Told::Selection(selection)) = self else { return vec![self] };
+        if selection.sequences.len() <= rows_max as u64 {
+            return vec![Self::Told(Told::Selection(selection))];
+        }
+        let all: Vec<u64> = selection.sequences.iter_from(0).collect();
+        let part = |some: &[u64]| SelectionRecord {
+            sequences: some.iter().copied().collect(),
+            reason: selection.reason.clone(),
+            ..selection
+        };
+        all.chunks(rows_max).map(|some| Self::Told(Told::Selection(part(some)))).collect()
     }
 
     fn outcomes(&self) -> usize {

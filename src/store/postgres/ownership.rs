@@ -68,10 +68,15 @@ impl Owned {
         matches!(*lock(&self.coming), Coming::Behind(_)) && !self.lost.is_cancelled()
     }
 
+    /// Whether it can be given to a worker.
+    pub fn is_ready(&self) -> bool {
+        let may_be = self.is_for_work.load(Ordering::Acquire) && !self.is_draining.load(Ordering::Acquire);
+        may_be && self.is_loaded() && !self.is_out.load(Ordering::Acquire)
+    }
+
     /// Gives it to a worker, unless one has it, or none may.
     pub fn hand_out(&self) -> bool {
-        let is_ready = self.is_for_work.load(Ordering::Acquire) && !self.is_draining.load(Ordering::Acquire);
-        is_ready && self.is_loaded() && !self.is_out.swap(true, Ordering::AcqRel)
+        self.is_ready() && !self.is_out.swap(true, Ordering::AcqRel)
     }
 
     /// Says whether a worker may have it.
@@ -92,11 +97,6 @@ impl Owned {
     /// The worker has gone.
     pub fn came_back(&self) {
         self.is_out.store(false, Ordering::Release);
-    }
-
-    /// Whether a worker has it.
-    pub fn is_out(&self) -> bool {
-        self.is_out.load(Ordering::Acquire)
     }
 }
 

@@ -20,6 +20,10 @@ impl Postgres {
         replies: Vec<Option<Reply>>,
     ) -> (Vec<(Reply, EventId)>, Vec<Arc<Notify>>) {
         self.remember_events(arrived);
+        for one in arrived {
+            // Should another relay have this stream one day, this one has read it up to here.
+            self.following.read(one.event.id.salt().cast_signed(), one.event.id.sequence().cast_signed());
+        }
         let mut now: BTreeMap<NameId, Vec<&Arrived>> = BTreeMap::new();
         let mut later = Own::default();
         let mut answered = Vec::with_capacity(replies.len());
@@ -58,7 +62,7 @@ impl Postgres {
             }
         }
         for (one, destination) in own {
-            if self.owns(*destination) {
+            if self.is_taken_by(*destination, one) {
                 by_destination.entry(*destination).or_default().push(one);
             }
         }

@@ -47,6 +47,14 @@ pub struct Heard {
 
 /// So long a destination is kept that no worker wants any more.
 const LINGER: Duration = Duration::from_secs(2);
+/// The stream that a process appends to, as whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream {
+    pub slot: i16,
+    pub epoch: i64,
+    pub me: i64,
+}
+
 /// How long the end of the process waits for what is still to be written.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -76,11 +84,8 @@ pub struct Postgres {
     /// The rate limits that are kept here, by their groups.
     pub groups: Mutex<BTreeSet<Group>>,
     pub incarnation: AtomicI64,
-    /// The number of the stream that this process appends to; 0 before it has one.
-    pub slot: AtomicI64,
-    pub stream_epoch: AtomicI64,
-    /// Whether there is one.
-    pub streaming: watch::Sender<bool>,
+    /// The stream that this process appends to, if it has one.
+    pub streaming: watch::Sender<Option<Stream>>,
     pub surety: Surety,
     /// From here on moments are counted.
     pub began: Instant,
@@ -98,6 +103,8 @@ pub struct Postgres {
     pub reader: Reader,
     pub looker: Reader,
     pub asker: Reader,
+    /// For what is done now and then.
+    pub upkeep: Reader,
     /// Senders wait for so long while the database is away.
     pub patience: Duration,
     /// Notified when the next heartbeat is to come now.
@@ -105,6 +112,8 @@ pub struct Postgres {
     pub is_closing: AtomicBool,
     /// Since when the database gives no answer.
     pub away_since: Mutex<Option<Instant>>,
+    /// Since when it takes no events.
+    pub refused_since: Mutex<Option<Instant>>,
     /// What is kept was said anew, so that it is to be seen whether the store is full.
     pub has_new_retention: AtomicBool,
     /// What is known of what was erased.
@@ -157,18 +166,48 @@ impl Postgres {
 
     /// The database gave no answer.
     pub fn unreachable(&self, trouble: &Trouble) {
-        let since = *lock(&self.away_since).get_or_insert_with(Instant::now);
+        self.is_in_trouble(&self.away_since, trouble);
+    }
+
+    /// It gives answers.
+    pub fn reached(&self) {
+        *lock(&self.away_since) = None;
+        self.is_well_again();
+    }
+
+    /// Nothing can be taken in: because the database gives no answer, or it gives none to that.
+    pub fn takes_nothing(&self, trouble: &Trouble) {
+        if let Trouble::Full(why) = trouble {
+            lock(&self.refused_since).get_or_insert_with(Instant::now);
+            self.set_health(Health::Full(why.clone()));
+        } else {
+            self.is_in_trouble(&self.refused_since, trouble);
+        }
+    }
+
+    /// Something was taken in.
+    pub fn takes_in(&self) {
+        if lock(&self.refused_since).take().is_some() {
+            if matches!(*self.health.borrow(), Health::Full(_)) {
+                self.set_health(Health::Good);
+            }
+            self.is_well_again();
+        }
+    }
+
+    fn is_in_trouble(&self, since: &Mutex<Option<Instant>>, trouble: &Trouble) {
+        let since = *lock(since).get_or_insert_with(Instant::now);
         if since.elapsed() < self.patience {
             tracing::debug!(%trouble, "the database gave no answer");
-        } else if !matches!(*self.health.borrow(), Health::Away(_)) {
+        } else if *self.health.borrow() == Health::Good {
             tracing::error!(%trouble, "the database does not answer: events are refused with 503 until it does");
             self.set_health(Health::Away(trouble.to_string()));
         }
     }
 
-    /// It gives answers.
-    pub fn reached(&self) {
-        if lock(&self.away_since).take().is_some() && matches!(*self.health.borrow(), Health::Away(_)) {
+    fn is_well_again(&self) {
+        let is_well = lock(&self.away_since).is_none() && lock(&self.refused_since).is_none();
+        if is_well && matches!(*self.health.borrow(), Health::Away(_)) {
             tracing::info!("the database answers again");
             self.set_health(Health::Good);
         }
@@ -183,7 +222,7 @@ impl Postgres {
         let is_full = matches!(*self.health.borrow(), Health::Full(_));
         match full {
             Some(full) => self.set_health(full),
-            None if is_full => self.set_health(Health::Good),
+            None if is_full && lock(&self.refused_since).is_none() => self.set_health(Health::Good),
             None => {}
         }
     }
@@ -206,18 +245,38 @@ impl Postgres {
     /// Another incarnation: the others have taken the one before for dead.
     pub fn renew(&self, incarnation: i64) {
         self.incarnation.store(incarnation, Ordering::Release);
-        self.streaming.send_replace(false);
+        self.streaming.send_replace(None);
     }
 
-    /// The stream is another relay's: nothing is appended before there is a new one.
-    pub fn give_up_stream(&self) {
-        self.streaming.send_replace(false);
+    /// A stream is another relay's: nothing is appended before there is a new one.
+    pub fn give_up_stream(&self, stream: Stream) {
+        self.streaming.send_if_modified(|now| {
+            let is_this = *now == Some(stream);
+            if is_this {
+                *now = None;
+            }
+            is_this
+        });
         self.hurry.notify_one();
     }
 
-    /// Whether what is not written by now is left.
-    pub fn gives_up_flushing(&self) -> bool {
-        self.end.is_cancelled()
+    /// The number of the stream that this process appends to; 0 where it has none.
+    pub fn slot(&self) -> i16 {
+        self.streaming.borrow().map_or(0, |stream| stream.slot)
+    }
+
+    /// Has a task go on by itself. One that panics ends the store: what it leaves behind is known to nobody.
+    pub fn watch_over(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
+        let postgres = self.clone();
+        let task = self.runtime.spawn(task);
+        drop(self.runtime.spawn(async move {
+            if task.await.is_err_and(|error| error.is_panic()) {
+                let why = "a task of the store has panicked, which is a bug: see the log".to_owned();
+                postgres.set_health(Health::Poisoned(why));
+                postgres.leases.cancel();
+                postgres.end.cancel();
+            }
+        }));
     }
 
     /// What it says of itself in the table of relays.
@@ -325,6 +384,13 @@ impl HandedOut {
         let mut handed = Vec::with_capacity(destinations.len());
         let wanted = lock(&postgres.wanted).clone();
         let groups = lock(&postgres.groups).clone();
+        let are_ready = {
+            let owned = reading(&postgres.owned);
+            destinations.iter().all(|id| owned.get(id).is_some_and(|owned| owned.is_ready()))
+        };
+        if !are_ready {
+            return None;
+        }
         for id in destinations {
             // Without its rate limit, nothing goes out.
             let group = wanted.get(id).and_then(|(_, group)| group.as_ref());

@@ -24,7 +24,7 @@ CREATE TABLE name (
   name text NOT NULL,
   changed int8 NOT NULL,                -- greater with each change of this table, to see what is new
   UNIQUE (kind, name));
-CREATE SEQUENCE name_changed AS int8;
+CREATE SEQUENCE name_changed AS int8;   -- of names and of sources
 CREATE TABLE former_name (              -- what destinations were called before
   kind text, name text, id int4 NOT NULL, PRIMARY KEY (kind, name));
 
@@ -34,7 +34,8 @@ CREATE TABLE source (
   id int4 PRIMARY KEY,
   paused_since_ms int8, pause_reason text,
   held_since_ms int8, hold int4 NOT NULL DEFAULT 0,
-  let_go jsonb NOT NULL DEFAULT '{}');
+  let_go jsonb NOT NULL DEFAULT '{}',
+  changed int8 NOT NULL DEFAULT 0);     -- greater with each change, to know the newest
 
 -- The processes that take part. A row is gone when its relay has stopped, and is taken away when its heartbeat has stood still for long.
 CREATE TABLE relay (

@@ -99,12 +99,12 @@ impl<'i> Writing<'i> {
             ),
             Item::Remembered(rows) => {
                 for row in rows {
-                    let (of, key, number) = (id(row.of), row.key.clone(), row.number.cast_signed());
+                    let (of, key, number) = (id(row.of), storable(&row.key), row.number.cast_signed());
                     match &row.text {
                         Some(text) => self.say(
                             "INSERT INTO remembered (dest, key, text, number) VALUES ($1, $2, $3, $4)
                              ON CONFLICT (dest, key) DO UPDATE SET text = $3, number = $4",
-                            vec![Box::new(of), Box::new(key), Box::new(text.clone()), Box::new(number)],
+                            vec![Box::new(of), Box::new(key), Box::new(storable(text)), Box::new(number)],
                         ),
                         None => self.say(
                             "DELETE FROM remembered WHERE dest = $1 AND key = $2",

@@ -206,6 +206,8 @@ impl Queue {
     /// An event for this destination is durable.
     pub fn add(&mut self, sequence: u64) {
         self.unsettled.insert(sequence);
+        // Where several take in, one with a smaller number may come later.
+        self.cursor = self.cursor.min(sequence);
         self.may_place(sequence);
     }
 

@@ -55,6 +55,54 @@ fn what_one_relay_takes_in_another_delivers_and_each_event_once() {
 }
 
 #[test]
+fn what_several_relays_take_in_at_once_for_one_owner_all_arrives_once() {
+    let backend = OnPostgres::default();
+    let (owner, other) = (backend.open(), backend.open_again());
+    let a = destination(&*owner, "a");
+    event(&*other, "", &["a"]);
+    let worker = worker(&*owner, a);
+    let mut bodies = std::thread::scope(|scope| {
+        for (name, store) in [("owner", &owner), ("other", &other)] {
+            scope.spawn(move || {
+                for i in 0..EVENTS {
+                    append(&**store, &format!("{name} {i}"), &["a"]);
+                }
+            });
+        }
+        deliver(&worker, 2 * EVENTS)
+    });
+    bodies.sort();
+    bodies.dedup();
+    assert_eq!(bodies.len(), 2 * EVENTS);
+    assert_eq!(worker.claim(9), []);
+    assert_eq!(value(&backend, THE_LAW), "0");
+}
+
+#[test]
+fn what_came_in_at_another_relay_while_its_source_was_held_goes_out_after_the_end_of_that() {
+    let backend = OnPostgres::default();
+    let (owner, other) = (backend.open(), backend.open_again());
+    let a = destination(&*owner, "a");
+    let source = other.name(NameKind::Source, "vero");
+    event(&*other, "", &["a"]);
+    let worker = worker(&*owner, a);
+    for round in 0..3 {
+        // As fast as it goes: the owner may have heard of neither.
+        assert_eq!(ask_of(&*other, 10 + 2 * round, source, What::Hold), done(1));
+        append(&*other, &format!("held {round}"), &["a"]);
+        assert_eq!(ask_of(&*other, 11 + 2 * round, source, What::Resume), done(1));
+    }
+    assert_eq!(deliver(&worker, 3), ["held 0", "held 1", "held 2"]);
+    assert_eq!(ask_of(&*other, 20, source, What::Hold), done(1));
+    append(&*other, "held for long", &["a"]);
+    append(&*other, "another", &["b"]);
+    until(&mut owner.sources(), |shown| shown.contains_key(&source));
+    assert_eq!(worker.claim(9), []);
+    assert_eq!(ask_of(&*owner, 21, source, What::Resume), done(1));
+    assert_eq!(deliver(&worker, 1), ["held for long"]);
+}
+
+#[test]
 fn what_a_relay_had_that_died_is_delivered_by_another_and_what_it_says_later_changes_nothing() {
     let backend = OnPostgres::default();
     let dying = backend.open_again();

@@ -133,16 +133,12 @@ impl Postgres {
     pub async fn do_part(&self, id: u128, of: NameId, part: &Part) -> Result<(), StoreError> {
         let ended = {
             let _one_after_the_other = self.commanding.lock().await;
-            if !lock(&self.carried_out).insert(id) {
-                return Ok(());
-            }
             self.part_here(of, part)
         };
         if part.ends {
             lock(&self.recent).clear();
         }
         let done = self.outbox.part(PartDone { id, of, at_ms: self.now_ms(), ended }).await;
-        lock(&self.carried_out).remove(&id);
         done.unwrap_or(Err(crate::store::AppendError::Closed))?;
         Ok(())
     }

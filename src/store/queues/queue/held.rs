@@ -15,14 +15,27 @@ impl Queue {
     /// has lived through. Returns how much that is.
     pub fn let_go(&mut self, source: NameId, passed_ms: u64) -> u64 {
         let Some(held) = self.held.remove(&source) else { return 0 };
-        self.cursor = self.cursor.min(held.next(0).unwrap_or(u64::MAX));
-        self.unsettled.insert_all(&held);
-        if let (Some(lanes), Some(first)) = (&mut self.lanes, held.next(0)) {
+        self.goes_on(&held, passed_ms);
+        held.len()
+    }
+
+    /// The same of some of it.
+    pub fn let_go_some(&mut self, source: NameId, sequences: &Bitmap, passed_ms: u64) {
+        let Some(held) = self.held.get_mut(&source) else { return };
+        let going: Bitmap = sequences.iter_from(0).filter(|sequence| held.remove(*sequence)).collect();
+        self.held.retain(|_, held| !held.is_empty());
+        self.goes_on(&going, passed_ms);
+    }
+
+    fn goes_on(&mut self, held: &Bitmap, passed_ms: u64) {
+        let Some(first) = held.next(0) else { return };
+        self.cursor = self.cursor.min(first);
+        self.unsettled.insert_all(held);
+        if let Some(lanes) = &mut self.lanes {
             lanes.may_place_from(first);
         }
         self.forget_let_go();
-        self.let_go.entry(passed_ms).or_default().insert_all(&held);
-        held.len()
+        self.let_go.entry(passed_ms).or_default().insert_all(held);
     }
 
     /// The sources of which something is held.
