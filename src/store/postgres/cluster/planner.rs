@@ -44,7 +44,7 @@ impl Planner {
         plan::lost(view, self.me, held)
     }
 
-    /// What to do about the view that was taken in last, which is this one. What the caller promises is told in [`plan`](super::plan).
+    /// What to do about the view that was taken in last, which is this one. What the caller promises is told in [`plan`](mod@super::plan).
     pub fn plan(&self, view: &View, held: &Held) -> Vec<Move> {
         let alive = self.watcher.alive();
         let cluster = Cluster { view, alive: &alive, me: self.me };

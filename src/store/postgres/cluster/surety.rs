@@ -1,6 +1,6 @@
 //! Until when a relay is sure that what it has is its own.
 //!
-//! Others wait for [`TTL`](super::alive::TTL) from when they have seen a heartbeat, which is after it was sent; the relay itself counts
+//! Others wait for [`TTL`] from when they have seen a heartbeat, which is after it was sent; the relay itself counts
 //! [`SURE`] from when it sent it. So it has stopped before anybody takes over, as long as no clock runs a fifth faster than another. This
 //! spares work that would be in vain; what makes it safe are the epochs, which each statement names.
 
