@@ -12,7 +12,7 @@ use super::ownership::Owned;
 use super::running::Postgres;
 use super::trouble::Trouble;
 use crate::store::NameId;
-use crate::store::locks::{lock, writing};
+use crate::store::locks::{lock, reading, writing};
 use crate::store::queues::Destination;
 
 /// No retry is due later than this when its queue is read, whatever a wrong clock wrote down.
@@ -43,6 +43,11 @@ async fn begin(postgres: &Postgres, link: &mut Option<Link>, id: NameId, owned: 
     let link = link.as_ref().expect("it was made");
     let holds = lock(&postgres.holds).clone();
     let Loaded { mut queue, ends, section, remembered } = load(link, &postgres.segments(), &holds, id).await?;
+    let is_still_ours = reading(&postgres.owned).get(&id).is_some_and(|now| std::ptr::eq(&**now, owned));
+    if !is_still_ours || owned.lost.is_cancelled() {
+        // It was lost meanwhile, and may have been taken once more: that is read by itself.
+        return Ok(());
+    }
     let last_digest = queue.last_digest().map_or(0, |digest| digest.0.get());
     postgres.last_digest.fetch_max(last_digest, Ordering::AcqRel);
     match section {
@@ -52,8 +57,7 @@ async fn begin(postgres: &Postgres, link: &mut Option<Link>, id: NameId, owned: 
     lock(&postgres.remembered).load(id, remembered);
     queue.clamp_due(postgres.now_ms() + DUE_WITHIN.as_millis() as u64);
     writing(&postgres.destinations).insert(id, Destination::new(queue));
-    let late = owned.loaded(ends);
-    let woken = postgres.publish_late(id, &late);
+    let woken = owned.loaded(ends, |late| postgres.publish_late(id, late));
     woken.into_iter().for_each(|wakeup| wakeup.notify_one());
     postgres.let_go_of_late(id);
     postgres.go_by_announced(id);

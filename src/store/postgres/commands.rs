@@ -91,7 +91,8 @@ impl Postgres {
         let (kind, other) = act.kind.to_numbers();
         let (of, kind, other) = (command.of.0.cast_signed(), i16::from(kind), other.cast_signed());
         let (asked, at_ms) = (command.asked.0.cast_signed(), self.now_ms().cast_signed());
-        let what = wire::to_json(&command.what).to_string();
+        // No text of the database has the character NUL.
+        let what = wire::to_json(&command.what).to_string().replace("\\u0000", "\\ufffd");
         let replay = self.asker.rows("SELECT 1 FROM replay WHERE id = $1", &[&uuid]).await?;
         if !replay.is_empty() {
             return Err(StoreError::IdTaken { id, by: "a replay".to_owned() });

@@ -221,12 +221,14 @@ impl Heart {
                 Ok(true)
             }
             Move::Take { claims } => {
+                let mut has_taken = false;
                 for claim in claims {
                     if !self.take(claim).await? {
                         break;
                     }
+                    has_taken = true;
                 }
-                Ok(true)
+                Ok(has_taken)
             }
             Move::GiveBack { duties, .. } => {
                 let is_group = |duty: &Duty| matches!(duty, Duty::RateLimitGroup(_));

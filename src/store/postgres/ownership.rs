@@ -53,14 +53,15 @@ impl Owned {
         }
     }
 
-    /// The queue was read as it was when all streams ended there. Returns what has come since.
-    pub fn loaded(&self, ends: Ends) -> Vec<Arrived> {
+    /// The queue was read as it was when all streams ended there. What has come since is added before anything that comes from now on.
+    pub fn loaded<T>(&self, ends: Ends, add: impl FnOnce(&[Arrived]) -> T) -> T {
         let mut coming = lock(&self.coming);
         let later = match std::mem::replace(&mut *coming, Coming::Behind(ends.clone())) {
             Coming::Later(later) => later,
             Coming::Behind(_) => Vec::new(),
         };
-        later.into_iter().filter(|arrived| is_behind(&ends, arrived)).collect()
+        let later: Vec<Arrived> = later.into_iter().filter(|arrived| is_behind(&ends, arrived)).collect();
+        add(&later)
     }
 
     /// Whether its queue is in memory, and the right is not lost.

@@ -332,7 +332,9 @@ impl Postgres {
         let _ = tokio::time::timeout(CLOSE_WITHIN, self.outbox.written()).await;
         let me = self.me();
         for sql in [
-            "UPDATE lease SET epoch = epoch + 1, incarnation = NULL WHERE incarnation = $1",
+            // In the order in which a flush locks them.
+            "WITH mine AS MATERIALIZED (SELECT duty FROM lease WHERE incarnation = $1 ORDER BY duty FOR UPDATE)
+             UPDATE lease l SET epoch = epoch + 1, incarnation = NULL FROM mine WHERE l.duty = mine.duty",
             "DELETE FROM relay WHERE incarnation = $1",
         ] {
             if let Err(error) = self.asker.rows(sql, &[&me]).await {
