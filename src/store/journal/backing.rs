@@ -8,10 +8,10 @@ use super::inbox::Message;
 use super::index::Update;
 use super::running::{Journal, LagWindow};
 use super::segments::Window;
-use super::words::ReadError;
 use super::{lock, reading};
 use crate::store::queues::{
-    Backing, By, DeliveryKey, Destination, DigestRecord, Read, RememberedRow, Told, WindowsRecord,
+    Backing, By, DeliveryKey, Destination, DigestRecord, Read, RememberedRow, Told, WindowsRecord, take_within,
+    to_go_out,
 };
 use crate::store::{Answer, AttemptNote, Name, NameId, StoreError, StoredEvent, WindowHead};
 
@@ -31,16 +31,9 @@ impl Backing for Journal {
         reading(&self.names).of(id).cloned()
     }
 
-    fn recent_of(&self, numbers: impl Iterator<Item = u64>, body_bytes: usize, mut take: impl FnMut(Arc<StoredEvent>)) {
+    fn recent_of(&self, numbers: impl Iterator<Item = u64>, body_bytes: usize, take: impl FnMut(Arc<StoredEvent>)) {
         let recent = lock(&self.recent);
-        let mut bytes = 0;
-        for (count, event) in numbers.map_while(|sequence| recent.get(sequence)).enumerate() {
-            bytes += event.body.len();
-            if bytes > body_bytes && count > 0 {
-                break;
-            }
-            take(event);
-        }
+        take_within(numbers.map_while(|number| recent.get(number)), body_bytes, take);
     }
 
     fn read(
@@ -91,11 +84,6 @@ impl Backing for Journal {
     }
 }
 
-/// An event of which somebody has to send what came: it may have been redacted, and then sent again in the same breath.
-fn to_go_out(event: Arc<StoredEvent>) -> Result<Arc<StoredEvent>, ReadError> {
-    if event.is_redacted { Err(ReadError::Redacted) } else { Ok(event) }
-}
-
 impl Journal {
     /// Writes again what must not go with the oldest range of the history, which ends there: heads of windows, and digests whose members'
     /// own records have gone before. All else that a digest is about lies in what stays. Returns whether there was anything.
@@ -124,7 +112,7 @@ impl Journal {
         for sequence in numbers.iter().copied() {
             let recent = lock(&self.recent).get(sequence);
             let read = recent.map_or_else(|| self.read_anywhere(sequence, window).map(Arc::new), Ok);
-            let read = read.and_then(to_go_out).map_err(StoreError::from);
+            let read = read.map_err(StoreError::from).and_then(to_go_out);
             bytes += read.as_ref().map_or(0, |event| event.body.len());
             if bytes > body_bytes && !events.is_empty() {
                 break;

@@ -15,16 +15,7 @@ impl Journal {
         match control.act {
             Act::Hold => drop(lock(&self.holding).insert(id)),
             Act::Resume if lock(&self.holding).remove(&id) => {
-                let passed_ms = self.lived.passed_ms();
-                for destination in self.destination_ids().into_iter().map(|id| self.destination(id)) {
-                    let mut queue = lock(&destination.queue);
-                    if queue.held(id).is_some() {
-                        // It comes all at once: a few deliveries at first.
-                        destination.ramp_up();
-                        queue.let_go(id, passed_ms);
-                        destination.wake(&queue);
-                    }
-                }
+                self.let_go_of_source(id, self.lived.passed_ms());
             }
             _ => {}
         }

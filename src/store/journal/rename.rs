@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::inbox::Message;
 use super::words::ReadError;
 use super::{Journal, lock, writing};
-use crate::store::queues::{Bitmap, BulkAct, DeliveryKey, Moving, OutcomeRecord, OutcomeState, Queue};
+use crate::store::queues::{Moving, Queue};
 use crate::store::{NameId, TakenOver};
 
 /// Dead letters that are moved in one go: each has a reason, and the queues are locked meanwhile.
@@ -70,27 +70,11 @@ impl Journal {
         // What died a moment ago may be on its way to the index.
         self.index.flush();
         let mut letters = self.letters(from, sequences)?;
-        Ok(self.with_both(from, to, |here, there| {
-            let mut outcomes = Vec::new();
-            let mut moved = Bitmap::default();
-            for sequence in sequences.iter().copied().filter(|sequence| here.is_dead(*sequence)) {
-                moved.insert(sequence);
-                // What waits there goes out anyway, and what is dead there is known.
-                if there.needs(sequence) {
-                    continue;
-                }
-                let unknown = || (0, self.clock.now_ms(), String::new());
-                let known = letters.remove(&sequence).map(|letter| (letter.attempts, letter.at_ms, letter.reason));
-                let (attempts, at_ms, reason) = known.unwrap_or_else(unknown);
-                let state = OutcomeState::Dead { reason };
-                there.apply(sequence, attempts, &state);
-                outcomes.push(OutcomeRecord { key: DeliveryKey { sequence, destination: to }, attempts, at_ms, state });
-            }
-            let count = moved.len();
-            here.select(BulkAct::MoveDead(to), &moved);
-            self.tell_outcomes(outcomes);
-            self.tell_selected(from, BulkAct::MoveDead(to), moved);
-            count
-        }))
+        let letters = sequences.iter().map(|sequence| match letters.remove(sequence) {
+            Some(letter) => (*sequence, letter.attempts, letter.at_ms, letter.reason),
+            None => (*sequence, 0, self.clock.now_ms(), String::new()),
+        });
+        let letters: Vec<_> = letters.collect();
+        Ok(self.with_both(from, to, |here, there| self.move_letters(here, there, (from, to), letters.into_iter())))
     }
 }

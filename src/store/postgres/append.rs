@@ -17,7 +17,7 @@ use tokio_postgres::types::ToSql;
 
 use super::again::Again;
 use super::following::{Arrived, Reply};
-use super::link::Link;
+use super::link::{Link, kept};
 use super::numbers;
 use super::running::{Postgres, Stream};
 use super::trouble::Trouble;
@@ -156,12 +156,13 @@ impl Door {
 
     /// The connection, which is made where there is none.
     async fn link(&mut self) -> Result<&Link, Trouble> {
-        if !self.link.as_ref().is_some_and(Link::is_open) {
-            let new = self.postgres.link("append").await?;
+        let postgres = &self.postgres;
+        let open = async {
+            let new = postgres.link("append").await?;
             numbers::raise(&new).await?;
-            self.link = Some(new);
-        }
-        Ok(self.link.as_ref().expect("it was made"))
+            Ok(new)
+        };
+        kept(&mut self.link, open).await
     }
 
     /// Draws numbers for the first of what waits.

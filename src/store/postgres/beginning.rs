@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::link::Link;
+use super::link::{Link, kept};
 use super::load::{Loaded, load};
 use super::ownership::Owned;
 use super::running::Postgres;
@@ -37,10 +37,8 @@ pub async fn run(postgres: Arc<Postgres>, mut waiting: UnboundedReceiver<(NameId
 }
 
 async fn begin(postgres: &Postgres, link: &mut Option<Link>, id: NameId, owned: &Owned) -> Result<(), Trouble> {
-    if !link.as_ref().is_some_and(Link::is_open) {
-        *link = Some(postgres.link("load").await?.with_deadline(READ_WITHIN));
-    }
-    let link = link.as_ref().expect("it was made");
+    let open = async { Ok(postgres.link("load").await?.with_deadline(READ_WITHIN)) };
+    let link = kept(link, open).await?;
     let holds = lock(&postgres.holds).clone();
     let Loaded { mut queue, ends, section, remembered } = load(link, &postgres.segments(), &holds, id).await?;
     let is_still_ours = reading(&postgres.owned).get(&id).is_some_and(|now| std::ptr::eq(&**now, owned));

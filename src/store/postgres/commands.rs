@@ -14,8 +14,8 @@ use super::running::Postgres;
 use super::wire;
 use crate::store::locks::{lock, reading};
 use crate::store::queues::{
-    Act, Backing, Bitmap, BulkAct, CommandAct, CommandKind, CommandRecord, DeliveryKey, KnownCommand, Moving,
-    OutcomeRecord, OutcomeState, Told, Urgency, going,
+    Act, Backing, Bitmap, BulkAct, CommandAct, CommandKind, CommandRecord, KnownCommand, Moving, Queue, Told, Urgency,
+    going,
 };
 use crate::store::{
     AskedPrint, Command, DEAD_EVENTS_MAX, DeadQuery, Done, EVENTS_MAX, NameId, NameKind, StoreError, TakenOver, What,
@@ -121,14 +121,8 @@ impl Postgres {
     async fn wait_for_another(&self, command: &Command, until: Instant) -> Result<Done, StoreError> {
         // Nobody says it again, and the relay that has the destination does the same by itself.
         let Some(id) = command.id else { return Ok(Done::default()) };
-        let uuid = uuid::Uuid::from_u128(id);
         loop {
-            let rows = self
-                .asker
-                .rows("SELECT deliveries FROM command WHERE id = $1 AND done_ms IS NOT NULL", &[&uuid])
-                .await?;
-            if let Some(row) = rows.first() {
-                let deliveries = row.get::<_, Option<i64>>(0).unwrap_or(0).cast_unsigned();
+            if let Some(deliveries) = self.done_by(id).await? {
                 return Ok(Done { deliveries, was_done_before: false, taken_over: None });
             }
             if Instant::now() >= until {
@@ -137,6 +131,13 @@ impl Postgres {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// To how many deliveries a command was done; nothing where it is not done.
+    async fn done_by(&self, id: u128) -> Result<Option<u64>, StoreError> {
+        let sql = "SELECT deliveries FROM command WHERE id = $1 AND done_ms IS NOT NULL";
+        let rows = self.asker.rows(sql, &[&uuid::Uuid::from_u128(id)]).await?;
+        Ok(rows.first().map(|row| row.get::<_, Option<i64>>(0).unwrap_or(0).cast_unsigned()))
     }
 
     /// Carries out what others have asked for, as far as it is about destinations of this relay.
@@ -176,16 +177,10 @@ impl Postgres {
     async fn carry_out_here(&self, command: &Command) -> Result<Done, StoreError> {
         let Command { id, of, ref what, asked } = *command;
         let _one_after_the_other = self.commanding.lock().await;
-        if let Some(id) = id {
-            let uuid = uuid::Uuid::from_u128(id);
-            let rows = self
-                .asker
-                .rows("SELECT deliveries FROM command WHERE id = $1 AND done_ms IS NOT NULL", &[&uuid])
-                .await?;
-            if let Some(row) = rows.first() {
-                let deliveries = row.get::<_, Option<i64>>(0).unwrap_or(0).cast_unsigned();
-                return Ok(Done { deliveries, was_done_before: true, taken_over: None });
-            }
+        if let Some(id) = id
+            && let Some(deliveries) = self.done_by(id).await?
+        {
+            return Ok(Done { deliveries, was_done_before: true, taken_over: None });
         }
         self.act(id, of, what, asked).await
     }
@@ -294,39 +289,17 @@ impl Postgres {
                 );
                 letters.extend(self.asker.rows(&sql, &[&of, &some]).await?);
             }
-            taken.dead += self.move_letters(from, to, &letters);
+            let letters = letters.iter().map(|row| {
+                let reason = row.get::<_, Option<String>>("reason").unwrap_or_default();
+                let (attempts, dead_ms): (i16, i64) = (row.get("attempts"), row.get("dead_ms"));
+                let number: i64 = row.get("n");
+                (number.cast_unsigned(), attempts.cast_unsigned(), dead_ms.cast_unsigned(), reason)
+            });
+            let move_all = |here: &mut Queue, there: &mut Queue| self.move_letters(here, there, (from, to), letters);
+            taken.dead += self.do_with_both(from, to, move_all);
         }
         self.move_rest(from, to, &mut taken);
         Ok(taken)
-    }
-
-    fn move_letters(&self, from: NameId, to: NameId, letters: &[Row]) -> u64 {
-        self.do_with_both(from, to, |here, there| {
-            let mut outcomes = Vec::new();
-            let mut moved = Bitmap::default();
-            for row in letters {
-                let sequence = row.get::<_, i64>("n").cast_unsigned();
-                if !here.is_dead(sequence) {
-                    continue;
-                }
-                moved.insert(sequence);
-                // What waits there goes out anyway, and what is dead there is known.
-                if there.needs(sequence) {
-                    continue;
-                }
-                let attempts = row.get::<_, i16>("attempts").cast_unsigned();
-                let at_ms = row.get::<_, i64>("dead_ms").cast_unsigned();
-                let reason = row.get::<_, Option<String>>("reason").unwrap_or_default();
-                let state = OutcomeState::Dead { reason };
-                there.apply(sequence, attempts, &state);
-                outcomes.push(OutcomeRecord { key: DeliveryKey { sequence, destination: to }, attempts, at_ms, state });
-            }
-            let count = moved.len();
-            here.select(BulkAct::MoveDead(to), &moved);
-            self.tell_outcomes(outcomes);
-            self.tell_selected(from, BulkAct::MoveDead(to), moved);
-            count
-        })
     }
 
     /// The numbers of the deliveries that are meant, as far as they are there now.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio_postgres::types::ToSql;
 
 use super::again::Again;
-use super::link::Link;
+use super::link::{Link, kept};
 use super::outbox::{Item, Waiting, Waits};
 use super::ownership::Owned;
 use super::running::Postgres;
@@ -111,10 +111,8 @@ async fn flush_some(
     while !items.is_empty() {
         let statements = Statements::of(&items, &postgres.segments());
         let came = async {
-            if !link.as_ref().is_some_and(Link::is_open) {
-                *link = Some(postgres.link("flush").await?.with_deadline(WRITTEN_WITHIN));
-            }
-            let link = link.as_ref().expect("it was made");
+            let open = async { Ok(postgres.link("flush").await?.with_deadline(WRITTEN_WITHIN)) };
+            let link = kept(link, open).await?;
             write(postgres, link, owned, &items, &statements).await
         };
         match came.await {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::again::Again;
 use super::following::{Arrived, Own, Reply};
-use super::link::Link;
+use super::link::{Link, kept};
 use super::rows::{EVENT_HEAD, EventRow};
 use super::running::Postgres;
 use super::trouble::Trouble;
@@ -52,10 +52,7 @@ pub async fn run(postgres: Arc<Postgres>) {
 
 /// Reads what has come. Returns how many events that were.
 async fn look(postgres: &Postgres, link: &mut Option<Link>) -> Result<usize, Trouble> {
-    if !link.as_ref().is_some_and(Link::is_open) {
-        *link = Some(postgres.link("follow").await?);
-    }
-    let link = link.as_ref().expect("it was made");
+    let link = kept(link, postgres.link("follow")).await?;
     // What this process has committed by now is seen by the look that begins now, with all that others had committed before.
     let own = postgres.following.own();
     let came = read(postgres, link).await;

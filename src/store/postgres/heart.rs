@@ -16,7 +16,7 @@ use super::cluster::{
     Claim, Duty, Held, Holding, Incarnation, LeaseRow, Move, Planner, RelayRow, Slot, StreamRow, Use, View, Wants,
 };
 use super::holds::{self, Holds};
-use super::link::Link;
+use super::link::{Link, kept};
 use super::names::{FORMER_NAMES, NAMES};
 use super::ownership::Owned;
 use super::random::dice;
@@ -24,9 +24,8 @@ use super::running::{Postgres, Stream};
 use super::spans::{SPANS, Span, span};
 use super::transaction::{Snapshot, Step};
 use super::trouble::Trouble;
+use crate::store::NameId;
 use crate::store::locks::{lock, reading, writing};
-use crate::store::queues::Bitmap;
-use crate::store::{EVENTS_MAX, NameId, StoreError};
 
 /// Between two heartbeats.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -104,10 +103,7 @@ impl Heart {
         let postgres = self.postgres.clone();
         self.let_go_of_lost().await?;
         let sent = postgres.began.elapsed();
-        if !self.link.as_ref().is_some_and(Link::is_open) {
-            self.link = Some(postgres.link("heartbeat").await?);
-        }
-        let link = self.link.as_ref().expect("it was made");
+        let link = kept(&mut self.link, postgres.link("heartbeat")).await?;
         let read = read(&postgres, link, &self.draining).await?;
         // Before this relay is sure of anything again: it may have stood still for long.
         let lost = self.planner.lost(&read.view, &self.held);
@@ -177,10 +173,7 @@ impl Heart {
     }
 
     async fn acts(&mut self) -> Result<&Link, Trouble> {
-        if !self.acts.as_ref().is_some_and(Link::is_open) {
-            self.acts = Some(self.postgres.link("leases").await?);
-        }
-        Ok(self.acts.as_ref().expect("it was made"))
+        kept(&mut self.acts, self.postgres.link("leases")).await
     }
 
     /// What others in this process have found to be lost is given to whoever takes it.
@@ -474,89 +467,6 @@ impl Postgres {
         self.saw_sources(read.sources.clone());
         if *reading(&self.spans) != read.spans {
             writing(&self.spans).clone_from(&read.spans);
-        }
-    }
-
-    /// Sources stand like this, unless something newer is known: what is not held any more goes out.
-    pub fn saw_sources(self: &Arc<Self>, seen: Holds) {
-        let mut holds = lock(&self.holds);
-        let before = holds.clone();
-        holds.update(seen);
-        if *holds == before {
-            return;
-        }
-        let now = holds.clone();
-        self.sources.send_modify(|shown| {
-            let states = now.0.iter().map(|(id, row)| (*id, row.state()));
-            *shown = Arc::new(states.filter(|(_, state)| *state != Default::default()).collect());
-        });
-        drop(holds);
-        for (source, row) in &now.0 {
-            if row.held_since_ms.is_none() {
-                let at_ms = now.let_go_ms(*source, row.hold).unwrap_or_else(|| self.now_ms());
-                self.let_go_of_source(*source, at_ms);
-            } else if before.0.get(source).is_some_and(|before| before.hold < row.hold) {
-                // It may have been let go meanwhile, and is held again: what is held by which of the two, the database knows.
-                let (postgres, source, hold) = (self.clone(), *source, row.hold);
-                self.runtime.spawn(async move {
-                    while let Err(error) = postgres.let_go_of_older(source, hold).await {
-                        tracing::debug!(%error, "what an earlier hold kept is looked for again");
-                        tokio::time::sleep(PERIOD).await;
-                    }
-                });
-            }
-        }
-    }
-
-    /// What came in under earlier holds of a source goes out.
-    async fn let_go_of_older(&self, source: NameId, hold: i32) -> Result<(), StoreError> {
-        let at_ms = lock(&self.holds).let_go_ms(source, 0).unwrap_or_else(|| self.now_ms());
-        for id in self.destination_ids() {
-            let held = lock(&self.destination(id).queue).held(source).cloned().unwrap_or_default();
-            let numbers: Vec<i64> = held.iter_from(0).map(u64::cast_signed).collect();
-            let mut older = Bitmap::default();
-            for some in numbers.chunks(EVENTS_MAX) {
-                for k in self.segments() {
-                    let sql = format!("SELECT n FROM delivery_{k} WHERE dest = $1 AND n = ANY ($2) AND hold < $3");
-                    let rows = self.upkeep.rows(&sql, &[&id.0.cast_signed(), &some, &hold]).await?;
-                    older.insert_all(&rows.iter().map(|row| row.get::<_, i64>(0).cast_unsigned()).collect());
-                }
-            }
-            if !older.is_empty() {
-                let destination = self.destination(id);
-                let mut queue = lock(&destination.queue);
-                destination.ramp_up();
-                queue.let_go_some(source, &older, at_ms);
-                destination.wake(&queue);
-            }
-        }
-        Ok(())
-    }
-
-    /// What a queue holds of sources that are not held any more goes out: they may have been let go while it was read.
-    pub fn let_go_of_late(&self, id: NameId) {
-        let holds = lock(&self.holds);
-        let destination = self.destination(id);
-        let mut queue = lock(&destination.queue);
-        let holders: Vec<NameId> = queue.holders().collect();
-        for source in holders {
-            let Some(row) = holds.0.get(&source).filter(|row| row.held_since_ms.is_none()) else { continue };
-            let at_ms = holds.let_go_ms(source, row.hold).unwrap_or_else(|| self.now_ms());
-            queue.let_go(source, at_ms);
-            destination.wake(&queue);
-        }
-    }
-
-    fn let_go_of_source(&self, source: NameId, at_ms: u64) {
-        for id in self.destination_ids() {
-            let destination = self.destination(id);
-            let mut queue = lock(&destination.queue);
-            if queue.held(source).is_some() {
-                // It comes all at once: a few deliveries at first.
-                destination.ramp_up();
-                queue.let_go(source, at_ms);
-                destination.wake(&queue);
-            }
         }
     }
 

@@ -113,6 +113,18 @@ impl Link {
     }
 }
 
+/// A link that is kept, which is made where there is none or it is closed.
+pub async fn kept(
+    link: &mut Option<Link>,
+    open: impl Future<Output = Result<Link, Trouble>>,
+) -> Result<&Link, Trouble> {
+    match link {
+        Some(open) if open.is_open() => {}
+        _ => *link = Some(open.await?),
+    }
+    Ok(link.as_ref().expect("it was made"))
+}
+
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Link({}, {})", self.session.whom, if self.is_open() { "open" } else { "closed" })

@@ -4,14 +4,14 @@
 //! # Cast
 //!
 //! In and out: [`PostgresStore`] (`store`) is the handle, with `looking` what people see. `opening_store` opens it and starts its tasks;
-//! `running`: what these and the callers share. What waits is in memory, in the [queues](super::queues) that any backend has.
+//! `running`: what these and the callers share. `backing`: what the queues in memory need. What waits is in memory, in the [queues](super::queues) that any backend has.
 //!
 //! * `append`: the task that takes events in, with `numbers` of a sequence; `publish`: how they come to the queues of this process.
 //! * `follow`: the task that reads what other relays take in; `following`: how far it has come. `recent`: the newest events in memory.
 //! * `flush`: the task that writes down what has changed in queues, which waits in the `outbox`; `statements`: as SQL.
 //! * `heart`: the task that beats and sees who there is; `cluster`: who does what among the relays, pure. `ownership`: the right to a
 //!   destination; `beginning`: the task that reads its queue when that is taken, by `load`.
-//! * `commands`: what is asked of a destination or source; `wire`: as the database has it. `holds`: how sources stand. `replays`.
+//! * `commands`: what is asked of a destination or source; `wire`: as the database has it. `holds`, `sources`: how sources stand, and what they had held. `replays`.
 //! * `names`, `intern`: the numbers of names. `erasing`: forgetting a person.
 //! * `look`, [`Looker`]: lists, and what became of events, by what lies in the database alone. `reading`: events by their numbers. `rows`: what
 //!   a row says. `spans`, [`Span`]: which segments may hold which events. `reader`, `asks`, [`Asks`]: the connections for that.
@@ -37,6 +37,7 @@ mod address;
 mod again;
 mod append;
 mod asks;
+mod backing;
 mod beginning;
 pub mod cluster;
 mod commands;
@@ -69,6 +70,7 @@ mod rows;
 mod running;
 mod schema;
 mod session;
+mod sources;
 mod spans;
 mod statements;
 mod store;

@@ -6,7 +6,7 @@ use tokio_postgres::types::ToSql;
 
 use super::address::Address;
 use super::asks::Asks;
-use super::link::Link;
+use super::link::{Link, kept};
 use super::trouble::Trouble;
 use crate::store::StoreError;
 
@@ -40,10 +40,7 @@ impl Reader {
         sql: &str,
         values: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Trouble> {
-        if !link.as_ref().is_some_and(Link::is_open) {
-            *link = Some(Link::open(&self.address, self.purpose).await?);
-        }
-        link.as_ref().expect("it was made").rows(sql, values).await
+        kept(link, Link::open(&self.address, self.purpose)).await?.rows(sql, values).await
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -21,13 +20,12 @@ use super::outbox::Outbox;
 use super::ownership::Owned;
 use super::random::dice;
 use super::reader::Reader;
-use super::reading::read_some;
 use super::recent::Recent;
 use super::spans::Span;
 use super::trouble::Trouble;
 use crate::store::locks::{lock, reading};
-use crate::store::queues::{Backing, By, DeliveryKey, Destination, Memory, Read, RememberedRow, Told};
-use crate::store::{Answer, AttemptNote, Health, Name, NameId, NewEvent, Retention, StoreError, StoredEvent};
+use crate::store::queues::Memory;
+use crate::store::{Health, NameId, NewEvent, Retention};
 use crate::time::Instant;
 
 /// The destinations that another relay has, which lives.
@@ -383,26 +381,24 @@ pub struct HandedOut {
 impl HandedOut {
     /// All of some destinations; none where one of them is not to be had now.
     pub fn all(postgres: &Arc<Postgres>, destinations: &[NameId], wish: &Arc<Wish>) -> Option<Vec<Self>> {
-        let mut handed = Vec::with_capacity(destinations.len());
         let wanted = lock(&postgres.wanted).clone();
         let groups = lock(&postgres.groups).clone();
-        let are_ready = {
-            let owned = reading(&postgres.owned);
-            destinations.iter().all(|id| owned.get(id).is_some_and(|owned| owned.is_ready()))
+        // Without its rate limit, nothing goes out.
+        let is_limited = |id: &NameId| {
+            wanted.get(id).and_then(|(_, group)| group.as_ref()).is_none_or(|group| groups.contains(group))
         };
-        if !are_ready {
+        let owned: Vec<Arc<Owned>> = {
+            let owned = reading(&postgres.owned);
+            destinations.iter().map(|id| owned.get(id).cloned()).collect::<Option<_>>()?
+        };
+        if !destinations.iter().all(is_limited) || !owned.iter().all(|owned| owned.is_ready()) {
             return None;
         }
-        for id in destinations {
-            // Without its rate limit, nothing goes out.
-            let group = wanted.get(id).and_then(|(_, group)| group.as_ref());
-            if group.is_some_and(|group| !groups.contains(group)) {
-                return None;
-            }
-            let owned = reading(&postgres.owned).get(id).cloned().filter(|owned| owned.hand_out())?;
-            handed.push(Self { postgres: postgres.clone(), owned, _wish: wish.clone() });
-        }
-        Some(handed)
+        let hand_out = |owned: Arc<Owned>| {
+            let handed = owned.hand_out();
+            handed.then(|| Self { postgres: postgres.clone(), owned, _wish: wish.clone() })
+        };
+        owned.into_iter().map(hand_out).collect()
     }
 }
 
@@ -411,79 +407,4 @@ impl Drop for HandedOut {
         self.owned.came_back();
         self.postgres.ownership.send_modify(|count| *count += 1);
     }
-}
-
-impl Backing for Postgres {
-    type Reader = ();
-    type Hold = HandedOut;
-
-    fn passed_ms(&self) -> u64 {
-        self.now_ms()
-    }
-
-    fn may_claim(&self, hold: &HandedOut) -> bool {
-        hold.owned.may_claim() && self.surety.is_sure(self.began.elapsed()) && !self.outbox.is_full()
-    }
-
-    fn name_of(&self, id: NameId) -> Option<Name> {
-        reading(&self.names).shown().of(id).cloned()
-    }
-
-    fn recent_of(&self, numbers: impl Iterator<Item = u64>, body_bytes: usize, mut take: impl FnMut(Arc<StoredEvent>)) {
-        let recent = lock(&self.recent);
-        let mut bytes = 0;
-        for (count, event) in numbers.map_while(|number| recent.get(number)).enumerate() {
-            bytes += event.body.len();
-            if bytes > body_bytes && count > 0 {
-                break;
-            }
-            take(event);
-        }
-    }
-
-    fn read(
-        self: &Arc<Self>,
-        _of: &Arc<Destination<()>>,
-        _by: By,
-        numbers: Vec<u64>,
-        body_bytes: usize,
-    ) -> BoxFuture<'static, Option<Vec<Read>>> {
-        let postgres = self.clone();
-        let read = self.runtime.spawn(async move {
-            let spans = postgres.spans();
-            let read = read_some(&postgres.reader, &spans, &numbers, body_bytes).await;
-            // One that cannot be read now is told, so that it is tried again; the others wait for their turn.
-            let away = |error: StoreError| numbers.first().map(|number| (*number, Err(error))).into_iter().collect();
-            let read: Vec<Read> = read.unwrap_or_else(away);
-            read.into_iter().map(|(number, event)| (number, event.and_then(to_go_out))).collect()
-        });
-        Box::pin(async move { read.await.ok() })
-    }
-
-    fn tell(&self, told: Told) {
-        self.outbox.tell(told);
-    }
-
-    fn note(&self, notes: Vec<(DeliveryKey, AttemptNote)>) {
-        self.outbox.note(notes);
-    }
-
-    fn tell_section(&self, id: NameId, fingerprint: String) {
-        self.outbox.section(id, fingerprint);
-    }
-
-    fn tell_remembered(self: &Arc<Self>, rows: Vec<RememberedRow>) -> Answer<'static, ()> {
-        let kept = self.outbox.remember(rows);
-        Box::pin(async move {
-            match kept.await {
-                Ok(Ok(_)) => Ok(()),
-                _ => Err(StoreError::written_later()),
-            }
-        })
-    }
-}
-
-/// An event of which somebody has to send what came.
-fn to_go_out(event: Arc<StoredEvent>) -> Result<Arc<StoredEvent>, StoreError> {
-    if event.is_redacted { Err(StoreError::Redacted) } else { Ok(event) }
 }

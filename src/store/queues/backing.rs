@@ -337,3 +337,24 @@ pub trait Backing: Deref<Target = Memory<Self::Reader>> + Send + Sync + Sized + 
         destination.sorting.wakeup.notify_one();
     }
 }
+
+/// Takes the first of some events, within so many bytes of bodies, and at least one.
+pub fn take_within(
+    events: impl Iterator<Item = Arc<StoredEvent>>,
+    body_bytes: usize,
+    mut take: impl FnMut(Arc<StoredEvent>),
+) {
+    let mut bytes = 0;
+    for (count, event) in events.enumerate() {
+        bytes += event.body.len();
+        if bytes > body_bytes && count > 0 {
+            break;
+        }
+        take(event);
+    }
+}
+
+/// An event of which somebody has to send what came: it may have been redacted, and then sent again in the same breath.
+pub fn to_go_out(event: Arc<StoredEvent>) -> Result<Arc<StoredEvent>, StoreError> {
+    if event.is_redacted { Err(StoreError::Redacted) } else { Ok(event) }
+}

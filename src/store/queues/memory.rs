@@ -127,4 +127,18 @@ impl<R: Default> Memory<R> {
         let (attempts, at_ms, reason) = self.just_died(key)?;
         Some(DeliveryState::Dead { attempts, at_ms, reason })
     }
+
+    /// What came in by a source while it was held goes out, and is as old as this moment: so many milliseconds the store has lived through.
+    pub fn let_go_of_source(&self, source: NameId, passed_ms: u64) {
+        for id in self.destination_ids() {
+            let destination = self.destination(id);
+            let mut queue = lock(&destination.queue);
+            if queue.held(source).is_some() {
+                // It comes all at once: a few deliveries at first.
+                destination.ramp_up();
+                queue.let_go(source, passed_ms);
+                destination.wake(&queue);
+            }
+        }
+    }
 }

@@ -39,7 +39,7 @@ mod remembered;
 mod texts;
 
 pub use self::acts::{Act, BulkAct, CommandRecord, Control, RENAMED, SelectionRecord, Urgency, going};
-pub use self::backing::{Backing, By, Done, Read, SELECTED_REMEMBERED, Told};
+pub use self::backing::{Backing, By, Done, Read, SELECTED_REMEMBERED, Told, take_within, to_go_out};
 pub use self::bitmap::{Bitmap, CHUNK, LIST_BELOW};
 pub use self::claims::OwnQueue;
 pub use self::destination::Destination;

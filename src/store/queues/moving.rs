@@ -33,6 +33,36 @@ pub trait Moving: Backing {
         done
     }
 
+    /// Moves dead letters, each with its attempts, when it died and why. Returns how many were still dead here.
+    fn move_letters(
+        &self,
+        here: &mut Queue,
+        there: &mut Queue,
+        (from, to): (NameId, NameId),
+        letters: impl Iterator<Item = (u64, u16, u64, String)>,
+    ) -> u64 {
+        let mut outcomes = Vec::new();
+        let mut moved = Bitmap::default();
+        for (sequence, attempts, at_ms, reason) in letters {
+            if !here.is_dead(sequence) {
+                continue;
+            }
+            moved.insert(sequence);
+            // What waits there goes out anyway, and what is dead there is known.
+            if there.needs(sequence) {
+                continue;
+            }
+            let state = OutcomeState::Dead { reason };
+            there.apply(sequence, attempts, &state);
+            outcomes.push(OutcomeRecord { key: DeliveryKey { sequence, destination: to }, attempts, at_ms, state });
+        }
+        let count = moved.len();
+        here.select(BulkAct::MoveDead(to), &moved);
+        self.tell_outcomes(outcomes);
+        self.tell_selected(from, BulkAct::MoveDead(to), moved);
+        count
+    }
+
     /// Moves everything that waits, with windows, digests and a pause.
     fn move_rest(&self, from: NameId, to: NameId, taken: &mut TakenOver) {
         let at_ms = self.clock.now_ms();

@@ -1,0 +1,85 @@
+//! How sources stand, as this process sees it, and what they had held: it goes out when they are let go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::holds::Holds;
+use super::running::Postgres;
+use crate::store::locks::lock;
+use crate::store::queues::Bitmap;
+use crate::store::{EVENTS_MAX, NameId, StoreError};
+
+/// Before the database is asked again that gave no answer.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+impl Postgres {
+    /// Sources stand like this, unless something newer is known: what is not held any more goes out.
+    pub fn saw_sources(self: &Arc<Self>, seen: Holds) {
+        let mut holds = lock(&self.holds);
+        let before = holds.clone();
+        holds.update(seen);
+        if *holds == before {
+            return;
+        }
+        let now = holds.clone();
+        self.sources.send_modify(|shown| {
+            let states = now.0.iter().map(|(id, row)| (*id, row.state()));
+            *shown = Arc::new(states.filter(|(_, state)| *state != Default::default()).collect());
+        });
+        drop(holds);
+        for (source, row) in &now.0 {
+            if row.held_since_ms.is_none() {
+                let at_ms = now.let_go_ms(*source, row.hold).unwrap_or_else(|| self.now_ms());
+                self.let_go_of_source(*source, at_ms);
+            } else if before.0.get(source).is_some_and(|before| before.hold < row.hold) {
+                // It may have been let go meanwhile, and is held again: what is held by which of the two, the database knows.
+                let (postgres, source, hold) = (self.clone(), *source, row.hold);
+                self.runtime.spawn(async move {
+                    while let Err(error) = postgres.let_go_of_older(source, hold).await {
+                        tracing::debug!(%error, "what an earlier hold kept is looked for again");
+                        tokio::time::sleep(AGAIN_AFTER).await;
+                    }
+                });
+            }
+        }
+    }
+
+    /// What came in under earlier holds of a source goes out.
+    async fn let_go_of_older(&self, source: NameId, hold: i32) -> Result<(), StoreError> {
+        let at_ms = lock(&self.holds).let_go_ms(source, 0).unwrap_or_else(|| self.now_ms());
+        for id in self.destination_ids() {
+            let held = lock(&self.destination(id).queue).held(source).cloned().unwrap_or_default();
+            let numbers: Vec<i64> = held.iter_from(0).map(u64::cast_signed).collect();
+            let mut older = Bitmap::default();
+            for some in numbers.chunks(EVENTS_MAX) {
+                for k in self.segments() {
+                    let sql = format!("SELECT n FROM delivery_{k} WHERE dest = $1 AND n = ANY ($2) AND hold < $3");
+                    let rows = self.upkeep.rows(&sql, &[&id.0.cast_signed(), &some, &hold]).await?;
+                    older.insert_all(&rows.iter().map(|row| row.get::<_, i64>(0).cast_unsigned()).collect());
+                }
+            }
+            if !older.is_empty() {
+                let destination = self.destination(id);
+                let mut queue = lock(&destination.queue);
+                destination.ramp_up();
+                queue.let_go_some(source, &older, at_ms);
+                destination.wake(&queue);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a queue holds of sources that are not held any more goes out: they may have been let go while it was read.
+    pub fn let_go_of_late(&self, id: NameId) {
+        let holds = lock(&self.holds);
+        let destination = self.destination(id);
+        let mut queue = lock(&destination.queue);
+        let holders: Vec<NameId> = queue.holders().collect();
+        for source in holders {
+            let Some(row) = holds.0.get(&source).filter(|row| row.held_since_ms.is_none()) else { continue };
+            let at_ms = holds.let_go_ms(source, row.hold).unwrap_or_else(|| self.now_ms());
+            queue.let_go(source, at_ms);
+            destination.wake(&queue);
+        }
+    }
+}
