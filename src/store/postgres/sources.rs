@@ -3,16 +3,61 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::holds::Holds;
+use super::holds::{Holds, SOURCES, read};
 use super::running::Postgres;
 use crate::store::locks::lock;
 use crate::store::queues::Bitmap;
-use crate::store::{EVENTS_MAX, NameId, StoreError};
+use crate::store::{Command, Done, EVENTS_MAX, NameId, StoreError, What};
 
 /// Before the database is asked again that gave no answer.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 impl Postgres {
+    /// Pauses a source, holds it, or lets it go on: that is nobody's, so it is written by who asks.
+    pub async fn act_on_source(self: &Arc<Self>, command: &Command) -> Result<Done, StoreError> {
+        let of = command.of.0.cast_signed();
+        let at_ms = self.now_ms().cast_signed();
+        let row = "INSERT INTO source (id) VALUES ($1) ON CONFLICT DO NOTHING";
+        self.asker.rows(row, &[&of]).await?;
+        let (set, condition) = match &command.what {
+            What::Pause { .. } => ("paused_since_ms = $2, pause_reason = $3", "paused_since_ms IS NULL"),
+            What::Hold => (
+                "paused_since_ms = NULL, pause_reason = NULL, held_since_ms = coalesce(held_since_ms, $2),
+                 hold = hold + CASE WHEN held_since_ms IS NULL THEN 1 ELSE 0 END",
+                "(held_since_ms IS NULL OR paused_since_ms IS NOT NULL)",
+            ),
+            What::Resume => (
+                "paused_since_ms = NULL, pause_reason = NULL, held_since_ms = NULL,
+                 let_go = CASE WHEN held_since_ms IS NULL THEN let_go ELSE let_go || jsonb_build_object(hold::text, $2::int8) END",
+                "(held_since_ms IS NOT NULL OR paused_since_ms IS NOT NULL)",
+            ),
+            _ => return Err(StoreError::Conflict("a source has no deliveries of its own".to_owned())),
+        };
+        let reason = match &command.what {
+            What::Pause { reason } => reason.replace('\0', "\u{fffd}"),
+            _ => String::new(),
+        };
+        let id = command.id.map(uuid::Uuid::from_u128);
+        // What has an id is done by who finds it not done, in one transaction with the mark that it is.
+        let sql = format!(
+            "WITH asked AS MATERIALIZED (SELECT 1 FROM command WHERE id = $4 AND done_ms IS NULL FOR UPDATE),
+             act AS (UPDATE source SET {set}, changed = nextval('name_changed') WHERE id = $1 AND {condition} AND ($4::uuid IS NULL OR EXISTS (SELECT 1 FROM asked))
+                AND $3::text IS NOT NULL RETURNING 1),
+             mark AS (UPDATE command SET done_ms = $2, deliveries = (SELECT count(*) FROM act), what = NULL
+                WHERE id = $4 AND EXISTS (SELECT 1 FROM asked))
+             SELECT count(*) FROM act"
+        );
+        let done = self.asker.rows(&sql, &[&of, &at_ms, &reason, &id]).await?;
+        let mut deliveries: i64 = done.first().map_or(0, |row| row.get(0));
+        if let Some(id) = id {
+            let rows = self.asker.rows("SELECT deliveries FROM command WHERE id = $1", &[&id]).await?;
+            deliveries = rows.first().and_then(|row| row.get::<_, Option<i64>>(0)).unwrap_or(deliveries);
+        }
+        let rows = self.asker.rows(SOURCES, &[]).await?;
+        self.saw_sources(read(&rows));
+        Ok(Done { deliveries: deliveries.cast_unsigned(), was_done_before: false, taken_over: None })
+    }
+
     /// Sources stand like this, unless something newer is known: what is not held any more goes out.
     pub fn saw_sources(self: &Arc<Self>, seen: Holds) {
         let mut holds = lock(&self.holds);
