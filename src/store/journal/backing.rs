@@ -95,7 +95,7 @@ impl Journal {
             let queue = lock(&destination.queue);
             let heads: Vec<WindowHead> = queue.heads().collect();
             let digests = queue.all_digests().filter(|(_, digest)| digest.members.next(0) < Some(range_end));
-            let records: Vec<Vec<DigestRecord>> = digests.map(|(digest, _)| queue.records_of(digest)).collect();
+            let records: Vec<Vec<DigestRecord>> = digests.map(|(of, digest)| digest.records(id, of)).collect();
             has_any |= !heads.is_empty() || !records.is_empty();
             if !heads.is_empty() {
                 self.send(Message::Windows(WindowsRecord { destination: id, heads }));

@@ -45,7 +45,7 @@ pub use self::claims::OwnQueue;
 pub use self::destination::Destination;
 pub use self::known::{CommandAct, CommandIds, CommandKind, Commands, KnownCommand, Taken};
 pub use self::memory::Memory;
-pub use self::moving::Moving;
+pub use self::moving::{Going, Moving};
 pub use self::outcomes::{
     DeliveryKey, DigestAct, DigestRecord, OutcomeRecord, OutcomeState, WindowsRecord, state_after, state_by, state_of,
     states_of,

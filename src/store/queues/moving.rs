@@ -4,9 +4,42 @@ use super::acts::{Act, BulkAct, Control, RENAMED, Urgency};
 use super::backing::{Backing, Told};
 use super::bitmap::Bitmap;
 use super::outcomes::{DeliveryKey, DigestAct, DigestRecord, OutcomeRecord, OutcomeState, WindowsRecord};
-use super::queue::Queue;
+use super::queue::{Closed, Queue, Scheduled};
 use crate::store::locks::lock;
-use crate::store::{GroupKey, NameId, TakenOver};
+use crate::store::{DigestId, GroupKey, NameId, TakenOver, WindowHead};
+
+/// What a queue gives up for another: all that waits, but for what is in flight and what its source holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Going {
+    pub waiting: Bitmap,
+    /// What waits for another attempt: number, due time, and the rest.
+    pub scheduled: Vec<(u64, u64, Scheduled)>,
+    pub windows: Vec<WindowHead>,
+    pub digests: Vec<(DigestId, Closed)>,
+    /// Why it is paused, if it is.
+    pub pause: Option<String>,
+}
+
+impl Going {
+    /// All that a queue can give up.
+    pub fn of(queue: &mut Queue) -> Self {
+        let moving = queue.movable();
+        let waiting = moving.unsettled.iter_from(0).chain(moving.redeliveries.iter_from(0));
+        Self {
+            waiting: waiting.collect(),
+            scheduled: moving.scheduled,
+            windows: moving.windows,
+            digests: moving.digests,
+            pause: queue.state().paused.as_ref().map(|pause| pause.reason.clone()),
+        }
+    }
+
+    /// Says how much it is.
+    pub fn count(&self, taken: &mut TakenOver) {
+        (taken.waiting, taken.scheduled) = (self.waiting.len(), self.scheduled.len() as u64);
+        taken.paused = self.pause.is_some();
+    }
+}
 
 /// What a backend can do with two queues that it has.
 pub trait Moving: Backing {
@@ -65,50 +98,62 @@ pub trait Moving: Backing {
 
     /// Moves everything that waits, with windows, digests and a pause.
     fn move_rest(&self, from: NameId, to: NameId, taken: &mut TakenOver) {
-        let at_ms = self.clock.now_ms();
         self.do_with_both(from, to, |here, there| {
-            let moving = here.movable();
-            let mut gone: Bitmap = moving.unsettled.iter_from(0).chain(moving.redeliveries.iter_from(0)).collect();
-            (taken.waiting, taken.scheduled) = (gone.len(), moving.scheduled.len() as u64);
-            let again = there.select(BulkAct::Redeliver, &gone);
-            let mut outcomes = Vec::new();
-            for (sequence, due_ms, entry) in moving.scheduled {
-                gone.insert(sequence);
-                if there.is_pending(sequence) {
-                    continue;
-                }
-                let first_attempt_ms = entry.first_attempt_ms;
-                let reason = entry.reason.to_string();
-                let state = OutcomeState::Scheduled { first_attempt_ms, due_ms, reason };
-                there.apply(sequence, entry.attempts, &state);
-                let key = DeliveryKey { sequence, destination: to };
-                outcomes.push(OutcomeRecord { key, attempts: entry.attempts, at_ms, state });
-            }
-            self.tell_outcomes(outcomes);
-            self.tell_selected(to, BulkAct::Redeliver, again.clone());
-            for (id, _) in &moving.digests {
-                self.move_digest(there, to, &here.records_of(*id), &again);
-            }
-            if !moving.windows.is_empty() {
-                there.apply_windows(&moving.windows);
-                let keys: Vec<GroupKey> = moving.windows.iter().map(|head| head.key).collect();
-                here.forget_windows(&keys);
-                let windows = WindowsRecord { destination: to, heads: moving.windows };
-                self.tell(Told::Windows(windows));
-                let ended = DigestRecord { destination: from, at_ms, what: DigestAct::Ended { windows: keys } };
-                self.tell(Told::Digests(vec![ended], None));
-            }
-            if let Some(pause) = here.state().paused.clone() {
-                taken.paused = true;
-                self.control_queue(there, to, Act::Pause(pause.reason), at_ms);
-            }
-            here.select(BulkAct::MoveWaiting(to), &gone);
+            let going = Going::of(here);
+            going.count(taken);
+            self.come(there, to, &going);
+            let gone = self.leave(here, from, to, &going);
             self.tell_selected(from, BulkAct::MoveWaiting(to), gone);
-            for act in [Act::Resume, Act::Close] {
-                self.control_queue(here, from, act, at_ms);
-            }
             taken.in_flight = here.in_flight() as u64;
         });
+    }
+
+    /// What another queue gives up is in this one, which is locked, and that is written down.
+    fn come(&self, there: &mut Queue, to: NameId, going: &Going) {
+        let at_ms = self.clock.now_ms();
+        let again = there.select(BulkAct::Redeliver, &going.waiting);
+        let mut outcomes = Vec::new();
+        for (sequence, due_ms, entry) in &going.scheduled {
+            if there.is_pending(*sequence) {
+                continue;
+            }
+            let first_attempt_ms = entry.first_attempt_ms;
+            let reason = entry.reason.to_string();
+            let state = OutcomeState::Scheduled { first_attempt_ms, due_ms: *due_ms, reason };
+            there.apply(*sequence, entry.attempts, &state);
+            let key = DeliveryKey { sequence: *sequence, destination: to };
+            outcomes.push(OutcomeRecord { key, attempts: entry.attempts, at_ms, state });
+        }
+        self.tell_outcomes(outcomes);
+        self.tell_selected(to, BulkAct::Redeliver, again.clone());
+        for (id, digest) in &going.digests {
+            self.move_digest(there, to, &digest.records(to, *id), &again);
+        }
+        if !going.windows.is_empty() {
+            there.apply_windows(&going.windows);
+            self.tell(Told::Windows(WindowsRecord { destination: to, heads: going.windows.clone() }));
+        }
+        if let Some(reason) = &going.pause {
+            self.control_queue(there, to, Act::Pause(reason.clone()), at_ms);
+        }
+    }
+
+    /// What a queue gives up, which is locked, is in it no more. What waited is told by who calls; returns its numbers.
+    fn leave(&self, here: &mut Queue, from: NameId, to: NameId, going: &Going) -> Bitmap {
+        let at_ms = self.clock.now_ms();
+        if !going.windows.is_empty() {
+            let keys: Vec<GroupKey> = going.windows.iter().map(|head| head.key).collect();
+            here.forget_windows(&keys);
+            let ended = DigestRecord { destination: from, at_ms, what: DigestAct::Ended { windows: keys } };
+            self.tell(Told::Digests(vec![ended], None));
+        }
+        let scheduled = going.scheduled.iter().map(|(sequence, ..)| *sequence);
+        let gone: Bitmap = going.waiting.iter_from(0).chain(scheduled).collect();
+        here.select(BulkAct::MoveWaiting(to), &gone);
+        for act in [Act::Resume, Act::Close] {
+            self.control_queue(here, from, act, at_ms);
+        }
+        gone
     }
 
     /// A digest goes on under its id where its members wait now, but for those that waited there by themselves.

@@ -647,7 +647,8 @@ fn records_of_digests_that_are_read_twice_change_nothing_and_one_of_an_unknown_d
     let known: Vec<_> = digests.iter().map(|(id, digest)| (*id, numbers(&digest.members), digest.attempts)).collect();
     assert_eq!(known, [(id(1), vec![0, 1], 1), (id(3), vec![4], 0)]);
     assert_eq!((numbers(&queue.waiting()), queue.next_due()), (vec![0, 1, 4, 5], None), "none is offered");
-    let said: Vec<_> = queue.records_of(id(1)).into_iter().map(|record| record.what).collect();
+    let records = queue.digest(id(1)).expect("it is closed").records(NameId(1), id(1));
+    let said: Vec<_> = records.into_iter().map(|record| record.what).collect();
     let mut other = Queue::new(NameId(1));
     (0..2).for_each(|sequence| other.add(sequence));
     said.into_iter().for_each(|what| other.apply_digest(&record(what), 5));

@@ -50,6 +50,19 @@ impl Closed {
         }
     }
 
+    /// What says it again as it is.
+    pub fn records(&self, destination: NameId, id: DigestId) -> Vec<DigestRecord> {
+        let record = |what| DigestRecord { destination, at_ms: self.closed_ms, what };
+        let closed = DigestAct::Closed { id, windows: Vec::new(), members: self.members.clone() };
+        let mut records = record(closed).split();
+        if let Some(first_attempt_ms) = self.first_attempt_ms {
+            let Self { attempts, due_ms, .. } = *self;
+            let reason = self.reason.to_string();
+            records.push(record(DigestAct::Scheduled { id, attempts, first_attempt_ms, due_ms, reason }));
+        }
+        records
+    }
+
     pub fn is_in_hand(&self) -> bool {
         self.is_in_hand
     }
@@ -209,20 +222,6 @@ impl Queue {
         if let Some(first) = members.next(0) {
             lanes.may_place_from(first);
         }
-    }
-
-    /// What says a digest again as it is.
-    pub fn records_of(&self, id: DigestId) -> Vec<DigestRecord> {
-        let Some(digest) = self.digest(id) else { return Vec::new() };
-        let record = |what| DigestRecord { destination: self.destination, at_ms: digest.closed_ms, what };
-        let closed = DigestAct::Closed { id, windows: Vec::new(), members: digest.members.clone() };
-        let mut records = record(closed).split();
-        if let Some(first_attempt_ms) = digest.first_attempt_ms {
-            let Closed { attempts, due_ms, .. } = *digest;
-            let reason = digest.reason.to_string();
-            records.push(record(DigestAct::Scheduled { id, attempts, first_attempt_ms, due_ms, reason }));
-        }
-        records
     }
 }
 
