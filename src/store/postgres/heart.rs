@@ -390,6 +390,8 @@ async fn read(postgres: &Postgres, link: &Link, draining: &BTreeSet<Duty>) -> Re
     let changed = reading(&postgres.names).changed;
     let beat: [&(dyn ToSql + Sync); 2] = [&me, &info];
     let since: [&(dyn ToSql + Sync); 1] = [&changed];
+    let owned: Vec<i32> = reading(&postgres.owned).keys().map(|id| id.0.cast_signed()).collect();
+    let mine: [&(dyn ToSql + Sync); 1] = [&owned];
     let steps = [
         Step { sql: "SET LOCAL synchronous_commit = off", values: &[] },
         Step {
@@ -404,8 +406,10 @@ async fn read(postgres: &Postgres, link: &Link, draining: &BTreeSet<Duty>) -> Re
         Step { sql: holds::SOURCES, values: &[] },
         Step { sql: SPANS, values: &[] },
         Step {
-            sql: "SELECT id, of, kind, other, asked, what::text FROM command WHERE done_ms IS NULL ORDER BY asked_ms",
-            values: &[],
+            // What many events are named in is read by who does it alone.
+            sql: "SELECT id, of, next, asked, asked_ms, what FROM command WHERE done_ms IS NULL AND coalesce(next, of) = ANY ($1)
+                ORDER BY asked_ms",
+            values: &mine,
         },
         Step { sql: "SELECT erased FROM meta", values: &[] },
     ];

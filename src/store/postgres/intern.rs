@@ -68,7 +68,15 @@ impl Postgres {
             return Ok(Some(TakenFrom { name, from: old, moved: None }));
         };
         let asked = Command::once(from, What::TakeOver { to: own });
-        let moved = self.clone().ask(asked).await?.taken_over.unwrap_or_default();
+        let moved = match self.clone().ask(asked).await {
+            Ok(done) => done.taken_over.unwrap_or_default(),
+            Err(StoreError::Unavailable(why)) => {
+                // It is asked for again by who looks after old names, and nothing waits for it here.
+                tracing::info!(destination = %name, from = %old, why, "what its old name has is moved later");
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
         let is_nothing = moved == TakenOver { in_flight: moved.in_flight, ..TakenOver::default() };
         Ok((!is_nothing).then_some(TakenFrom { name, from: old, moved: Some(moved) }))
     }

@@ -11,7 +11,8 @@
 //! * `flush`: the task that writes down what has changed in queues, which waits in the `outbox`; `statements`: as SQL.
 //! * `heart`: the task that beats and sees who there is; `cluster`: who does what among the relays, pure. `ownership`: the right to a
 //!   destination; `beginning`: the task that reads its queue when that is taken, by `load`.
-//! * `commands`: what is asked of a destination or source; `choosing`: which deliveries it means; `wire`: as the database has it. `holds`, `sources`: how sources stand, and what they had held. `replays`.
+//! * `commands`: what is asked of a destination or source; `choosing`: which deliveries it means; `moving`: what
+//!   goes from one destination to another, by the `handover` between two relays; `wire`: as the database has it. `holds`, `sources`: how sources stand, and what they had held. `replays`.
 //! * `names`, `intern`: the numbers of names. `erasing`: forgetting a person.
 //! * `look`, [`Looker`]: lists, and what became of events, by what lies in the database alone. `reading`: events by their numbers. `rows`: what
 //!   a row says. `spans`, [`Span`]: which segments may hold which events. `reader`, `asks`, [`Asks`]: the connections for that.
@@ -47,6 +48,7 @@ mod erasing;
 mod flush;
 mod follow;
 mod following;
+mod handover;
 mod heart;
 mod holds;
 mod intern;
@@ -54,6 +56,7 @@ mod link;
 mod load;
 mod look;
 mod looking;
+mod moving;
 mod names;
 mod numbers;
 mod opening;

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, oneshot};
 
+use super::handover::{AllGiven, Given, TakenIn};
 use super::wire::Ended;
 use crate::store::locks::lock;
 use crate::store::queues::{
-    BulkAct, Control, DeliveryKey, Done, KnownCommand, RememberedRow, SelectionRecord, Told, Urgency,
+    Bitmap, BulkAct, Control, DeliveryKey, Done, KnownCommand, RememberedRow, SelectionRecord, Told, Urgency,
 };
-use crate::store::{AppendError, AttemptNote, NameId};
+use crate::store::{AppendError, AttemptNote, NameId, TakenOver};
 
 /// Outcomes that are not written: with more of them nothing is claimed until some are.
 pub const UNWRITTEN_MAX: usize = 10_000;
@@ -22,8 +23,12 @@ pub enum Item {
     Notes(Vec<(DeliveryKey, AttemptNote)>),
     Section(NameId, String),
     Remembered(Vec<RememberedRow>),
-    /// A command is done, with everything before it that is of its destination.
-    Command(KnownCommand),
+    /// A command is done, with everything before it that is of its destination; and what was taken over, if that is what it was.
+    Command(KnownCommand, Option<TakenOver>),
+    /// Deliveries that one destination gives up and another, which another relay may have, is to take in.
+    Given(Given),
+    AllGiven(AllGiven),
+    TakenIn(TakenIn),
     /// A part of an erasing is done, in the same way.
     Ended(PartDone),
 }
@@ -133,8 +138,28 @@ impl Outbox {
     }
 
     /// A command is done. Resolves when that is written.
-    pub fn command(&self, command: KnownCommand) -> oneshot::Receiver<Result<u64, AppendError>> {
-        self.wait_for(Item::Command(command), command.deliveries)
+    pub fn command(
+        &self,
+        command: KnownCommand,
+        taken: Option<TakenOver>,
+    ) -> oneshot::Receiver<Result<u64, AppendError>> {
+        self.wait_for(Item::Command(command, taken), command.deliveries)
+    }
+
+    /// Some deliveries are given up.
+    pub fn give(&self, given: Given) {
+        lock(&self.waiting).items.push(Item::Given(given));
+        self.more.notify_one();
+    }
+
+    /// All of them are. Resolves when that is written.
+    pub fn all_given(&self, all: AllGiven) -> oneshot::Receiver<Result<u64, AppendError>> {
+        self.wait_for(Item::AllGiven(all), 0)
+    }
+
+    /// Some were taken in. Resolves when that is written.
+    pub fn taken_in(&self, taken: TakenIn) -> oneshot::Receiver<Result<u64, AppendError>> {
+        self.wait_for(Item::TakenIn(taken), 0)
     }
 
     /// A part of an erasing is done. Resolves when that is written.
@@ -234,7 +259,9 @@ impl Item {
             Self::Section(id, _) => Some(*id),
             Self::Remembered(rows) => rows.first().map(|row| row.of),
             // Who has a destination no more does not say that something was done there.
-            Self::Command(command) => Some(command.act.of),
+            Self::Command(command, _) => Some(command.act.of),
+            Self::Given(Given { from: of, .. }) | Self::AllGiven(AllGiven { from: of, .. }) => Some(*of),
+            Self::TakenIn(taken) => Some(taken.of),
             Self::Ended(done) => Some(done.of),
             Self::Notes(_) => None,
         };
@@ -248,24 +275,31 @@ impl Item {
             Self::Told(Told::Selection(selection)) => usize::try_from(selection.sequences.len()).unwrap_or(usize::MAX),
             Self::Notes(notes) => notes.len(),
             // With what it marks as done.
-            Self::Command(_) => 0,
+            Self::Command(..) | Self::AllGiven(_) | Self::TakenIn(_) => 0,
+            Self::Given(given) => usize::try_from(given.numbers.len()).unwrap_or(usize::MAX),
             _ => 1,
         }
     }
 
     /// The same as several, where it is of more than so many deliveries.
     pub fn split(self, rows_max: usize) -> Vec<Self> {
-        let Self::Told(Told::Selection(selection)) = self else { return vec![self] };
-        if selection.sequences.len() <= rows_max as u64 {
-            return vec![Self::Told(Told::Selection(selection))];
-        }
-        let all: Vec<u64> = selection.sequences.iter_from(0).collect();
-        let part = |some: &[u64]| SelectionRecord {
-            sequences: some.iter().copied().collect(),
-            reason: selection.reason.clone(),
-            ..selection
+        let parts = |numbers: &Bitmap| -> Vec<Bitmap> {
+            let all: Vec<u64> = numbers.iter_from(0).collect();
+            all.chunks(rows_max).map(|some| some.iter().copied().collect()).collect()
         };
-        all.chunks(rows_max).map(|some| Self::Told(Told::Selection(part(some)))).collect()
+        let is_too_much = |numbers: &Bitmap| numbers.len() > rows_max as u64;
+        match self {
+            Self::Told(Told::Selection(selection)) if is_too_much(&selection.sequences) => {
+                let part = |sequences| SelectionRecord { sequences, reason: selection.reason.clone(), ..selection };
+                let parts = parts(&selection.sequences).into_iter().map(part);
+                parts.map(|part| Self::Told(Told::Selection(part))).collect()
+            }
+            Self::Given(given) if is_too_much(&given.numbers) => {
+                let part = |numbers| Self::Given(Given { numbers, ..given });
+                parts(&given.numbers).into_iter().map(part).collect()
+            }
+            item => vec![item],
+        }
     }
 
     fn outcomes(&self) -> usize {

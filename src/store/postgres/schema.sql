@@ -91,11 +91,17 @@ CREATE TABLE command (
   id uuid PRIMARY KEY,
   of int4 NOT NULL,                     -- the destination or source
   kind int2 NOT NULL, other int4,       -- what is done, and which other destination is named
+  next int4,                            -- that other destination, once it is its owner who goes on
   asked int8 NOT NULL,                  -- a fingerprint of what was asked for, two's complement
-  what jsonb,                           -- what is to be done; nothing once it is done, or where its deliveries stood that were asked for
+  what text,                            -- JSON: what is to be done; once it is done nothing, or what came of it
   asked_ms int8 NOT NULL, done_ms int8, deliveries int8);
 CREATE INDEX ON command (of) WHERE done_ms IS NULL;
 CREATE INDEX ON command (done_ms);
+CREATE TABLE handover (                 -- deliveries that a destination has given up for the one that goes on with the command
+  command uuid, n int8,
+  state delivery_state NOT NULL,        -- how they go on there
+  attempts int2 NOT NULL, due_ms int8, first_ms int8, dead_ms int8, reason text,
+  PRIMARY KEY (command, n));
 
 CREATE TABLE replay (
   id uuid PRIMARY KEY, spec text NOT NULL, cursor int8 NOT NULL, until int8 NOT NULL, selected int8 NOT NULL, at_ms int8 NOT NULL,

@@ -1,9 +1,14 @@
 //! What has changed in queues, as statements. Each sets what it is about whatever was there before, so that all of them may be said again.
+//!
+//! [`handover`]: what goes over to a destination of another relay.
+
+mod handover;
 
 use std::collections::HashMap;
 
 use tokio_postgres::types::ToSql;
 
+use super::handover::{storable, taken_to_json};
 use super::outbox::{Item, PartDone};
 use super::wire;
 use crate::store::queues::{
@@ -113,16 +118,20 @@ impl<'i> Writing<'i> {
                     }
                 }
             }
-            Item::Command(command) => self.say(
-                "UPDATE command SET done_ms = $2, deliveries = $3, what = NULL WHERE id = $1 AND done_ms IS NULL",
+            Item::Command(command, taken) => self.say(
+                "UPDATE command SET done_ms = $2, deliveries = $3, what = $4 WHERE id = $1 AND done_ms IS NULL",
                 vec![
                     Box::new(uuid::Uuid::from_u128(command.id)),
                     Box::new(ms(command.at_ms)),
                     Box::new(command.deliveries.cast_signed()),
+                    Box::new(taken.as_ref().map(|taken| taken_to_json(taken).to_string())),
                 ],
             ),
+            Item::Given(given) => self.give(given),
+            Item::AllGiven(all) => self.all_given(all),
+            Item::TakenIn(taken) => self.taken_in(taken),
             Item::Ended(PartDone { id, of: _, at_ms, ended }) => self.say(
-                "UPDATE command SET done_ms = $2, deliveries = $3, what = $4::text::jsonb WHERE id = $1 AND done_ms IS NULL",
+                "UPDATE command SET done_ms = $2, deliveries = $3, what = $4 WHERE id = $1 AND done_ms IS NULL",
                 vec![
                     Box::new(uuid::Uuid::from_u128(*id)),
                     Box::new(ms(*at_ms)),
@@ -415,11 +424,6 @@ impl<'i> Writing<'i> {
 fn chunks(numbers: &Bitmap) -> Vec<Vec<i64>> {
     let all: Vec<i64> = numbers.iter_from(0).map(u64::cast_signed).collect();
     all.chunks(NUMBERS_MAX).map(<[i64]>::to_vec).collect()
-}
-
-/// A text that the database takes: none of its texts has the character NUL.
-fn storable(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
 }
 
 #[derive(Default)]

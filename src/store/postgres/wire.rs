@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::handover::Rest;
 use crate::event::EventId;
 use crate::store::queues::Bitmap;
 use crate::store::{DeadQuery, NameId, Standing, What, Which};
@@ -15,6 +16,8 @@ pub enum Task {
     Do(What),
     /// A part of an erasing.
     Erase(Part),
+    /// What another destination has given up for this one.
+    TakeIn(Rest),
 }
 
 /// What an erasing asks of a destination's owner.
@@ -81,7 +84,7 @@ pub fn to_json(what: &What) -> Value {
     }
 }
 
-/// What [`to_json`] or [`part_to_json`] gave; nothing where a later program did.
+/// What [`to_json`], [`part_to_json`] or [`Rest::to_json`] gave; nothing where a later program did.
 pub fn from_json(text: &str) -> Option<Task> {
     let value: Value = serde_json::from_str(text).ok()?;
     let text = |key: &str| value[key].as_str().map(str::to_owned);
@@ -92,6 +95,7 @@ pub fn from_json(text: &str) -> Option<Task> {
             let numbers = value["numbers"].as_array()?.iter().map(Value::as_u64).collect::<Option<Bitmap>>()?;
             return Some(Task::Erase(Part { numbers, ends: value["ends"].as_bool()? }));
         }
+        "take in" => return Rest::from_json(&value).map(Task::TakeIn),
         "pause" => What::Pause { reason: text("reason")? },
         "hold" => What::Hold,
         "resume" => What::Resume,

@@ -12,7 +12,7 @@ use crate::postgres::contract_server;
 const EVENTS: usize = 200;
 
 /// The bodies that a worker claims and settles until there are so many, in their order.
-fn deliver(worker: &Worker, count: usize) -> Vec<String> {
+pub fn deliver(worker: &Worker, count: usize) -> Vec<String> {
     let mut bodies = Vec::new();
     let began = Instant::now();
     while bodies.len() < count {
@@ -27,14 +27,14 @@ fn deliver(worker: &Worker, count: usize) -> Vec<String> {
 }
 
 /// What a statement gives in a test's schema, as one text.
-fn value(backend: &OnPostgres, sql: &str) -> String {
+pub fn value(backend: &OnPostgres, sql: &str) -> String {
     let sql = format!("SET search_path = {}; {sql}", backend.schema());
     let rows = crate::postgres::asked(contract_server(), &sql);
     rows.last().and_then(|row| row.first()).cloned().unwrap_or_default()
 }
 
 /// Each destination of each event has its row.
-const THE_LAW: &str = "SELECT count(*) FROM event_1 e CROSS JOIN unnest(e.destinations) t (dest)
+pub const THE_LAW: &str = "SELECT count(*) FROM event_1 e CROSS JOIN unnest(e.destinations) t (dest)
     LEFT JOIN delivery_1 d ON d.dest = t.dest AND d.n = e.n WHERE d.n IS NULL";
 
 #[test]

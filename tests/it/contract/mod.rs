@@ -1,5 +1,5 @@
 //! The contract of [`Store`] and the traits that it is made of, held against every backend. A second backend is proved by these same
-//! tests: one file a trait, but for commands, for what only one process may do, and for what several relays keep together (`cluster`). They speak of events by their ids and bodies and of order by what came first, and of no number that a backend
+//! tests: one file a trait, but for commands, for what only one process may do, and for what several relays keep together (`cluster`, `moving`). They speak of events by their ids and bodies and of order by what came first, and of no number that a backend
 //! might count by.
 
 mod cluster;
@@ -10,6 +10,7 @@ mod in_order;
 mod intake;
 mod lanes;
 mod looking;
+mod moving;
 mod on_postgres;
 mod queue;
 mod store;

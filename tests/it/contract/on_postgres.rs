@@ -1,6 +1,6 @@
 //! The store on PostgreSQL, on a real server: each test in a schema of its own.
 
-use vero_relay::store::postgres::{self, Address, AddressOptions, PostgresStore};
+use vero_relay::store::postgres::{self, Address, AddressOptions, Link, PostgresStore};
 
 use super::*;
 use crate::postgres::{contract_server, schema};
@@ -11,7 +11,7 @@ pub struct OnPostgres {
     /// What was opened last.
     open: RefCell<Weak<PostgresStore>>,
     /// What others have open beside it.
-    others: RefCell<Vec<Arc<PostgresStore>>>,
+    others: RefCell<Vec<(String, Arc<PostgresStore>)>>,
 }
 
 impl Default for OnPostgres {
@@ -28,17 +28,42 @@ impl OnPostgres {
 
     /// A relay hears of nobody any more, and nobody of it, as when its machine stands still.
     pub fn stand_still(&self, store: &Arc<dyn Store>) {
-        let stops = |other: &&Arc<PostgresStore>| std::ptr::addr_eq(Arc::as_ptr(*other), Arc::as_ptr(store));
         let others = self.others.borrow();
-        others.iter().find(stops).expect("it was opened beside another").stand_still();
+        let (_, other) = others.iter().find(|(_, other)| is_same(other, store)).expect("it was opened beside another");
+        other.stand_still();
     }
 
-    fn relay(&self, clock: Option<Clock>) -> Arc<PostgresStore> {
+    /// A relay dies without a word, and is taken for dead at once: nothing here is about how long that takes.
+    pub fn kill(&self, store: Arc<dyn Store>) {
+        let mut others = self.others.borrow_mut();
+        let at = others.iter().position(|(_, other)| is_same(other, &store)).expect("it was opened beside another");
+        let (name, other) = others.remove(at);
+        drop((store, other));
+        let schema = &self.schema;
+        contract_server().script(&format!(
+            "UPDATE {schema}.lease SET epoch = epoch + 1, incarnation = NULL
+                WHERE incarnation = (SELECT incarnation FROM {schema}.relay WHERE name = '{name}');
+             DELETE FROM {schema}.relay WHERE name = '{name}'"
+        ));
+    }
+
+    /// A connection of its own to the schema, for what a test does in the way of relays.
+    pub fn link(&self) -> Link {
         let options = AddressOptions { schema: self.schema.clone(), ..AddressOptions::default() };
         let address = Address::parse(&contract_server().url(), options).expect("an address");
-        let options = postgres::Options { clock, ..postgres::Options::default() };
+        wait(async || Link::open(&address, "test").await).expect("it opens")
+    }
+
+    fn relay(&self, name: &str, clock: Option<Clock>) -> Arc<PostgresStore> {
+        let options = AddressOptions { schema: self.schema.clone(), ..AddressOptions::default() };
+        let address = Address::parse(&contract_server().url(), options).expect("an address");
+        let options = postgres::Options { name: name.to_owned(), clock, ..postgres::Options::default() };
         Arc::new(wait(async || PostgresStore::open(address, options).await).expect("it opens"))
     }
+}
+
+fn is_same(one: &Arc<PostgresStore>, other: &Arc<dyn Store>) -> bool {
+    std::ptr::addr_eq(Arc::as_ptr(one), Arc::as_ptr(other))
 }
 
 impl Backend for OnPostgres {
@@ -53,14 +78,16 @@ impl Backend for OnPostgres {
                 END IF; END $$"
             ));
         }
-        let store = self.relay(Some(clock));
+        let store = self.relay("first", Some(clock));
         *self.open.borrow_mut() = Arc::downgrade(&store);
         store
     }
 
     fn open_again(&self) -> Arc<dyn Store> {
-        let store = self.relay(None);
-        self.others.borrow_mut().push(store.clone());
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let name = format!("other {}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let store = self.relay(&name, None);
+        self.others.borrow_mut().push((name, store.clone()));
         store
     }
 

@@ -110,11 +110,11 @@ impl Postgres {
         let (kind, other, dest) = (i16::from(kind), other.cast_signed(), of.0.cast_signed());
         let (what, at_ms) = (part_to_json(&part).to_string(), self.now_ms().cast_signed());
         let sql = "INSERT INTO command (id, of, kind, other, asked, what, asked_ms)
-            VALUES ($1, $2, $3, $4, 0, $5::text::jsonb, $6) ON CONFLICT DO NOTHING";
+            VALUES ($1, $2, $3, $4, 0, $5, $6) ON CONFLICT DO NOTHING";
         self.asker.rows(sql, &[&id, &dest, &kind, &other, &what, &at_ms]).await?;
         let until = Instant::now() + WAIT_MAX;
         loop {
-            let sql = "DELETE FROM command WHERE id = $1 AND done_ms IS NOT NULL RETURNING what::text";
+            let sql = "DELETE FROM command WHERE id = $1 AND done_ms IS NOT NULL RETURNING what";
             let rows = self.asker.rows(sql, &[&id]).await?;
             if let Some(row) = rows.first() {
                 let ended = row.get::<_, Option<&str>>(0).and_then(ended_from_json);

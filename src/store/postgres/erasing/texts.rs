@@ -20,9 +20,11 @@ struct Small {
     rows: i64,
 }
 
-const SMALL: [Small; 6] = [
+const SMALL: [Small; 8] = [
     Small { table: "digest", key: "dest || '/' || id", column: "reason", rows: 1_000 },
     Small { table: "destination", key: "id::text", column: "pause_reason", rows: 1_000 },
+    Small { table: "handover", key: "command || '/' || n", column: "reason", rows: 1_000 },
+    Small { table: "command", key: "id::text", column: "what", rows: 4 },
     Small { table: "source", key: "id::text", column: "pause_reason", rows: 1_000 },
     Small { table: "remembered", key: "dest || '/' || key", column: "text", rows: 500 },
     Small { table: "memo", key: "key", column: "text", rows: 20 },
