@@ -15,7 +15,7 @@ pub fn file_path(data: &[u8]) -> bool {
     let mut parts = data.splitn(3, |byte| *byte == b'\n');
     let mut next = || parts.next().unwrap_or_default();
     let (template, source, body) = (String::from_utf8_lossy(next()), String::from_utf8_lossy(next()), next());
-    let Ok(parsed) = PathTemplate::parse(&template, Path::new(BASE)) else { return false };
+    let Ok(parsed) = PathTemplate::parse(&template, Path::new(BASE), "relay") else { return false };
     let received_ms = body.iter().fold(0, |ms: u64, byte| ms.wrapping_mul(257).wrapping_add(u64::from(*byte)));
     let delivery = delivery(&source, body, received_ms);
     for timezone in [jiff::tz::TimeZone::UTC, jiff::tz::TimeZone::fixed(jiff::tz::Offset::MAX)] {

@@ -340,10 +340,7 @@ fn json(value: &impl Serialize, layout: Layout) -> Answer {
 }
 
 async fn metrics(relay: &Relay) -> Answer {
-    let journal = relay.journal.clone();
-    // It looks at the disk.
-    let usage = tokio::task::spawn_blocking(move || journal.usage()).await;
-    let (Ok(usage), Ok(counts)) = (usage, relay.store.counts().await) else {
+    let (Ok(usage), Ok(counts)) = tokio::join!(relay.engine.usage(), relay.store.counts()) else {
         return answer(StatusCode::INTERNAL_SERVER_ERROR, "the store does not say how it stands; see the log");
     };
     let generation = relay.generation();

@@ -9,7 +9,7 @@ use super::names::Names;
 use super::policy::{self, ANSWERS, COMMON};
 use super::presets::{FIELDS, PRESET};
 use super::{DestinationConfig, advice, batches, in_turn, is_name, outline, sorting};
-use crate::destination::{Client, Context, Destination, KINDS, Kind};
+use crate::destination::{Client, Context, Destination, KINDS, Kind, OfRelay};
 use crate::yaml::load::{NODES_MAX, TEXT_BYTES_MAX};
 use crate::yaml::problem::did_you_mean;
 use crate::yaml::raw::{Key, Node, NodeId};
@@ -22,6 +22,7 @@ pub(super) struct Parts<'c> {
     pub client: &'c Client,
     pub surroundings: &'c dyn Surroundings,
     pub data_dir: &'c std::path::Path,
+    pub relay: OfRelay<'c>,
     pub defaults: Option<&'c Node>,
     /// What the rules may send where, if they are good.
     pub sent: Option<&'c advice::templates::Sent>,
@@ -241,9 +242,10 @@ fn read_one(parts: &Parts<'_>, Named { name, what, types }: Named<'_>, node: &No
     });
     entries.finish();
     let own = reader.map(section, &format!("`{}` of {what}", kind.name))?.with_defaults(&own_defaults);
-    let Parts { client, data_dir, .. } = *parts;
+    let Parts { client, data_dir, relay, .. } = *parts;
     let noted = Noted::new(parts.surroundings);
-    let context = Context { reader, name, client, surroundings: &noted, data_dir, answers, digest: sorting.digest };
+    let surroundings = &noted;
+    let context = Context { reader, name, client, surroundings, data_dir, relay, answers, digest: sorting.digest };
     let destination: Option<Arc<dyn Destination>> = (kind.build)(&context, own);
     if let Some(destination) = &destination {
         policy.interval = policy.interval.max(destination.interval_min());

@@ -1,14 +1,16 @@
-//! `store:` and `removed_grace:`: what is kept, and for how long.
+//! `store:` and `removed_grace:`: where it lies, what is kept, and for how long.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::shared::{self, POSTGRES, Shared};
 use crate::destination::shaping::read_paths;
 use crate::store::{Redaction, Retention};
 use crate::yaml::keys::{Defaulted, Key, Of, Section, by_hand, duration, key, size};
 use crate::yaml::raw::Node;
 use crate::yaml::reader::Reader;
+use crate::yaml::values::Surroundings;
 
 const SECOND: Duration = Duration::from_secs(1);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -65,7 +67,7 @@ pub(super) const REMOVED_GRACE: Defaulted<Duration> = key("removed_grace", durat
 
 /// The keys of `store:`.
 pub(super) fn keys() -> Section {
-    Section::of(&[HISTORY.info, DEAD_LETTERS.info, MAX_SIZE.info, FREE_SPACE_MIN.info])
+    Section::of(&[POSTGRES.info, HISTORY.info, DEAD_LETTERS.info, MAX_SIZE.info, FREE_SPACE_MIN.info])
 }
 
 fn history_keys() -> Section {
@@ -76,10 +78,26 @@ fn dead_keys() -> Section {
     Section::of(&[DEAD_AGE.info, DEAD_SIZE.info])
 }
 
-/// Reads `store: {history: {max_age, max_size, redact, redact_after}, dead_letters: {max_age, max_size}, max_size, free_space_min}`.
-pub(super) fn read(reader: &Reader, node: Option<&Node>) -> Retention {
+/// Whether several relays share what it speaks of, right or wrong.
+pub(super) fn is_shared(store: &Node) -> bool {
+    store.get(POSTGRES.info.name).is_some_and(|node| !node.is_null())
+}
+
+/// What `store:` says.
+pub(super) struct Kept {
+    pub retention: Retention,
+    /// Where several relays share it; `Some(None)`: they do not. `None` where that has an error.
+    pub shared: Option<Option<Shared>>,
+}
+
+/// Reads `store: {postgres, history: {max_age, max_size, redact, redact_after}, dead_letters: {max_age, max_size}, max_size, free_space_min}`.
+pub(super) fn read(reader: &Reader, node: Option<&Node>, surroundings: &dyn Surroundings) -> Kept {
     let mut retention = Retention::DEFAULT;
-    let Some(mut entries) = node.and_then(|node| reader.map(node, "`store`")) else { return retention };
+    let Some(mut entries) = node.and_then(|node| reader.map(node, "`store`")) else {
+        return Kept { retention, shared: Some(None) };
+    };
+    let postgres = entries.node(&POSTGRES.info);
+    let shared = postgres.map_or(Some(None), |node| shared::read(reader, node, surroundings).map(Some));
     if let Some(node) = entries.node(&HISTORY.info)
         && let Some(mut history) = reader.map(node, "`history`")
     {
@@ -114,7 +132,16 @@ pub(super) fn read(reader: &Reader, node: Option<&Node>) -> Retention {
         dead.finish();
     }
     retention.bytes_max = entries.read(&MAX_SIZE);
+    let free = entries.node(&FREE_SPACE_MIN.info).filter(|node| !node.is_null());
     retention.free_bytes_min = entries.read(&FREE_SPACE_MIN);
+    if let (Some(at), Some(_)) = (free, postgres) {
+        let help = "take it out, and have the database server watched".to_owned();
+        reader.warning(
+            at.id,
+            "`free_space_min` is of the journal: nobody sees from here what is free where the database lies",
+            help,
+        );
+    }
     if let (Some(most), Some(history)) = (retention.bytes_max, retention.history_bytes)
         && most < history
     {
@@ -125,5 +152,5 @@ pub(super) fn read(reader: &Reader, node: Option<&Node>) -> Retention {
         );
     }
     entries.finish();
-    retention
+    Kept { retention, shared }
 }

@@ -2,7 +2,7 @@
 //!
 //! # Cast
 //!
-//! * `root`: the whole file. `listen`, `admin`, `tls` (`certificate`: when one ends), `sources`, `rules`, `destinations`, `notify`, `limits`, `keeping` (the key `store`), `expectations` (the key `tests`): its
+//! * `root`: the whole file. `listen`, `admin`, `tls` (`certificate`: when one ends), `sources`, `rules`, `destinations`, `notify`, `limits`, `keeping` (the key `store`), `shared` (`store.postgres` and `relay`), `expectations` (the key `tests`): its
 //!   sections, each with its keys. `policy`: what every destination may set; `kinds`: that and the kinds' own keys, put together.
 //! * `sorting`: what goes out together, what is urgent, and when it is quiet. `in_turn`: what goes out one after the other. `batches`: what
 //!   does not stand beside requests for several events.
@@ -42,6 +42,7 @@ pub mod presets;
 mod root;
 mod rules;
 pub mod schema;
+mod shared;
 mod shown;
 mod signs;
 mod slip;
@@ -65,6 +66,7 @@ use self::named::Noted;
 pub use self::notify::Notify;
 pub use self::outline::Outline;
 use self::root::{OVERRIDE, overridden};
+pub use self::shared::Shared;
 pub use self::shown::Shown;
 pub use self::sources::{Auth, CREDENTIAL_BYTES_MAX, Source};
 use self::successor::Successor;
@@ -140,6 +142,10 @@ pub struct Config {
     pub limits: Limits,
     /// What the store keeps.
     pub retention: Retention,
+    /// The queue that several relays share; `None`: it is this one's own, in a journal.
+    pub shared: Option<Shared>,
+    /// What this relay is called among those that share one.
+    pub relay_name: String,
     /// How long a destination that is not named any more keeps its queue.
     pub removed_grace: Duration,
 }

@@ -9,10 +9,10 @@ use super::listen::{ADDRESS_FORM, ADDRESS_HELP, address, read_address};
 use super::names::Names;
 use super::{
     Config, Limits, Outline, Said, admin, advice, destinations, expectations, keeping, kinds, limits, notify, presets,
-    rules, sources, tls,
+    rules, shared, sources, tls,
 };
-use crate::destination::Client;
 use crate::destination::client::{Masks, URL_FORM};
+use crate::destination::{Client, OfRelay};
 use crate::yaml::forms;
 use crate::yaml::keys::{Defaulted, Key, Of, Section, boolean, by_hand, form, key, text};
 use crate::yaml::raw::Node;
@@ -70,6 +70,9 @@ const LIMITS: Key<()> = key("limits", by_hand(Of::Map(limits::keys)))
 const STORE: Key<()> = key("store", by_hand(Of::Map(keeping::keys)))
     .about("What is kept, and for how long.")
     .example("{ history: { max_age: 14d } }");
+const RELAY: Key<()> = key("relay", by_hand(Of::Map(shared::relay_keys)))
+    .about("What this relay is called, where several share one queue.")
+    .example("{ name: \"${HOSTNAME}\" }");
 const TESTS: Key<()> = key("tests", by_hand(Of::List(expectations::keys)))
     .about("Events, and where each must go; `vero-relay check` runs them. Nothing is sent.")
     .example("[{ name: a bounce is told, event: { type: bounced }, expect: { to: [alerts] } }]");
@@ -91,6 +94,7 @@ pub(super) fn keys() -> Section {
         NOTIFY.info,
         LIMITS.info,
         STORE.info,
+        RELAY.info,
         REMOVED_GRACE.info,
         TESTS.info,
     ]);
@@ -133,7 +137,8 @@ pub(super) fn read(
     let admin = admin::read(reader, admin_node, surroundings);
     let public_url = entries.node(&PUBLIC_URL.info).and_then(|node| read_public_url(reader, node));
     let limits = Limits::read(reader, entries.node(&LIMITS.info));
-    let retention = keeping::read(reader, entries.node(&STORE.info));
+    let keeping::Kept { retention, shared } = keeping::read(reader, entries.node(&STORE.info), surroundings);
+    let relay_name = shared::read_name(reader, entries.node(&RELAY.info), surroundings);
     let removed_grace = entries.value(&REMOVED_GRACE);
     let watch = entries.value(&WATCH);
     let is_public = listen.is_some_and(|listen| !listen.ip().is_loopback());
@@ -163,8 +168,10 @@ pub(super) fn read(
         // Nor then whom it names.
         names.use_all();
     }
+    let is_one_of_several = root.get(STORE.info.name).is_some_and(keeping::is_shared);
+    let relay = OfRelay { name: relay_name.as_deref().unwrap_or_default(), is_one_of_several };
     let parts =
-        destinations::Parts { reader, client, surroundings, data_dir: &data_dir, defaults, sent: sent.as_ref() };
+        destinations::Parts { reader, client, surroundings, data_dir: &data_dir, relay, defaults, sent: sent.as_ref() };
     let destinations = reader.hiding_values(|| destinations::read_all(&parts, destination_nodes, &names));
     let unused = expanded.map(|expanded| expanded.unused.as_slice()).unwrap_or_default();
     reader.hiding_values(|| destinations::read_unused(&parts, unused));
@@ -237,6 +244,8 @@ pub(super) fn read(
         limits,
         retention,
         removed_grace,
+        shared: shared?,
+        relay_name: relay_name?,
     })
 }
 

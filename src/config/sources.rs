@@ -87,7 +87,7 @@ pub(super) const EXPECT_EVERY: Key<Duration> = key("expect_every", duration(EXPE
     .never_empty();
 
 const DEDUPE_KEY: Key<Duration> = key("dedupe", duration(DEDUPE))
-    .about("The same event again within so long is answered with the first one's id, and goes nowhere: see [Events that come twice](connect-vero.md#events-that-come-twice).")
+    .about("The same event again within so long is answered with the first one's id, and goes nowhere: see [Events that come twice](connect-vero.md#events-that-come-twice). With `store.postgres` each relay goes by what it took in itself, and by what all had taken in when it started.")
     .example("10m")
     .otherwise("each is another event")
     .never_empty();

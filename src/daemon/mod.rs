@@ -47,7 +47,7 @@ use self::minutes::note_minutes;
 use self::names::{in_words, names_of};
 use self::notify::notify;
 pub use self::opening::StartError;
-use self::opening::{Place, open};
+use self::opening::{OpenStore, Own, Place, open};
 use self::patience::Patience;
 use self::place::watch_place;
 use self::reload::{Owner, server_options};
@@ -62,12 +62,14 @@ use crate::listener::server::{At, ServerOptions, Stops, serve};
 use crate::listener::slots::Slots;
 use crate::listener::tls::Tls;
 use crate::relay::{Generation, Parts, Relay};
+use crate::store::Health;
 #[cfg(any(test, feature = "test-support"))]
 use crate::store::journal::Options;
-use crate::store::journal::disk::{Disk, RealDisk};
+#[cfg(any(test, feature = "test-support"))]
+use crate::store::journal::disk::Disk;
+use crate::store::journal::disk::RealDisk;
 use crate::store::journal::{Location, segment_bytes};
 use crate::store::lock::DataDirLock;
-use crate::store::{Health, Store};
 use crate::telemetry::Metrics;
 use crate::time::Clock;
 
@@ -124,6 +126,9 @@ pub async fn start_told_by(config: Config, clock: Clock) -> Result<Running, Star
 }
 
 async fn start_by(config: Config, telling: Clock) -> Result<Running, StartError> {
+    if let Some(shared) = config.shared.clone() {
+        return start_at(config, Place::Shared(shared), telling).await;
+    }
     let data_dir = config.data_dir.clone();
     let in_data_dir = |source| StartError::DataDir { path: data_dir.display().to_string(), source };
     let lock = DataDirLock::take(&data_dir)?;
@@ -131,27 +136,24 @@ async fn start_by(config: Config, telling: Clock) -> Result<Running, StartError>
     if disk.is_written_to().map_err(in_data_dir)? {
         return Err(DataDirLock::held(&data_dir).into());
     }
-    let place = Place {
+    let own = Own {
+        disk: Arc::new(disk),
         segment_bytes: segment_bytes(&config.retention, &data_dir),
         index: Location::File(data_dir.join("state.db")),
+        lock: Some(lock),
     };
-    start_at(config, Arc::new(disk), Some(lock), place, telling).await
+    start_at(config, Place::Own(own), telling).await
 }
 
 /// Starts a relay on any disk, with its index in memory. For tests.
 #[cfg(any(test, feature = "test-support"))]
 pub async fn start_on(config: Config, disk: Arc<dyn Disk>) -> Result<Running, StartError> {
-    let place = Place { segment_bytes: Options::default().segment_bytes, index: Location::Memory };
-    start_at(config, disk, None, place, Clock::start()).await
+    let segment_bytes = Options::default().segment_bytes;
+    let own = Own { disk, segment_bytes, index: Location::Memory, lock: None };
+    start_at(config, Place::Own(own), Clock::start()).await
 }
 
-async fn start_at(
-    config: Config,
-    disk: Arc<dyn Disk>,
-    lock: Option<DataDirLock>,
-    place: Place,
-    telling: Clock,
-) -> Result<Running, StartError> {
+async fn start_at(config: Config, place: Place, telling: Clock) -> Result<Running, StartError> {
     let listener = first_listener(config.listen, &config.said.listen).await?;
     let admin_listener = listen(config.admin.listen, &config.said.admin_listen).await?;
     let address = local(&listener.listener, config.listen);
@@ -159,12 +161,12 @@ async fn start_at(
     let options = server_options(&config);
     let index = config.data_dir.join("state.db");
     let metrics = Metrics::default();
-    let clock = Clock::start();
-    let journal = open(&config, disk, place, clock, &metrics).await?;
-    let interned = journal.intern(names_of(&config)).await.map_err(StartError::of_names)?;
+    let OpenStore { engine, clock, lock } = open(&config, place, &metrics).await?;
+    let store = engine.store();
+    let interned = store.intern(names_of(&config)).await.map_err(StartError::of_names)?;
     interned.taken_over.iter().for_each(|taken| tracing::info!("config: {}", in_words(taken)));
     let generation = Generation::new(config, None, interned.ids, &metrics);
-    generation.announce(&*journal);
+    generation.announce(&*store);
     let stops = Tokens::default();
     let mut tasks = Trackers::default();
     let mut hooks = Hooks::new(stops.stopping.clone(), &metrics);
@@ -172,7 +174,7 @@ async fn start_at(
     let background = tasks.workers.clone();
     let stop = stops.attempts.clone();
     let stopping = stops.stopping.clone();
-    let parts = Parts { journal, metrics, clock, generation, address, background, stop, stopping };
+    let parts = Parts { engine, metrics, clock, generation, address, background, stop, stopping };
     let (relay, requests) = Relay::new(parts);
     let mut workers = Workers::new(&relay, tasks.workers.clone(), stops.attempts.clone());
     workers.follow(&relay.generation());
@@ -211,9 +213,9 @@ async fn start_at(
         lock.watch(index);
         Arc::new(lock)
     });
-    if let Some(lock) = &lock {
-        let lock = lock.clone();
-        looking_after.keep("place", move |relay, stop| watch_place(relay, lock.clone(), stop));
+    if let (Some(lock), Some(journal)) = (&lock, relay.engine.journal()) {
+        let (lock, journal) = (lock.clone(), journal.clone());
+        looking_after.keep("place", move |_, stop| watch_place(journal.clone(), lock.clone(), stop));
     }
     let replays = relay.store.replays().await.unwrap_or_else(|error| {
         tracing::error!(%error, "replays that are not done go on at the next start");
@@ -311,9 +313,7 @@ impl Running {
         stops.admin.cancel();
         tasks.admin.close();
         tasks.admin.wait().await;
-        let journal = relay.journal.clone();
-        // A panic is one of the store's, and is told when it is closed.
-        let _ = tokio::task::spawn_blocking(move || journal.checkpoint()).await;
+        relay.engine.checkpoint().await;
         let until = until.max(tokio::time::Instant::now() + LAST_ANSWERS);
         stops.hooks.cancel();
         let all_answered = tokio::time::timeout_at(until, tasks.hooks.wait()).await.is_ok();

@@ -10,30 +10,29 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::patience::joined;
-use crate::relay::Relay;
+use crate::store::journal::JournalStore;
 use crate::store::lock::DataDirLock;
 
 /// Between two looks: what is acknowledged meanwhile may be lost with the directory.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Looks until it is stopped, or something is wrong.
-pub(super) async fn watch_place(relay: Arc<Relay>, lock: Arc<DataDirLock>, stop: CancellationToken) {
+pub(super) async fn watch_place(journal: Arc<JournalStore>, lock: Arc<DataDirLock>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
             () = stop.cancelled() => return,
         }
-        let journal = relay.journal.clone();
-        let lock = lock.clone();
+        let (looks, lock) = (journal.clone(), lock.clone());
         // A file system that hangs holds up this look and nothing else.
-        let looked = tokio::task::spawn_blocking(move || lock.trouble().or_else(|| journal.trouble()));
+        let looked = tokio::task::spawn_blocking(move || lock.trouble().or_else(|| looks.trouble()));
         let looked = tokio::select! {
             looked = joined(looked) => looked,
             // Nor does it hold up the end.
             () = stop.cancelled() => return,
         };
         if let Some(trouble) = looked {
-            relay.journal.fail(&advice(&trouble));
+            journal.fail(&advice(&trouble));
             // There is nothing more to look for.
             return stop.cancelled().await;
         }

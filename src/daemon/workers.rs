@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::keep::{Kept, keep};
-use crate::deliver::{Bodies, RateLimit, Section, Sorter, Status, Worker, WorkerParts};
+use crate::deliver::{Bodies, DestinationConfig, RateLimit, Section, Sorter, Status, Worker, WorkerParts};
 use crate::notify::Page;
 use crate::relay::{Generation, Relay, Sections};
 use crate::store::{Duty, Lease, NameId, Store};
@@ -82,7 +82,14 @@ impl Workers {
         let page = generation.config.admin.url.as_ref().map(|url| Page::at(url.as_str()));
         let shared_before = std::mem::replace(&mut self.shared_limits, shared_limits);
         let mut wanted: BTreeMap<GroupKey, Vec<(NameId, Arc<Section>)>> = BTreeMap::new();
+        let here = |config: &DestinationConfig| {
+            config.destination.only_on().is_none_or(|name| name == generation.config.relay_name)
+        };
         for (config, id) in generation.config.destinations.iter().zip(&generation.destination_ids) {
+            // What another relay alone delivers is wanted by no worker of this one.
+            if !here(config) {
+                continue;
+            }
             let key = config.destination.rate_limit_key();
             let rate_limit = key.as_ref().and_then(|key| self.shared_limits.get(key).cloned());
             let rate_limit = rate_limit.unwrap_or_else(|| self.own_limit(*id, &shared_before));

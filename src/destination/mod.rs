@@ -209,6 +209,15 @@ pub struct Defaults {
     pub stale_after: Option<Duration>,
 }
 
+/// The relay that a config is for.
+#[derive(Clone, Copy, Debug)]
+pub struct OfRelay<'c> {
+    /// What it is called.
+    pub name: &'c str,
+    /// Whether others deliver from the same queue.
+    pub is_one_of_several: bool,
+}
+
 /// What a kind needs to build a destination.
 pub struct Context<'c> {
     /// Tells what is wrong.
@@ -220,6 +229,8 @@ pub struct Context<'c> {
     pub surroundings: &'c dyn Surroundings,
     /// What is written is relative to this.
     pub data_dir: &'c std::path::Path,
+    /// The relay that it is for.
+    pub relay: OfRelay<'c>,
     /// `answers:`, which stands beside the kind.
     pub answers: Option<&'c Node>,
     /// `digest:`, which stands beside the kind.
@@ -545,6 +556,11 @@ pub trait Destination: Send + Sync {
 
     /// What it does now and then beside its attempts; `None` where that is nothing.
     fn upkeep(&self) -> Option<Upkeep> {
+        None
+    }
+
+    /// The name of the one relay that delivers to it, of several that share a queue; `None`: any of them.
+    fn only_on(&self) -> Option<&str> {
         None
     }
 

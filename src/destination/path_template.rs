@@ -1,4 +1,4 @@
-//! The path of a file, with places for what an event says: `archive/{date}/{type}.ndjson`. Pure.
+//! The path of a file, with places for what an event says: `archive/{date}/{type}.ndjson`, and for who writes it. Pure.
 //!
 //! What an event puts in becomes one harmless part of a name: it can neither climb out of a directory nor begin a new one.
 
@@ -36,6 +36,15 @@ pub enum Part {
 pub const PLACES: [(&str, Part); 4] =
     [("date", Part::Date), ("hour", Part::Hour), ("type", Part::Type), ("source", Part::Source)];
 
+/// The place of what the relay is called, which is the same for all events.
+pub const RELAY: &str = "{relay}";
+
+/// The names of all places, for who wrote another.
+const KNOWN: [&str; 5] = ["date", "hour", "type", "source", "relay"];
+
+/// What a path can hold, in words.
+const HELD: &str = "a path can hold {date}, {hour}, {type}, {source} and {relay}";
+
 /// What is wrong with a path.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -51,13 +60,16 @@ fn same_place(word: &str) -> Option<&'static str> {
         "hh" | "h" => "hour",
         "event_type" | "event" | "event.type" | "kind" => "type",
         "relay.source" | "project" => "source",
+        "hostname" | "host" | "node" | "instance" | "relay.name" | "pod" => "relay",
         _ => return None,
     })
 }
 
 impl PathTemplate {
-    /// Reads a path as written in a config. One that does not begin with `/` is relative to `data_dir`.
-    pub fn parse(text: &str, data_dir: &Path) -> Result<Self, BadPath> {
+    /// Reads a path as written in a config, for the relay of a name. One that does not begin with `/` is relative to `data_dir`.
+    pub fn parse(text: &str, data_dir: &Path, relay: &str) -> Result<Self, BadPath> {
+        let text = text.replace(RELAY, relay);
+        let text = text.as_str();
         if text.is_empty() || text.ends_with('/') || text.contains('\0') {
             let help = match text.strip_suffix('/') {
                 Some(directory) if !directory.is_empty() => {
@@ -81,19 +93,18 @@ impl PathTemplate {
             parts.push(Part::Text(rest[..at].to_owned()));
             let Some((name, after)) = rest[at + 1..].split_once('}') else {
                 let name: String = rest[at + 1..].chars().take_while(char::is_ascii_alphabetic).collect();
-                let help = match PLACES.iter().find(|(known, _)| *known == name) {
-                    Some((known, _)) => format!("write {{{known}}}"),
-                    None => "a path can hold {date}, {hour}, {type} and {source}".to_owned(),
+                let help = match KNOWN.iter().find(|known| **known == name) {
+                    Some(known) => format!("write {{{known}}}"),
+                    None => HELD.to_owned(),
                 };
                 return Err(BadPath { message: "a `{` in the path is never closed".to_owned(), help: Some(help) });
             };
             let Some((_, part)) = PLACES.iter().find(|(known, _)| *known == name) else {
                 let word = name.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_lowercase();
-                let near =
-                    PLACES.iter().find(|(known, _)| *known == word).map(|(known, _)| format!("write {{{known}}}"));
-                let help = near.or_else(|| did_you_mean(name, PLACES.map(|(name, _)| name)));
+                let near = KNOWN.iter().find(|known| **known == word).map(|known| format!("write {{{known}}}"));
+                let help = near.or_else(|| did_you_mean(name, KNOWN));
                 let help = help.or_else(|| same_place(&word).map(|ours| format!("write {{{ours}}}")));
-                let help = help.unwrap_or_else(|| "a path can hold {date}, {hour}, {type} and {source}".to_owned());
+                let help = help.unwrap_or_else(|| HELD.to_owned());
                 return Err(BadPath { message: format!("`{{{name}}}` is not known in a path"), help: Some(help) });
             };
             parts.push(part.clone());

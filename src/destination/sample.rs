@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Client, Context, Delivery, Destination, kind_named};
+use super::{Client, Context, Delivery, Destination, OfRelay, kind_named};
 use crate::event::EventId;
 use crate::store::{NameId, StoredEvent};
 use crate::yaml::hints::Hints;
@@ -42,9 +42,18 @@ pub fn built(kind: &str, section: &str, digest: &str, client: &Client) -> Result
     let (own, digest): (Node, Option<Node>) = (node(section), (!digest.is_empty()).then(|| node(digest)));
     let reader = Reader::new(".".into(), &Nothing);
     let data_dir = Path::new("data");
+    let relay = OfRelay { name: "relay", is_one_of_several: false };
     let digest = digest.as_ref();
-    let context =
-        Context { reader: &reader, name: kind.name, client, surroundings: &Nothing, data_dir, answers: None, digest };
+    let context = Context {
+        reader: &reader,
+        name: kind.name,
+        client,
+        surroundings: &Nothing,
+        data_dir,
+        relay,
+        answers: None,
+        digest,
+    };
     let destination = reader.map(&own, "the section").and_then(|entries| (kind.build)(&context, entries));
     let has_errors = reader.errors() > 0;
     let told = reader.into_found().problems.into_iter().map(|problem| (problem.message, problem.help));

@@ -61,8 +61,7 @@ pub use self::what_if::{Change, Comparison, Example, Group};
 use crate::bins::Bins;
 use crate::listener::body::Intake;
 use crate::rules::RuleTrace;
-use crate::store::journal::JournalStore;
-use crate::store::{Health, Sources, Store, StoredEvent};
+use crate::store::{Engine, Health, Sources, Store, StoredEvent};
 use crate::telemetry::Metrics;
 use crate::telemetry::minutes::{Minutes, Recorder, Totals};
 use crate::time::{Clock, Instant, MINUTE_MS, wall_ms};
@@ -70,8 +69,8 @@ use crate::time::{Clock, Instant, MINUTE_MS, wall_ms};
 /// What the listener for webhooks and the admin listener share.
 pub struct Relay {
     pub store: Arc<dyn Store>,
-    /// The same, for what only an embedded one has.
-    pub journal: Arc<JournalStore>,
+    /// Which it is, for what only one of them has.
+    pub engine: Engine,
     pub metrics: Metrics,
     /// Requests that were turned away.
     pub refused: Refused,
@@ -109,7 +108,7 @@ pub struct Relay {
 
 /// What a relay is made of.
 pub struct Parts {
-    pub journal: Arc<JournalStore>,
+    pub engine: Engine,
     pub metrics: Metrics,
     /// The time that retries go by.
     pub clock: Clock,
@@ -148,8 +147,8 @@ fn names_of(generation: &Generation) -> impl Iterator<Item = &str> {
 impl Relay {
     /// Puts a relay together. Whoever owns what is in force takes the requests to change it.
     pub fn new(parts: Parts) -> (Arc<Self>, OwnerRequests) {
-        let Parts { journal, metrics, clock, generation, address, background, stop, stopping } = parts;
-        let store: Arc<dyn Store> = journal.clone();
+        let Parts { engine, metrics, clock, generation, address, background, stop, stopping } = parts;
+        let store = engine.store();
         let (owner, requests) = reload::requests();
         let minutes = Recorder::new(minute(wall_ms()), metrics.totals(names_of(&generation)));
         let intake = Intake::new(generation.config.limits.intake_max);
@@ -167,7 +166,7 @@ impl Relay {
             minutes,
             bins: Bins::default(),
             replayer: Replayer::new(store.clone(), by_rules_in_force(&store, &generation), stop),
-            forgetter: Forgetter::new(journal.clone(), generation.load().config.data_dir.clone(), stopping.clone()),
+            forgetter: Forgetter::new(engine.clone(), generation.load().config.data_dir.clone(), stopping.clone()),
             last_reload: Mutex::default(),
             address: Mutex::new(address),
             health: store.health(),
@@ -180,7 +179,7 @@ impl Relay {
             stopping,
             clock,
             metrics,
-            journal,
+            engine,
             store,
         });
         (relay, requests)

@@ -147,7 +147,10 @@ fn prove(before: &Config, text: String) -> Result<Arc<Candidate>, String> {
 
 /// The keys that are different and that only a start can set.
 pub fn needs_restart(before: &Config, config: &Config) -> Vec<&'static str> {
+    let fingerprint = |config: &Config| config.shared.as_ref().map(|shared| shared.fingerprint);
     let keys = [
+        ("store.postgres", fingerprint(before) != fingerprint(config)),
+        ("relay.name", before.relay_name != config.relay_name),
         ("data_dir", before.data_dir != config.data_dir),
         ("admin.listen", before.admin.listen != config.admin.listen),
         ("limits.intake_max", before.limits.intake_max != config.limits.intake_max),

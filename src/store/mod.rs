@@ -2,8 +2,9 @@
 //!
 //! # Cast
 //!
-//! * [`Store`]: all of it, for who starts and reloads, and for operators. [`journal::JournalStore`] is the one backend today; one that
-//!   several relays share, in [`postgres`], is being built. `tests/it/contract/` holds any backend to it.
+//! * [`Store`]: all of it, for who starts and reloads, and for operators. [`journal::JournalStore`] is one relay's own, on its disk;
+//!   [`postgres::PostgresStore`] is one that several relays share. `tests/it/contract/` holds any backend to it.
+//!   `engine`, [`Engine`]: which of the two it is, for what only one of them has.
 //! * [`Intake`]: the way in. [`NewEvent`] → [`Intake::append`]: an event with the list of its destinations; answered once both are durable.
 //! * `lease`, [`Lease`]: the right to do a [`Duty`] alone, such as delivering to a destination; with it come the queues.
 //! * `lanes`, [`Lanes`]: in which order they go out, and which go out together, where that is sorted.
@@ -18,7 +19,7 @@
 //! * `words`: the values that go in and come out. [`NameState`]: how a destination stands: paused, its breaker open, removed from the
 //!   config. `why`, [`Why`]: a reason with its answer. `errors`, [`AppendError`] and [`StoreError`]: why something was not done.
 //! * [`queues`]: what waits, in memory, for any backend that has it elsewhere. `locks`: how that is locked.
-//! * `journal`: the backend. [`mod@lock`]: one process to a data directory, whatever the backend.
+//! * `journal`, `postgres`: the two backends. [`mod@lock`]: one process to a data directory.
 //!
 //! # Not promised
 //!
@@ -27,6 +28,7 @@
 mod changes;
 mod command;
 mod cursor;
+mod engine;
 mod erasing;
 mod errors;
 pub mod journal;
@@ -54,6 +56,7 @@ use tokio::sync::{oneshot, watch};
 pub use self::changes::{ARRIVED_BYTES_MAX, ARRIVED_MAX, Changes, Others, SETTLED_MAX, Watch};
 pub use self::command::*;
 pub use self::cursor::*;
+pub use self::engine::Engine;
 pub use self::erasing::*;
 pub use self::errors::*;
 pub use self::lanes::*;

@@ -119,6 +119,8 @@ pub enum Of {
     SecretsByName,
     /// A map with these keys.
     Map(fn() -> Section),
+    /// A secret, or a map with these keys.
+    SecretOrMap(fn() -> Section),
     /// A map of names to maps with these keys.
     Named(fn() -> Section),
     /// The same, put together where a function cannot.
@@ -436,6 +438,7 @@ impl Of {
             Of::Secrets => "secret or list of secrets".to_owned(),
             Of::SecretsByName => "map of names to secrets".to_owned(),
             Of::Map(_) | Of::Fixed(_) => "map".to_owned(),
+            Of::SecretOrMap(_) => "secret or map".to_owned(),
             Of::Named(_) => "map of names to maps".to_owned(),
             Of::List(_) => "list of maps".to_owned(),
         }
@@ -454,7 +457,7 @@ impl Of {
     /// The section that stands below it, if one does.
     pub fn section(&self) -> Option<Section> {
         match self {
-            Of::Map(section) | Of::Named(section) | Of::List(section) => Some(section()),
+            Of::Map(section) | Of::SecretOrMap(section) | Of::Named(section) | Of::List(section) => Some(section()),
             Of::Fixed(section) => Some((*section).clone()),
             _ => None,
         }

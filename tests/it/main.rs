@@ -55,6 +55,7 @@ mod reload;
 mod rename;
 mod restart;
 mod schema;
+mod several;
 mod shaped;
 mod shown;
 mod slack_app;

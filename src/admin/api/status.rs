@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{
-    Outcome, Request, Resource, blocking, destinations, get, in_json, nothing_here, problems, refused, sources, store,
-};
+use super::{Outcome, Request, Resource, destinations, get, in_json, nothing_here, problems, refused, sources, store};
 use crate::relay::Relay;
 use crate::store::Health;
 use crate::time::rfc3339;
@@ -27,7 +25,7 @@ async fn answer(request: Request<'_>) -> Outcome {
 
 async fn status(relay: &Arc<Relay>) -> Outcome {
     let counts = relay.store.counts().await.map_err(refused)?;
-    let usage = blocking(relay, |relay| Ok(store::usage(relay))).await?;
+    let usage = store::usage(relay).await?;
     let (ready, trouble) = match relay.health() {
         Health::Good => (true, None),
         Health::Full(why) | Health::Away(why) | Health::Poisoned(why) => (false, Some(why)),

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Asked, Outcome, Refusal, Request, Resource, blocking, get, in_json, nothing_here, post};
+use super::{Asked, Outcome, Refusal, Request, Resource, blocking, get, in_json, nothing_here, post, refused};
 use crate::errors::with_causes;
 use crate::relay::Relay;
 use crate::store::BackupError;
@@ -30,16 +30,16 @@ pub(super) const RESOURCE: Resource = Resource {
 async fn answer(request: Request<'_>) -> Outcome {
     let Request { relay, is_read, steps, body, .. } = request;
     match (is_read, steps) {
-        (true, []) => blocking(relay, |relay| Ok(usage(relay))).await,
+        (true, []) => usage(relay).await,
         (false, ["trim"]) => trim(relay).await,
         (false, ["backup"]) => backup(relay, body).await,
         _ => nothing_here(),
     }
 }
 
-pub(super) fn usage(relay: &Relay) -> Value {
-    let usage = relay.journal.usage();
-    json!({
+pub(super) async fn usage(relay: &Relay) -> Outcome {
+    let usage = relay.engine.usage().await.map_err(refused)?;
+    Ok(json!({
         "bytes": usage.bytes,
         "bytes_max": usage.bytes_max,
         "journal_bytes": usage.journal_bytes,
@@ -54,15 +54,12 @@ pub(super) fn usage(relay: &Relay) -> Value {
         "oldest_at": usage.oldest_ms.map(rfc3339),
         "segments": usage.segments,
         "damaged_ranges": relay.metrics.damage(),
-    })
+    }))
 }
 
 async fn trim(relay: &Arc<Relay>) -> Outcome {
-    blocking(relay, |relay| {
-        relay.journal.trim();
-        Ok(usage(relay))
-    })
-    .await
+    relay.engine.trim().await.map_err(refused)?;
+    usage(relay).await
 }
 
 async fn backup(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
@@ -70,8 +67,13 @@ async fn backup(relay: &Arc<Relay>, asked: &Asked) -> Outcome {
     let Some(directory) = directory.filter(|directory| directory.is_absolute()) else {
         return Err(Refusal::wrong("`directory` says where the copy goes: an absolute path on the relay's machine"));
     };
-    blocking(relay, move |relay| match relay.journal.backup(&directory) {
-        Ok(()) => Ok(json!({ "directory": directory.display().to_string(), "bytes": relay.journal.usage().bytes })),
+    let Some(journal) = relay.engine.journal().cloned() else {
+        return Err(Refusal::wrong(
+            "the store is a database, which has copies of its own: pg_dump, or what its server is backed up by",
+        ));
+    };
+    blocking(relay, move |_| match journal.backup(&directory) {
+        Ok(()) => Ok(json!({ "directory": directory.display().to_string(), "bytes": journal.usage().bytes })),
         Err(error @ (BackupError::Io { .. } | BackupError::Index(_))) => Err(Refusal::failed(&error)),
         Err(error) => Err(Refusal::wrong(with_causes(&error))),
     })

@@ -17,7 +17,7 @@ const FIELDS_MAX: usize = 8;
 const FORM: &str = "{ fields: [campaign.id], every: 1h }";
 
 pub(super) const ONCE_PER: Key<()> = key("once_per", by_hand(Of::Map(keys)))
-    .about("The rule matches an event only if it has let none with the same values through for so long: see [Once per](#once-per).")
+    .about("The rule matches an event only if it has let none with the same values through for so long: see [Once per](#once-per). With `store.postgres` each relay goes by what it took in itself, and by what all had taken in when it started.")
     .example(FORM)
     .otherwise("each event")
     .never_empty();

@@ -107,6 +107,7 @@ fn value(of: &Of) -> Value {
         Of::Secrets => one_or_more(secret()),
         Of::SecretsByName => json!({ "type": "object", "additionalProperties": secret() }),
         Of::Map(section) => map(&section()),
+        Of::SecretOrMap(section) => json!({ "anyOf": [secret(), map(&section())] }),
         Of::Fixed(section) => map(section),
         Of::Named(section) => json!({
             "type": "object",

@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     fn names(path: &str) -> Names {
-        Names::of(&PathTemplate::parse(path, Path::new("/data")).expect("a good path"))
+        Names::of(&PathTemplate::parse(path, Path::new("/data"), "relay").expect("a good path"))
     }
 
     #[track_caller]

@@ -4,7 +4,7 @@
 //!
 //! * [`open`]: what lines are added to, locked and ours alone. [`place`]: what a path leads to.
 //! * [`own`]: the relay's own files, which are never written to.
-//! * [`table`]: a record of a table in place of a line of JSON.
+//! * [`whose`]: which of several relays writes it. [`table`]: a record of a table in place of a line of JSON.
 //! * [`closed`]: when a file is closed, and how such are named. [`upkeep`]: what becomes of them. [`settings`]: the keys that say so.
 
 mod closed;
@@ -14,6 +14,7 @@ mod place;
 mod settings;
 mod table;
 mod upkeep;
+mod whose;
 
 use std::collections::HashMap;
 use std::io;
@@ -84,7 +85,7 @@ pub(super) const KIND: Kind = Kind {
 };
 
 const PATH: Key<String> = key("path", text())
-    .seen(Sight::All).about("Below `data_dir`, or whole from `/`; it cannot climb. `{date}` and `{hour}` of arrival, `{type}` and `{source}`, made harmless. A file that lies there and begins with no line of JSON (with `format: csv`, with another first line) is put aside as `….other`, and left alone. Never one of the relay's own files. No two destinations write one file.")
+    .seen(Sight::All).about("Below `data_dir`, or whole from `/`; it cannot climb. `{date}` and `{hour}` of arrival, `{type}` and `{source}`, made harmless; `{relay}`, what this relay is called. A file that lies there and begins with no line of JSON (with `format: csv`, with another first line) is put aside as `….other`, and left alone. Never one of the relay's own files. No two destinations write one file.")
     .example("\"archive/{date}.ndjson\"")
     .required_or_default();
 const ENVELOPE: Defaulted<bool> = key("envelope", boolean())
@@ -108,6 +109,7 @@ fn keys() -> Section {
     let own = Section::of(&[PATH.info, ENVELOPE.info])
         .and(&table::KEYS)
         .and(&[FSYNC.info, FILE_MODE.info, TIMEZONE.info])
+        .and(&whose::KEYS)
         .and(&settings::KEYS);
     shaping::with_keys(own)
 }
@@ -162,7 +164,8 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<File> {
         reader.error_with(answers.id, "`answers` is about HTTP, and a file gives none", help);
     }
     let path_node = entries.node(&PATH.info);
-    let path = path_node.and_then(|node| read_path(reader, node, context.data_dir));
+    let path = path_node.and_then(|node| read_path(context, node));
+    let only_on = whose::read(context, &mut entries, path_node);
     let envelope = entries.node(&ENVELOPE.info);
     let has_envelope = envelope.and_then(|node| reader.boolean(node)).unwrap_or(ENVELOPE.default);
     let shaping = shaping::read(reader, &mut entries).map(|shaped| shaped.shaping);
@@ -215,11 +218,12 @@ fn build(context: &Context<'_>, mut entries: Entries<'_, '_>) -> Option<File> {
         keeping,
         names,
     };
-    Some(File { lines: Arc::new(lines), turn: Arc::new(Semaphore::new(1)) })
+    Some(File { lines: Arc::new(lines), turn: Arc::new(Semaphore::new(1)), only_on })
 }
 
-fn read_path(reader: &Reader, node: &Node, data_dir: &Path) -> Option<PathTemplate> {
-    let parsed = PathTemplate::parse(reader.text(node)?, data_dir);
+fn read_path(context: &Context<'_>, node: &Node) -> Option<PathTemplate> {
+    let Context { reader, data_dir, relay, .. } = *context;
+    let parsed = PathTemplate::parse(reader.text(node)?, data_dir, relay.name);
     let path = parsed.map_err(|wrong| reader.error_with(node.id, wrong.message, wrong.help)).ok()?;
     advise_of_backslashes(reader, node);
     let message = match own::hits(path.pattern(), data_dir) {
@@ -441,9 +445,15 @@ struct File {
     lines: Arc<Lines>,
     /// Goes with the writing, and not with the attempt: while a file system hangs, no second thread is sent after the first.
     turn: Arc<Semaphore>,
+    /// The one relay that writes it, of several.
+    only_on: Option<String>,
 }
 
 impl Destination for File {
+    fn only_on(&self) -> Option<&str> {
+        self.only_on.as_deref()
+    }
+
     fn attempt<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Outcomes> {
         let lines = self.lines.clone();
         let turn = self.turn.clone();
@@ -532,7 +542,7 @@ mod lines_tests {
     }
 
     pub(super) fn file(directory: &Path, path: &str) -> Lines {
-        let path = PathTemplate::parse(path, directory).expect("a good path");
+        let path = PathTemplate::parse(path, directory, "relay").expect("a good path");
         Lines {
             names: Names::of(&path),
             path,

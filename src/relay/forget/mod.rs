@@ -25,8 +25,7 @@ use self::work::Work;
 use super::Relay;
 use super::search::Searched;
 use crate::event::EventId;
-use crate::store::Standing;
-use crate::store::journal::JournalStore;
+use crate::store::{Engine, Standing};
 use crate::time::{Instant, wall_ms};
 
 /// How long it is known how a run ended.
@@ -155,7 +154,7 @@ impl Run {
 
 /// Who has the runs: one that goes on, or the last one for an hour.
 pub struct Forgetter {
-    journal: Arc<JournalStore>,
+    engine: Engine,
     data_dir: PathBuf,
     stopping: CancellationToken,
     run: Mutex<Option<Arc<Run>>>,
@@ -163,8 +162,8 @@ pub struct Forgetter {
 
 impl Forgetter {
     /// One that looks into a relay's store and directory, and ends with the relay.
-    pub fn new(journal: Arc<JournalStore>, data_dir: PathBuf, stopping: CancellationToken) -> Self {
-        Self { journal, data_dir, stopping, run: Mutex::default() }
+    pub fn new(engine: Engine, data_dir: PathBuf, stopping: CancellationToken) -> Self {
+        Self { engine, data_dir, stopping, run: Mutex::default() }
     }
 
     /// Begins a run under an id that nobody has. It is done by the work. Where another goes on, that is the error.
@@ -185,9 +184,9 @@ impl Forgetter {
         let stop = self.stopping.child_token();
         let run = Arc::new(Run { id, at_ms: wall_ms(), act, unreached, stop, progress });
         *last = Some(run.clone());
-        let (journal, data_dir) = (self.journal.clone(), self.data_dir.clone());
-        let (relay, store, person) = (relay.clone(), journal.clone(), Arc::new(person));
-        let work = Work { run: run.clone(), relay, store, journal, data_dir, person };
+        let (engine, data_dir) = (self.engine.clone(), self.data_dir.clone());
+        let (relay, store, person) = (relay.clone(), engine.store(), Arc::new(person));
+        let work = Work { run: run.clone(), relay, store, engine, data_dir, person };
         Ok((run, work.do_it()))
     }
 

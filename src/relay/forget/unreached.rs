@@ -17,6 +17,12 @@ impl Unreached {
             "what destinations have got is theirs: erase it there".to_owned(),
             "backups of the store, and second names of its files".to_owned(),
         ];
+        if config.shared.is_some() {
+            told.push(
+                "what other relays have below their data_dir, in their logs and in memory: run --search on each"
+                    .to_owned(),
+            );
+        }
         if person.email.is_some() && config.retention.redaction.is_some() {
             told.push("events of which `store.history.redact` has taken the address away, which none finds any more: --user-id does, where `user.id` is left".to_owned());
         }

@@ -16,7 +16,7 @@ use crate::relay::search::{FoundIn, Searched, Unread, search, search_text};
 use crate::spelled::Finder;
 use crate::store::journal::JournalStore;
 use crate::store::{
-    DeliveryState, Depth, EVENTS_MAX, ErasingStep, Kept, NameId, SearchLimit, Standing, Store, StoreError,
+    DeliveryState, Depth, EVENTS_MAX, Engine, ErasingStep, Kept, NameId, SearchLimit, Standing, Store, StoreError,
 };
 use crate::time::Instant;
 
@@ -50,7 +50,7 @@ pub(super) struct Work {
     pub relay: Arc<Relay>,
     pub store: Arc<dyn Store>,
     /// The same, for what lies in its files.
-    pub journal: Arc<JournalStore>,
+    pub engine: Engine,
     pub data_dir: PathBuf,
     pub person: Arc<Person>,
 }
@@ -315,8 +315,11 @@ impl Work {
         let Some(address) = &self.person.email else { return Ok(()) };
         self.run.change(|progress| (progress.phase, progress.share) = (Phase::Searching, 0.0));
         let finder = address.finder();
-        let (run, journal, data_dir) = (self.run.clone(), self.journal.clone(), self.data_dir.clone());
-        let searched = tokio::task::spawn_blocking(move || searched(&run, &journal, &data_dir, &finder)).await;
+        let (run, engine, data_dir) = (self.run.clone(), self.engine.clone(), self.data_dir.clone());
+        let searched = tokio::task::spawn_blocking(move || {
+            searched(&run, engine.journal().map(|journal| &**journal), &data_dir, &finder)
+        })
+        .await;
         let searched = searched.map_err(|_| Ended::Failed("it panicked, which is a bug: see the log".to_owned()))?;
         self.run.change(|progress| (progress.searched, progress.is_searched) = (searched, true));
         self.goes_on()
@@ -334,14 +337,16 @@ fn sum(one: Standing, other: Standing) -> Standing {
     }
 }
 
-/// Searches all files, and then the rows of the index, of which a file may hold one in pieces.
-fn searched(run: &Run, journal: &JournalStore, data_dir: &std::path::Path, finder: &Finder) -> Searched {
+/// Searches all files, and then the rows of the journal's index, of which a file may hold one in pieces.
+fn searched(run: &Run, journal: Option<&JournalStore>, data_dir: &std::path::Path, finder: &Finder) -> Searched {
     let is_stopped = || run.stop.is_cancelled();
     let mut searched = search(data_dir, finder, &mut |searched| {
         let share = searched.bytes as f64 / searched.bytes_in_all.max(1) as f64;
         run.change(|progress| progress.share = share.min(1.0));
         !is_stopped()
     });
+    // What lies in a database is no file here, and told with what is not reached.
+    let Some(journal) = journal else { return searched };
     let mut tables: BTreeMap<String, [u64; 2]> = BTreeMap::new();
     let read = journal.values(&mut |table, value| {
         let [hits, parts] = search_text(value, finder);

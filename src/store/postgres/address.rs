@@ -56,6 +56,8 @@ pub struct Address {
     /// How long a host may take until it is passed over.
     pub(super) host_within: Duration,
     user: Option<String>,
+    has_password: bool,
+    is_here: bool,
     database: Option<String>,
 }
 
@@ -66,15 +68,41 @@ impl Address {
     pub fn parse(text: &str, options: AddressOptions) -> Result<Self, AddressError> {
         let parameters = Parameters::read(text)?;
         let config: Config = parameters.rest.parse().map_err(|error| AddressError::new(with_causes(&error)))?;
-        check_schema(&options.schema)?;
+        Self::check_schema(&options.schema)?;
         check_attributes(parameters.get("target_session_attrs"))?;
         let hosts = hosts(&config)?;
         let tls = tls(&parameters, &hosts, &options)?;
         let host_within = config.get_connect_timeout().copied().unwrap_or(HOST_WITHIN);
         let (user, database) = (config.get_user().map(str::to_owned), config.get_dbname().map(str::to_owned));
+        let (has_password, is_here) = (config.get_password().is_some(), hosts.iter().all(One::is_here));
         let hosts = hosts.into_iter().map(|host| (host.to_string(), host.config(&config, tls))).collect();
         let encryption = Arc::new(Encryption::new(tls, options.ca));
-        Ok(Self { hosts, schema: options.schema, encryption, host_within, user, database })
+        Ok(Self { hosts, schema: options.schema, encryption, host_within, user, has_password, is_here, database })
+    }
+
+    /// Whether a name can be that of a schema.
+    pub fn check_schema(name: &str) -> Result<(), AddressError> {
+        let is_plain = |sign: char| sign.is_ascii_lowercase() || sign.is_ascii_digit() || sign == '_';
+        let is_good = name.chars().all(is_plain)
+            && name.starts_with(|sign: char| !sign.is_ascii_digit())
+            && !name.starts_with("pg_")
+            && name.len() <= NAME_MAX;
+        if is_good {
+            return Ok(());
+        }
+        Err(AddressError::new(format!(
+            "is no plain name of a schema: up to {NAME_MAX} of a-z, 0-9 and _, not a digit first, and not pg_, which is PostgreSQL's own"
+        )))
+    }
+
+    /// Whether the string has a password in it.
+    pub fn has_password(&self) -> bool {
+        self.has_password
+    }
+
+    /// Whether all of its servers are on this machine.
+    pub fn is_here(&self) -> bool {
+        self.is_here
     }
 
     /// In which schema the tables are.
@@ -233,20 +261,6 @@ fn tls(parameters: &Parameters, hosts: &[One], options: &AddressOptions) -> Resu
         ));
     }
     Ok(tls)
-}
-
-fn check_schema(name: &str) -> Result<(), AddressError> {
-    let is_plain = |sign: char| sign.is_ascii_lowercase() || sign.is_ascii_digit() || sign == '_';
-    let is_good = name.chars().all(is_plain)
-        && name.starts_with(|sign: char| !sign.is_ascii_digit())
-        && !name.starts_with("pg_")
-        && name.len() <= NAME_MAX;
-    if is_good {
-        return Ok(());
-    }
-    Err(AddressError::new(format!(
-        "has a `schema` that is no plain name: up to {NAME_MAX} of a-z, 0-9 and _, not a digit first, and not pg_, which is PostgreSQL's own"
-    )))
 }
 
 fn check_attributes(attributes: Option<&str>) -> Result<(), AddressError> {

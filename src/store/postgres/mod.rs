@@ -16,7 +16,7 @@
 //! * `names`, `intern`: the numbers of names. `erasing`: forgetting a person.
 //! * `look`, [`Looker`]: lists, and what became of events, by what lies in the database alone. `reading`: events by their numbers. `rows`: what
 //!   a row says. `spans`, [`Span`]: which segments may hold which events. `reader`, `asks`, [`Asks`]: the connections for that.
-//! * `schema`: the tables (`schema.sql`, `segment.sql`). `random`: numbers that nobody guesses.
+//! * `schema`: the tables (`schema.sql`, `segment.sql`). `usage`: how much there is. `random`: numbers that nobody guesses.
 //!
 //! The way to a server:
 //!
@@ -80,6 +80,7 @@ mod statements;
 mod store;
 mod transaction;
 mod trouble;
+mod usage;
 mod wire;
 
 pub use tokio_postgres::Row;

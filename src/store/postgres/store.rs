@@ -20,6 +20,7 @@ use crate::store::{
     Answer, AppendError, Command, Depth, Done, Duty, Erasing, Health, Intake, Interned, Lease, MEMO_BYTES_MAX,
     MEMOS_MAX, NameId, Named, Names, NewEvent, Queue, ReplayProgress, Retention, Sources, Store, StoreError, Whom,
 };
+use crate::time::Clock;
 
 /// Threads that its tasks run on: one waits for the database, another encrypts.
 const THREADS: usize = 2;
@@ -48,6 +49,11 @@ impl PostgresStore {
                 Err(trouble)
             }
         }
+    }
+
+    /// The time that everything in it goes by: that of the database.
+    pub fn clock(&self) -> Clock {
+        self.postgres.clock
     }
 
     /// Says no more that it lives, and reads nothing more, as when its machine stands still. For tests.

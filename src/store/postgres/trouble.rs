@@ -31,6 +31,11 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// Whether it may pass by itself.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Away(_) | Self::Full(_) | Self::Again(_))
+    }
+
     /// Which one a code of PostgreSQL is (<https://www.postgresql.org/docs/current/errcodes-appendix.html>). `is_fatal`: the server
     /// closes the connection with it.
     fn of_code(code: &str, is_fatal: bool) -> fn(String) -> Self {
