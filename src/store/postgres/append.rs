@@ -9,21 +9,21 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio_postgres::types::ToSql;
 
 use super::again::Again;
-use super::following::{Arrived, Reply};
+use super::following::Reply;
+use super::group::{Group, Written, grouped, write};
 use super::link::{Link, kept};
 use super::numbers;
 use super::running::{Postgres, Stream};
+use super::tide::Tide;
 use super::trouble::Trouble;
-use crate::event::EventId;
-use crate::store::locks::{lock, reading};
-use crate::store::{AppendError, Health, NewEvent, StoredEvent};
+use crate::store::locks::lock;
+use crate::store::{AppendError, Health, NewEvent};
 use crate::time::Instant;
 
 /// Events of one statement: the first of them waits for the commit of all.
@@ -34,65 +34,14 @@ const GROUP_BYTES_MAX: usize = 1 << 20;
 /// A stream is looked for again after this.
 const STREAM_WITHIN: Duration = Duration::from_millis(500);
 
-/// Events of one statement, with their numbers.
-struct Group {
-    events: Vec<Arrived>,
-    replies: Vec<Option<Reply>>,
-    columns: Columns,
-    /// By which they go, whatever this relay has by now.
-    stream: Stream,
-    segment: i32,
-    /// Since when the first of them waits.
-    since: Instant,
-    stored_ms: i64,
-    is_repeated: bool,
-}
-
-/// The same as the statement takes it: of lists in lists, all in one and where each begins and ends.
-#[derive(Default)]
-struct Columns {
-    numbers: Vec<i64>,
-    ids: Vec<uuid::Uuid>,
-    received: Vec<i64>,
-    sources: Vec<i32>,
-    holds: Vec<Option<i32>>,
-    rules: Vec<i32>,
-    rules_from: Vec<i32>,
-    rules_to: Vec<i32>,
-    destinations: Vec<i32>,
-    by_rule: Vec<i32>,
-    destinations_from: Vec<i32>,
-    destinations_to: Vec<i32>,
-    bodies: Vec<Body>,
-    delivery_numbers: Vec<i64>,
-    delivery_holds: Vec<Option<i32>>,
-}
-
-/// The bytes of an event, which are many and are not copied.
-#[derive(Debug)]
-struct Body(Bytes);
-
-impl ToSql for Body {
-    fn to_sql(
-        &self,
-        _: &tokio_postgres::types::Type,
-        out: &mut bytes::BytesMut,
-    ) -> Result<tokio_postgres::types::IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        out.extend_from_slice(&self.0);
-        Ok(tokio_postgres::types::IsNull::No)
-    }
-
-    fn accepts(ty: &tokio_postgres::types::Type) -> bool {
-        *ty == tokio_postgres::types::Type::BYTEA
-    }
-
-    tokio_postgres::types::to_sql_checked!();
-}
-
 /// Takes events in until the store ends.
 pub async fn run(postgres: Arc<Postgres>, inbox: UnboundedReceiver<(NewEvent, Reply)>) {
-    let mut door = Door { postgres, inbox, waiting: VecDeque::new(), link: None, again: Again::default() };
+    let tide = Tide::default();
+    let mut door = Door { postgres, inbox, waiting: VecDeque::new(), link: None, again: Again::default(), tide };
     while door.wait().await {
+        if door.tide.is_due() {
+            door.tell_tide().await;
+        }
         if let Some(group) = door.number().await {
             door.append(group).await;
         }
@@ -110,14 +59,17 @@ struct Door {
     waiting: VecDeque<(Instant, NewEvent, Reply)>,
     link: Option<Link>,
     again: Again,
+    /// How far its stream has come.
+    tide: Tide,
 }
 
 impl Door {
-    /// Waits for an event. False: the store ends.
+    /// Waits for an event, or for when the stream is to say how far it has come. False: the store ends.
     async fn wait(&mut self) -> bool {
         if self.waiting.is_empty() {
             tokio::select! {
                 () = self.postgres.end.cancelled() => return false,
+                () = tokio::time::sleep_until(self.tide.next()) => {}
                 next = self.inbox.recv() => match next {
                     Some((event, reply)) => self.waiting.push_back((Instant::now(), event, reply)),
                     None => return false,
@@ -165,6 +117,24 @@ impl Door {
         kept(&mut self.link, open).await
     }
 
+    /// Says how far its stream has come. No append of it is under way here.
+    async fn tell_tide(&mut self) {
+        self.tide.put_off();
+        let Some(stream) = self.postgres.stream().filter(|stream| !self.tide.doubts(*stream)) else { return };
+        if self.postgres.stands_still.load(Ordering::Acquire) {
+            return;
+        }
+        let postgres = self.postgres.clone();
+        let told = match self.link().await {
+            Ok(link) => Tide::tell(&postgres, link, stream).await,
+            Err(trouble) => Err(trouble),
+        };
+        match told {
+            Ok(segment) => self.tide.is_at(stream, segment),
+            Err(trouble) => trouble.puts_off("saying how far a stream has come"),
+        }
+    }
+
     /// Draws numbers for the first of what waits.
     async fn number(&mut self) -> Option<Group> {
         loop {
@@ -182,7 +152,7 @@ impl Door {
             match self.draw(count as i64).await {
                 Ok((stream, numbers)) => {
                     self.again.reached();
-                    let segment = reading(&self.postgres.spans).last()?.segment;
+                    let segment = self.tide.segment_of(stream);
                     let events = self.waiting.drain(..count).collect();
                     return Some(grouped(&self.postgres, stream, events, numbers, segment));
                 }
@@ -242,6 +212,9 @@ impl Door {
                 Ok(Written::Unsure) => {}
                 Err(Trouble::Broken(why)) => {
                     // Said again, it would fail again, and hold up everything behind it.
+                    if group.is_repeated {
+                        self.tide.doubt(group.stream);
+                    }
                     tracing::error!(why, "events could not be written, and were refused");
                     return group.refuse(&AppendError::Unavailable(why));
                 }
@@ -261,130 +234,6 @@ impl Door {
 
 fn not_now() -> AppendError {
     AppendError::Unavailable("the database does not take events now".to_owned())
-}
-
-fn grouped(
-    postgres: &Postgres,
-    stream: Stream,
-    events: Vec<(Instant, NewEvent, Reply)>,
-    numbers: Vec<i64>,
-    segment: i32,
-) -> Group {
-    let since = events.first().map_or_else(Instant::now, |(since, ..)| *since);
-    let holds = lock(&postgres.holds).clone();
-    let mut columns = Columns { numbers, ..Columns::default() };
-    let (mut arrived, mut replies) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
-    for (i, (_, event, reply)) in events.into_iter().enumerate() {
-        let number = columns.numbers[i];
-        let NewEvent { received_ms, source, generation: _, rules, deliveries, body } = event;
-        let id = EventId::mint(received_ms, stream.slot.cast_unsigned(), number.cast_unsigned());
-        let hold = holds.of(source);
-        columns.ids.push(uuid::Uuid::from_bytes(id.to_bytes()));
-        columns.received.push(received_ms.cast_signed());
-        columns.sources.push(source.0.cast_signed());
-        columns.holds.push(hold);
-        columns.rules_from.push(columns.rules.len() as i32 + 1);
-        columns.rules.extend(rules.iter().map(|rule| rule.0.cast_signed()));
-        columns.rules_to.push(columns.rules.len() as i32);
-        columns.destinations_from.push(columns.destinations.len() as i32 + 1);
-        for delivery in &deliveries {
-            columns.destinations.push(delivery.destination.0.cast_signed());
-            columns.by_rule.push(delivery.rule.0.cast_signed());
-            columns.delivery_numbers.push(number);
-            columns.delivery_holds.push(hold);
-        }
-        columns.destinations_to.push(columns.destinations.len() as i32);
-        columns.bodies.push(Body(body.clone()));
-        let event = Arc::new(StoredEvent { id, received_ms, source, rules, deliveries, body, is_redacted: false });
-        arrived.push(Arrived { has_body: true, event, hold });
-        replies.push(Some(reply));
-    }
-    Group {
-        events: arrived,
-        replies,
-        columns,
-        stream,
-        since,
-        segment,
-        stored_ms: postgres.now_ms().cast_signed(),
-        is_repeated: false,
-    }
-}
-
-impl Group {
-    fn refuse(&mut self, error: &AppendError) {
-        for reply in self.replies.iter_mut().filter_map(Option::take) {
-            let _ = reply.send(Err(error.clone()));
-        }
-    }
-}
-
-/// What came of a statement.
-enum Written {
-    Taken,
-    Fenced,
-    /// It was committed, and perhaps not replicated.
-    Unsure,
-}
-
-async fn write(link: &Link, group: &Group) -> Result<Written, Trouble> {
-    let Stream { slot, epoch, me } = group.stream;
-    let duty = format!("stream/{slot}");
-    let c = &group.columns;
-    let sql = statement(group.segment, group.is_repeated);
-    let values: [&(dyn ToSql + Sync); 20] = [
-        &duty,
-        &epoch,
-        &me,
-        &slot,
-        &c.numbers,
-        &c.ids,
-        &c.received,
-        &c.sources,
-        &c.holds,
-        &c.rules,
-        &c.rules_from,
-        &c.rules_to,
-        &c.destinations,
-        &c.by_rule,
-        &c.destinations_from,
-        &c.destinations_to,
-        &c.bodies,
-        &c.delivery_numbers,
-        &c.delivery_holds,
-        &group.stored_ms,
-    ];
-    let (rows, warnings) = link.rows_said(&sql, &values).await?;
-    if rows.first().is_none_or(|row| row.get::<_, i64>(0) == 0) {
-        return Ok(Written::Fenced);
-    }
-    if let Some(warning) = warnings.first() {
-        tracing::warn!(
-            ?warning,
-            "events were committed and perhaps not replicated: they are said again before they are acknowledged"
-        );
-        return Ok(Written::Unsure);
-    }
-    Ok(Written::Taken)
-}
-
-/// The statement that takes a group in. Said again, it leaves alone what is there.
-fn statement(segment: i32, is_repeated: bool) -> String {
-    let or_leave = if is_repeated { "ON CONFLICT DO NOTHING" } else { "" };
-    format!(
-        "WITH mine AS MATERIALIZED (
-            SELECT 1 FROM lease WHERE duty = $1 AND epoch = $2 AND incarnation = $3 FOR SHARE),
-        e AS (
-            INSERT INTO event_{segment} (n, slot, id, received_ms, stored_ms, source, hold, rules, destinations, by_rule, body)
-            SELECT u.n, $4, u.id, u.received_ms, $20, u.source, u.hold, ($10::int4[])[u.rf:u.rt], ($13::int4[])[u.df:u.dt],
-                ($14::int4[])[u.df:u.dt], u.body
-            FROM mine, unnest($5::int8[], $6::uuid[], $7::int8[], $8::int4[], $9::int4[], $11::int4[], $12::int4[],
-                $15::int4[], $16::int4[], $17::bytea[]) u (n, id, received_ms, source, hold, rf, rt, df, dt, body) {or_leave}),
-        d AS (
-            INSERT INTO delivery_{segment} (dest, n, hold)
-            SELECT u.dest, u.n, u.hold FROM mine, unnest($13::int4[], $18::int8[], $19::int4[]) u (dest, n, hold) {or_leave})
-        SELECT count(*) FROM mine"
-    )
 }
 
 /// A group is committed.

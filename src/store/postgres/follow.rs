@@ -7,11 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_postgres::Row;
+
 use super::again::Again;
-use super::following::{Arrived, Own, Reply};
+use super::following::{Arrived, Looked, Own, Reply};
 use super::link::{Link, kept};
 use super::rows::{EVENT_HEAD, EventRow};
-use super::running::Postgres;
+use super::running::{Postgres, Stream};
+use super::spans::CARRIED;
 use super::trouble::Trouble;
 use crate::event::EventId;
 use crate::store::locks::reading;
@@ -53,52 +56,82 @@ pub async fn run(postgres: Arc<Postgres>) {
 /// Reads what has come. Returns how many events that were.
 async fn look(postgres: &Postgres, link: &mut Option<Link>) -> Result<usize, Trouble> {
     let link = kept(link, postgres.link("follow")).await?;
+    let stream = postgres.stream();
     // What this process has committed by now is seen by the look that begins now, with all that others had committed before.
-    let own = postgres.following.own();
-    let came = read(postgres, link).await;
-    let rows = match came {
+    let mut look = postgres.following.look();
+    let rows = match read(postgres, link, stream).await {
         Ok(rows) => rows,
         Err(trouble) => {
             // They are durable, and go to their queues with the next look.
-            let Own { events, replies } = own;
-            answer(replies);
-            postgres.following.took_in(Own { events, replies: Vec::new() });
+            answer(std::mem::take(&mut look.own.replies));
+            postgres.following.took_in(look.own);
             return Err(trouble);
         }
     };
-    // Of a stream that has more than is read at once, what comes behind is not seen yet: nothing that is newer goes out before it.
-    let mut read: BTreeMap<i16, (usize, i64)> = BTreeMap::new();
-    for row in &rows {
-        let (count, last) = read.entry(row.get("slot")).or_default();
-        (*count, *last) = (*count + 1, row.get("n"));
-    }
-    let cut = read.values().filter(|(count, _)| *count >= EVENTS_MAX).map(|(_, last)| *last).min().unwrap_or(i64::MAX);
+    let looked = through(&rows, stream);
+    let cut = looked.cut.unwrap_or(i64::MAX);
     let mut arrived = Vec::with_capacity(rows.len());
-    for row in rows.iter().filter(|row| row.get::<_, i64>("n") <= cut) {
-        let (slot, number): (i16, i64) = (row.get("slot"), row.get("n"));
+    for row in rows.iter().filter(|row| row.get::<_, Option<i64>>("n").is_some_and(|number| number <= cut)) {
         match EventRow::read(row) {
             Ok(EventRow { hold, event: Kept::Event(event), .. }) => {
                 let has_body = row.get::<_, Option<&[u8]>>("body").is_some();
                 arrived.push(Arrived { has_body, event, hold });
             }
-            // It was erased within the moment since it came.
-            Ok(EventRow { event: Kept::Erased(_), .. }) => {}
-            Err(error) => tracing::error!(number, %error, "an event in the database is not what was written"),
+            // Erased within the moment since it came. Its deliveries end where they stand.
+            Ok(EventRow { hold, event: Kept::Erased(event), .. }) => {
+                arrived.push(Arrived { has_body: false, event: Arc::new(event.without_body()), hold });
+            }
+            Err(error) => {
+                let number: i64 = row.get("n");
+                tracing::error!(number, %error, "an event in the database is not what was written");
+            }
         }
-        postgres.following.read(slot, number);
     }
+    let replies = std::mem::take(&mut look.own.replies);
     let is_behind = |(one, _): &(Arrived, NameId)| one.event.id.sequence().cast_signed() > cut;
-    let (later, now): (Vec<_>, Vec<_>) = own.events.into_iter().partition(is_behind);
+    let (later, now): (Vec<_>, Vec<_>) = std::mem::take(&mut look.own.events).into_iter().partition(is_behind);
     if !later.is_empty() {
         postgres.following.took_in(Own { events: later, replies: Vec::new() });
     }
-    let own = Own { events: now, replies: own.replies };
-    let Own { events: own, replies } = own;
-    let count = arrived.len() + own.len();
-    let woken = postgres.publish_others(&arrived, &own);
+    let count = arrived.len() + now.len();
+    let woken = postgres.publish_others(&arrived, &now);
+    postgres.following.looked(&look, &looked);
     answer(replies);
     woken.into_iter().for_each(|wakeup| wakeup.notify_one());
     Ok(count)
+}
+
+/// How far some rows tell all that there is.
+fn through(rows: &[Row], own: Option<Stream>) -> Looked {
+    #[derive(Default)]
+    struct Of {
+        events: usize,
+        /// Nothing new comes at or below it.
+        above: i64,
+        last: i64,
+    }
+    let mut streams: BTreeMap<i16, Of> = BTreeMap::new();
+    for row in rows {
+        let of = streams.entry(row.get("stream")).or_default();
+        of.above = row.get("n_from");
+        if let Some(number) = row.get::<_, Option<i64>>("n") {
+            (of.events, of.last) = (of.events + 1, number);
+        }
+    }
+    let is_full = |of: &Of| of.events >= EVENTS_MAX;
+    // Of a stream that has more than is read at once, what comes behind is not seen yet: nothing that is newer goes out before it.
+    let cut = streams.values().filter(|of| is_full(of)).map(|of| of.last).min();
+    let base = streams.values().map(|of| of.above).max().unwrap_or(0);
+    let through = streams.iter().map(|(slot, of)| {
+        let all = match own.filter(|own| own.slot == *slot) {
+            // Of the own one, what was there when it was taken.
+            Some(own) => own.above,
+            None => of.above,
+        };
+        let all = if is_full(of) { of.last } else { all.max(of.last) };
+        (*slot, all.min(cut.unwrap_or(i64::MAX)))
+    });
+    Looked { own: own.map(|own| own.slot), through: through.collect(), cut, base }
 }
 
 fn answer(replies: Vec<(Reply, EventId)>) {
@@ -108,21 +141,27 @@ fn answer(replies: Vec<(Reply, EventId)>) {
     }
 }
 
-async fn read(postgres: &Postgres, link: &Link) -> Result<Vec<tokio_postgres::Row>, Trouble> {
+/// Reads events of all streams, each stream's in their order, with each stream at least once.
+async fn read(postgres: &Postgres, link: &Link, stream: Option<Stream>) -> Result<Vec<Row>, Trouble> {
     let (slots, cursors, base) = postgres.following.cursors();
     let mine: Vec<i32> = reading(&postgres.owned).keys().map(|id| id.0.cast_signed()).collect();
-    let own = postgres.slot();
+    let (own, above) = stream.map_or((0, 0), |stream| (stream.slot, stream.above));
     let all = postgres.watchers.are_there();
-    let tables: Vec<String> = postgres.segments().iter().map(|k| format!("SELECT * FROM event_{k}")).collect();
+    // A segment is left when it is closed and all that it has was read. What was carried came long ago.
+    let behind = postgres.following.behind(stream.map(|stream| (stream.slot, stream.above))).cast_unsigned();
+    let spans = postgres.spans();
+    let followed = spans.iter().filter(|span| span.segment != CARRIED && span.until.is_none_or(|until| until > behind));
+    let tables: Vec<String> = followed.map(|span| format!("SELECT * FROM event_{}", span.segment)).collect();
     let sql = format!(
-        "SELECT e.* FROM stream s
+        "SELECT e.*, s.slot AS stream, s.n_from FROM stream s
          LEFT JOIN unnest($1::int2[], $2::int8[]) c (slot, n) ON c.slot = s.slot
-         CROSS JOIN LATERAL (
+         LEFT JOIN LATERAL (
             SELECT {EVENT_HEAD}, CASE WHEN NOT is_erased AND ($6 OR destinations && $4)
                 AND sum(octet_length(body)) OVER (ORDER BY n ROWS UNBOUNDED PRECEDING) <= {BODIES_MAX} THEN body END AS body
-            FROM (SELECT * FROM ({}) a WHERE a.slot = s.slot AND a.n > coalesce(c.n, $3) ORDER BY a.n LIMIT {EVENTS_MAX}) e) e
-         WHERE s.slot <> $5",
+            FROM (SELECT * FROM ({}) a WHERE a.slot = s.slot AND a.n > coalesce(c.n, $3) AND (s.slot <> $5 OR a.n <= $7)
+                ORDER BY a.n LIMIT {EVENTS_MAX}) e) e ON true
+         ORDER BY s.slot, e.n",
         tables.join(" UNION ALL ")
     );
-    link.rows(&sql, &[&slots, &cursors, &base, &mine, &own, &all]).await
+    link.rows(&sql, &[&slots, &cursors, &base, &mine, &own, &all, &above]).await
 }

@@ -13,7 +13,8 @@ use tokio_postgres::types::ToSql;
 use super::again::Again;
 use super::beginning;
 use super::cluster::{
-    Claim, Duty, Held, Holding, Incarnation, LeaseRow, Move, Planner, RelayRow, Slot, StreamRow, Use, View, Wants,
+    Claim, Duty, Held, Holding, House, Incarnation, LeaseRow, Move, Planner, RelayRow, Slot, StreamRow, Use, View,
+    Wants,
 };
 use super::holds::{self, Holds};
 use super::link::{Link, kept};
@@ -22,6 +23,7 @@ use super::ownership::Owned;
 use super::random::dice;
 use super::running::{Postgres, Stream};
 use super::spans::{SPANS, Span, span};
+use super::tide::{self, LOCK_NEWEST};
 use super::transaction::{Snapshot, Step};
 use super::trouble::Trouble;
 use crate::store::NameId;
@@ -122,6 +124,7 @@ impl Heart {
             _ => None,
         });
         *lock(&postgres.elsewhere) = owners.collect();
+        *lock(&postgres.house) = House::of(&read.view, &alive, &self.held);
         self.measure();
         let moves = self.planner.plan(&read.view, &self.held);
         self.show_groups();
@@ -252,7 +255,8 @@ impl Heart {
         match duty {
             Duty::Destination(id) => self.postgres.lose(*id),
             Duty::RateLimitGroup(group) => self.postgres.lose_group(group),
-            Duty::Housekeeping | Duty::Stream(_) | Duty::Replay(_) => {}
+            Duty::Housekeeping => *lock(&self.postgres.house) = None,
+            Duty::Stream(_) | Duty::Replay(_) => {}
         }
     }
 
@@ -264,6 +268,7 @@ impl Heart {
             }
         }
         self.draining.clear();
+        *lock(&postgres.house) = None;
         tracing::warn!("the others have taken this relay for dead: it begins anew");
         let me = dice().cast_signed();
         postgres.renew(me);
@@ -295,7 +300,7 @@ impl Heart {
         let Some(epoch) = taken.first().map(|row| row.get::<_, i64>(0)) else { return Ok(false) };
         match &duty {
             Duty::Destination(id) => self.begin(*id, epoch),
-            Duty::Stream(slot) => self.begin_stream(*slot, epoch).await?,
+            Duty::Stream(slot) if !self.begin_stream(*slot, epoch).await? => return Ok(false),
             _ => {}
         }
         self.held.insert(duty.clone(), Holding { epoch, used_for, is_draining: false });
@@ -320,14 +325,30 @@ impl Heart {
         let _ = self.to_read.send((id, owned));
     }
 
-    async fn begin_stream(&mut self, slot: Slot, epoch: i64) -> Result<(), Trouble> {
+    /// A stream is this relay's: where it goes on is written down. Nothing is appended to it before that is known.
+    async fn begin_stream(&mut self, slot: Slot, epoch: i64) -> Result<bool, Trouble> {
         let postgres = self.postgres.clone();
-        let segment = postgres.segments().last().copied().unwrap_or(1);
-        let slot = slot.cast_signed();
-        let sql = "INSERT INTO stream (slot, segment, n_from) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING";
-        self.acts().await?.rows(sql, &[&slot, &segment]).await?;
-        postgres.streaming.send_replace(Some(Stream { slot, epoch, me: postgres.me() }));
-        Ok(())
+        let (slot, me) = (slot.cast_signed(), postgres.me());
+        let duty = format!("stream/{slot}");
+        let steps = [
+            Step { sql: tide::FENCE, values: &[&duty, &epoch, &me] },
+            // Whoever closes this one waits, and sees that the stream is in it.
+            Step { sql: LOCK_NEWEST, values: &[] },
+            Step {
+                sql: "INSERT INTO stream AS s (slot, segment, n_from)
+                    SELECT $1, max(k), (SELECT last_value FROM event_number) FROM segment WHERE state = 'open' AND k > 0
+                    ON CONFLICT (slot) DO UPDATE SET segment = greatest(s.segment, excluded.segment),
+                        n_from = greatest(s.n_from, excluded.n_from)
+                    RETURNING segment, n_from",
+                values: &[&slot],
+            },
+        ];
+        let go_on = |answers: &[Vec<Row>]| !answers[0].is_empty() && !answers[1].is_empty();
+        let done = self.acts().await?.transaction(Snapshot::Each, &steps, go_on).await?;
+        let Some(row) = done.answers[2].first().filter(|_| done.is_committed) else { return Ok(false) };
+        let (segment, above) = (row.get(0), row.get(1));
+        postgres.streaming.send_replace(Some(Stream { slot, epoch, me, segment, above }));
+        Ok(true)
     }
 
     /// Gives a lease back, once nothing of it is in flight.

@@ -6,11 +6,11 @@
 //! In and out: [`PostgresStore`] (`store`) is the handle, with `looking` what people see. `opening_store` opens it and starts its tasks;
 //! `running`: what these and the callers share. `backing`: what the queues in memory need. What waits is in memory, in the [queues](super::queues) that any backend has.
 //!
-//! * `append`: the task that takes events in, with `numbers` of a sequence; `publish`: how they come to the queues of this process.
+//! * `append`: the task that takes events in, some at a time (`group`), with `numbers` of a sequence; `tide`: how far each stream has come; `publish`: how they come to the queues of this process.
 //! * `follow`: the task that reads what other relays take in; `following`: how far it has come. `recent`: the newest events in memory.
-//! * `flush`: the task that writes down what has changed in queues, which waits in the `outbox`; `statements`: as SQL.
+//! * `floors`: where each destination's queue begins to be read when it is taken over. `flush`: the task that writes down what has changed in queues, which waits in the `outbox`; `statements`: as SQL.
 //! * `heart`: the task that beats and sees who there is; `cluster`: who does what among the relays, pure. `ownership`: the right to a
-//!   destination; `beginning`: the task that reads its queue when that is taken, by `load`.
+//!   destination; `house`: what one does for all; `beginning`: the task that reads its queue when that is taken, by `load`.
 //! * `commands`: what is asked of a destination or source; `choosing`: which deliveries it means; `moving`: what
 //!   goes from one destination to another, by the `handover` between two relays; `wire`: as the database has it. `holds`, `sources`: how sources stand, and what they had held. `replays`.
 //! * `names`, `intern`: the numbers of names. `erasing`: forgetting a person.
@@ -45,12 +45,15 @@ pub mod cluster;
 mod commands;
 mod encryption;
 mod erasing;
+mod floors;
 mod flush;
 mod follow;
 mod following;
+mod group;
 mod handover;
 mod heart;
 mod holds;
+mod house;
 mod intern;
 mod link;
 mod load;
@@ -78,6 +81,7 @@ mod sources;
 mod spans;
 mod statements;
 mod store;
+mod tide;
 mod transaction;
 mod trouble;
 mod usage;

@@ -19,7 +19,7 @@ use super::running::{Elsewhere, Postgres};
 use super::schema;
 use super::spans::{SPANS, Span, span};
 use super::trouble::Trouble;
-use super::{append, flush, follow, heart, numbers};
+use super::{append, floors, flush, follow, heart, house, numbers};
 use crate::store::queues::Memory;
 use crate::store::{Health, Retention};
 use crate::time::{Clock, Instant};
@@ -85,6 +85,9 @@ pub async fn open(address: Address, options: Options) -> Result<Arc<Postgres>, T
         address,
         patience: options.patience,
         hurry: Notify::new(),
+        house: Mutex::default(),
+        tidy: Notify::new(),
+        tidy_floors: Notify::new(),
         is_closing: AtomicBool::new(false),
         away_since: Mutex::default(),
         erasings: Mutex::default(),
@@ -99,6 +102,8 @@ pub async fn open(address: Address, options: Options) -> Result<Arc<Postgres>, T
     postgres.watch_over(append::run(postgres.clone(), waiting));
     postgres.watch_over(follow::run(postgres.clone()));
     postgres.watch_over(flush::run(postgres.clone()));
+    postgres.watch_over(floors::run(postgres.clone()));
+    postgres.watch_over(house::run(postgres.clone()));
     // From the first heartbeat on, names and sources are known.
     let _ = tokio::time::timeout(postgres.patience, beaten.changed()).await;
     // And what this relay has at once is read, unless that takes long.

@@ -21,8 +21,7 @@ impl Postgres {
     ) -> (Vec<(Reply, EventId)>, Vec<Arc<Notify>>) {
         self.remember_events(arrived);
         for one in arrived {
-            // Should another relay have this stream one day, this one has read it up to here.
-            self.following.read(one.event.id.salt().cast_signed(), one.event.id.sequence().cast_signed());
+            self.following.read_own(one.event.id.salt().cast_signed(), one.event.id.sequence().cast_signed());
         }
         let mut now: BTreeMap<NameId, Vec<&Arrived>> = BTreeMap::new();
         let mut later = Own::default();

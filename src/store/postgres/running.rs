@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::address::Address;
-use super::cluster::{Duty, Group, Surety};
+use super::cluster::{Duty, Group, House, Surety};
 use super::following::{Following, Reply};
 use super::holds::Holds;
 use super::link::Link;
@@ -51,6 +51,9 @@ pub struct Stream {
     pub slot: i16,
     pub epoch: i64,
     pub me: i64,
+    /// Where it went on when it was taken: in this segment, and above this number.
+    pub segment: i32,
+    pub above: i64,
 }
 
 /// How long the end of the process waits for what is still to be written.
@@ -107,6 +110,11 @@ pub struct Postgres {
     pub patience: Duration,
     /// Notified when the next heartbeat is to come now.
     pub hurry: Notify,
+    /// Of this relay where it keeps house.
+    pub house: Mutex<Option<House>>,
+    /// Notified when house is to be kept now, or floors are to be written.
+    pub tidy: Notify,
+    pub tidy_floors: Notify,
     pub is_closing: AtomicBool,
     /// Since when the database gives no answer.
     pub away_since: Mutex<Option<Instant>>,
@@ -258,9 +266,9 @@ impl Postgres {
         self.hurry.notify_one();
     }
 
-    /// The number of the stream that this process appends to; 0 where it has none.
-    pub fn slot(&self) -> i16 {
-        self.streaming.borrow().map_or(0, |stream| stream.slot)
+    /// The stream that this process appends to, if it has one.
+    pub fn stream(&self) -> Option<Stream> {
+        *self.streaming.borrow()
     }
 
     /// Has a task go on by itself. One that panics ends the store: what it leaves behind is known to nobody.

@@ -54,7 +54,7 @@ CREATE TABLE lease (
 -- Each relay appends to a stream of its own, one statement at a time: who has seen one of its events has seen all with smaller numbers.
 CREATE TABLE stream (
   slot int2 PRIMARY KEY,
-  segment int4 NOT NULL,                -- where its relay appends now
+  segment int4 NOT NULL,                -- where its relay appends now: to none before it, for good
   n_from int8 NOT NULL);                -- nothing new of it comes at or below this number
 
 CREATE TABLE segment (

@@ -62,6 +62,13 @@ impl PostgresStore {
         self.postgres.stands_still.store(true, Ordering::Release);
     }
 
+    /// Does at once what is done now and then. For tests.
+    #[cfg(any(test, feature = "test-support"))]
+    pub fn tidy(&self) {
+        self.postgres.tidy.notify_one();
+        self.postgres.tidy_floors.notify_one();
+    }
+
     /// Does something on the threads of the store. It is finished although nobody waits for it any more.
     pub(super) fn aside<T: Send + 'static>(
         &self,

@@ -93,6 +93,16 @@ impl Trouble {
         }
     }
 
+    /// Says in the log that something is done another time. What does not pass by itself is told to people.
+    pub fn puts_off(&self, what: &str) {
+        match self {
+            Self::Refused(_) | Self::Broken(_) => {
+                tracing::error!(trouble = %self, "{what} was not done: it is tried again")
+            }
+            _ => tracing::debug!(trouble = %self, "{what} was not done: it is tried again"),
+        }
+    }
+
     /// Of a server that has said nothing for too long.
     pub fn silent(whom: &str, within: std::time::Duration) -> Self {
         Self::Away(format!(

@@ -9,7 +9,7 @@ use super::*;
 use crate::postgres::contract_server;
 
 /// So many events of a test: several groups.
-const EVENTS: usize = 200;
+pub const EVENTS: usize = 200;
 
 /// The bodies that a worker claims and settles until there are so many, in their order.
 pub fn deliver(worker: &Worker, count: usize) -> Vec<String> {

@@ -6,6 +6,7 @@ mod cluster;
 mod commands;
 mod erasing;
 mod exclusive;
+mod floors;
 mod in_order;
 mod intake;
 mod lanes;

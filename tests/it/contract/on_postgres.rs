@@ -47,6 +47,13 @@ impl OnPostgres {
         ));
     }
 
+    /// What all relays do now and then they do now.
+    pub fn tidy(&self) {
+        let others = self.others.borrow();
+        let last = self.open.borrow().upgrade();
+        others.iter().map(|(_, other)| other).chain(&last).for_each(|relay| relay.tidy());
+    }
+
     /// A connection of its own to the schema, for what a test does in the way of relays.
     pub fn link(&self) -> Link {
         let options = AddressOptions { schema: self.schema.clone(), ..AddressOptions::default() };

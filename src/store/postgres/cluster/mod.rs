@@ -10,12 +10,13 @@
 //! * `plan`: what the relay does next: leases to take, to give back, to forget. Its documentation tells what is promised.
 //! * `planner`: all of these as one, with what a relay remembers from one heartbeat to the next.
 //!
-//! And `numbers`: the floor under the numbers of events, which time raises.
+//! Then `house`: what there is to do for who keeps house. And `numbers`: the floor under the numbers of events, which time raises.
 
 mod alive;
 mod bundles;
 mod calm;
 mod duty;
+mod house;
 pub mod numbers;
 mod plan;
 mod planner;
@@ -27,6 +28,7 @@ mod view;
 
 pub use self::alive::{HEARTBEAT, TTL};
 pub use self::duty::{Duty, Group, SLOTS_MAX, Slot, UnknownDuty};
+pub use self::house::{DeadStream, House};
 pub use self::plan::{Claim, Held, Holding, Move, RELAYS_MAX, Use, Why};
 pub use self::planner::Planner;
 pub use self::surety::{SURE, Surety};

@@ -149,6 +149,12 @@ impl Queue {
         first.into_iter().flatten().chain(held).any(|sequence| sequence < range.end)
     }
 
+    /// The oldest delivery of which no attempt is settled, held or in flight as it may be.
+    pub fn first_unattempted(&self) -> Option<u64> {
+        let held = self.held.values().filter_map(|held| held.next(0));
+        self.unsettled.next(0).into_iter().chain(held).min()
+    }
+
     /// What keeps the journal from being trimmed, is not in flight, in no window, and was not held before.
     pub fn never_held(&self) -> Bitmap {
         let others: Vec<&Bitmap> = self.let_go.values().chain(self.ageless()).collect();
