@@ -269,7 +269,7 @@ pub type Sources = Arc<HashMap<NameId, NameState>>;
 pub struct AllCounts {
     /// For each destination that has a name, in the order of their numbers.
     pub destinations: Vec<Counts>,
-    /// Events of each source that is held.
+    /// Events of each source that is held: where several relays have destinations, those that one of them knows of.
     pub held: HashMap<NameId, u64>,
 }
 
@@ -327,6 +327,9 @@ pub struct Counts {
     pub limited_bytes: u64,
     pub dead: u64,
     pub state: NameState,
+    /// Of a destination that another relay has, when that last said so, unix milliseconds: within two seconds of each change. 0:
+    /// it has said nothing yet.
+    pub as_of_ms: Option<u64>,
 }
 
 impl Default for Counts {
@@ -352,6 +355,7 @@ impl Default for Counts {
             limited_bytes: 0,
             dead: 0,
             state: NameState::default(),
+            as_of_ms: None,
         }
     }
 }

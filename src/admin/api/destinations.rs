@@ -187,7 +187,7 @@ fn shown(relay: &Relay, counts: Counts, name: &str) -> Value {
     } else {
         "up"
     };
-    json!({
+    let mut shown = json!({
         "name": name,
         "state": state,
         "backlog": counts.backlog,
@@ -205,7 +205,12 @@ fn shown(relay: &Relay, counts: Counts, name: &str) -> Value {
         "last_error": worker.last_error.map(|(reason, at_ms)| json!({ "reason": reason, "at": rfc3339(at_ms) })),
         "last_delivered_at": worker.last_delivered_ms.map(rfc3339),
         "paused": found.paused.map(|pause| json!({ "since": rfc3339(pause.since_ms), "reason": pause.reason })),
-    })
+    });
+    if let Some(as_of_ms) = counts.as_of_ms {
+        // What has nothing to say yet was taken by its relay a moment ago.
+        shown["as_of"] = json!((as_of_ms > 0).then(|| rfc3339(as_of_ms)));
+    }
+    shown
 }
 
 /// What goes one after the other; nothing where the section asks for no order.

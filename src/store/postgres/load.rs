@@ -171,7 +171,8 @@ fn digest(row: &Row, waits: &dyn Fn(u64, u64) -> bool) -> Option<(DigestId, Clos
     (!closed.members.is_empty()).then_some((id, closed))
 }
 
-fn state(row: &Row) -> NameState {
+/// How it stands, from its row.
+pub fn state(row: &Row) -> NameState {
     let ms = |column: &str| row.get::<_, Option<i64>>(column).map(unsigned);
     let paused = ms("paused_since_ms")
         .map(|since_ms| Pause { since_ms, reason: row.get::<_, Option<String>>("pause_reason").unwrap_or_default() });

@@ -1,19 +1,17 @@
 //! Looking: what lies in the database, and over it what this process knows better of the destinations that it owns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::look::Looker;
-use super::reader::Reader;
 use super::running::Postgres;
-use super::spans::Span;
+use super::shown::Shown;
 use super::store::PostgresStore;
 use crate::event::EventId;
 use crate::store::locks::{lock, reading};
-use crate::store::queues::{DeliveryKey, states_of};
+use crate::store::queues::{Bitmap, DeliveryKey, states_of};
 use crate::store::{
-    AllCounts, Answer, AttemptNote, Counts, Cursor, DeadLetter, DeadQuery, DeadReasons, DeliveryState, DeliveryView,
+    AllCounts, Answer, AttemptNote, Cursor, DeadLetter, DeadQuery, DeadReasons, DeliveryState, DeliveryView,
     ErasedEvent, EventQuery, EventView, HeldBy, Kept, Looking, NameId, NameKind, Page, SearchLimit, States, StoreError,
     StoredEvent, Watch, Which,
 };
@@ -84,18 +82,11 @@ impl Looking for PostgresStore {
 
     fn how_many(&self, of: NameId, which: Which) -> Answer<'_, u64> {
         let postgres = self.postgres.clone();
-        self.aside(async move {
-            postgres.until_owned(of).await?;
-            Ok(postgres.chosen(of, &which).await?.len())
-        })
+        self.aside(async move { postgres.how_many(of, &which).await })
     }
 }
 
 impl Postgres {
-    fn looking<'a>(&'a self, spans: &'a [Span]) -> Looker<'a, Reader> {
-        Looker { link: &self.looker, spans, number: self.number }
-    }
-
     /// Has everything written that was said so far, if the database takes it now.
     async fn write_all(&self) {
         let _ = tokio::time::timeout(WRITTEN_WITHIN, self.outbox.written()).await;
@@ -169,65 +160,39 @@ impl Postgres {
         Ok(events.iter().map(|event| states_of(event, &known)).collect())
     }
 
-    /// What waits, wherever: of destinations that this process owns by its queues, and of others by what their owners say.
+    /// What waits, wherever: of destinations that this process owns by its queues, and of others by what their owners have said.
     async fn all_counts(&self) -> Result<AllCounts, StoreError> {
         let names = reading(&self.names).shown();
-        let mut destinations = Vec::new();
-        for (id, _) in names.of_kind(NameKind::Destination) {
-            self.until_owned(id).await?;
-            destinations.push(self.counts(id).await?);
+        let all: Vec<NameId> = names.of_kind(NameKind::Destination).into_iter().map(|(id, _)| id).collect();
+        // Of what nobody has now, it is told what was said last.
+        let _ = tokio::time::timeout(self.patience, self.until_all_owned(&all)).await;
+        let mut elsewhere = self.shown_elsewhere().await?;
+        let mut destinations = Vec::with_capacity(all.len());
+        let mut known: HashMap<NameId, u64> = HashMap::new();
+        for id in all {
+            if self.owns(id) {
+                destinations.push(self.counts_of(self.shown_here(id)).await?);
+                continue;
+            }
+            let shown = elsewhere.remove(&id).unwrap_or_else(|| Shown::unknown(id));
+            for (source, count) in &shown.held {
+                let most = known.entry(*source).or_default();
+                *most = (*most).max(*count);
+            }
+            destinations.push(self.counts_of(shown).await?);
         }
         let sources = self.sources.borrow().clone();
         let holds = sources.iter().filter(|(_, state)| state.held_since_ms.is_some());
         let held = holds.map(|(id, _)| {
-            let held = self
-                .destination_ids()
-                .into_iter()
-                .map(|destination| lock(&self.destination(destination).queue).held(*id).cloned().unwrap_or_default());
-            let all = held.fold(crate::store::queues::Bitmap::default(), |mut all, one| {
-                all.insert_all(&one);
-                all
-            });
-            (*id, all.len())
+            let mut here = Bitmap::default();
+            for destination in self.destination_ids() {
+                if let Some(held) = lock(&self.destination(destination).queue).held(*id) {
+                    here.insert_all(held);
+                }
+            }
+            (*id, here.len().max(known.get(id).copied().unwrap_or(0)))
         });
         Ok(AllCounts { destinations, held: held.collect() })
-    }
-
-    async fn counts(&self, id: NameId) -> Result<Counts, StoreError> {
-        let destination = self.destination(id);
-        let (counts, oldest, pinning, limited) = {
-            let queue = lock(&destination.queue);
-            (queue.counts(id), queue.oldest(), queue.oldest_pinning(), queue.oldest_never_held())
-        };
-        let spans = self.spans();
-        let looker = self.looking(&spans);
-        let bytes = |number: Option<u64>| {
-            let looker = &looker;
-            async move {
-                match number {
-                    Some(number) => looker.bytes_from(number).await,
-                    None => Ok(0),
-                }
-            }
-        };
-        let arrived = |number: Option<u64>| {
-            let looker = &looker;
-            async move {
-                match number {
-                    Some(number) => looker.arrived_ms(number).await,
-                    None => Ok(None),
-                }
-            }
-        };
-        let since_ms = [arrived(oldest.event).await?, oldest.closed_ms, oldest.let_go_ms];
-        Ok(Counts {
-            backlog_bytes: bytes(pinning).await?,
-            limited_bytes: bytes(limited).await?,
-            oldest_ms: since_ms.into_iter().flatten().min(),
-            oldest_unplaced_ms: arrived(oldest.unplaced).await?,
-            first_unplaced_ms: arrived(oldest.first_unplaced).await?,
-            ..counts
-        })
     }
 
     /// Bytes of events from a number on, about.
@@ -238,17 +203,43 @@ impl Postgres {
 
     /// Waits until a destination is this process's, or another's that lives.
     pub async fn until_owned(&self, id: NameId) -> Result<(), StoreError> {
+        let owned = tokio::time::timeout(self.patience, self.until_all_owned(&[id])).await;
+        owned.map_err(|_| StoreError::Unavailable("no relay has this destination now".to_owned()))
+    }
+
+    /// The same of several.
+    async fn until_all_owned(&self, all: &[NameId]) {
         let mut changed = self.ownership.subscribe();
-        let until = crate::time::Instant::now() + self.patience;
         loop {
             changed.borrow_and_update();
-            if self.owns(id) || lock(&self.elsewhere).contains(&id) {
-                return Ok(());
+            if all.iter().all(|id| self.owns(*id) || lock(&self.elsewhere).contains(id)) {
+                return;
             }
             self.hurry.notify_one();
-            if tokio::time::timeout_at(until, changed.changed()).await.is_err() {
-                return Err(StoreError::Unavailable("no relay has this destination now".to_owned()));
-            }
+            // The store is what sends: it is there for as long as this is.
+            let _ = changed.changed().await;
         }
+    }
+
+    /// How many deliveries of a destination are meant, also of another relay's.
+    async fn how_many(&self, of: NameId, which: &Which) -> Result<u64, StoreError> {
+        self.until_owned(of).await?;
+        if self.owns(of) {
+            return Ok(self.chosen(of, which).await?.len());
+        }
+        let spans = self.spans();
+        let looker = self.looking(&spans);
+        Ok(match which {
+            Which::Dead(query) => looker.dead_numbers(of, query).await?.len(),
+            Which::Events(events) => self.numbers_of(events).await?.len(),
+            Which::Pending => {
+                let counts = self.shown_elsewhere().await?.remove(&of).map(|shown| shown.counts).unwrap_or_default();
+                counts.backlog.saturating_sub(counts.in_flight)
+            }
+            Which::UnattemptedFor(_) | Which::OldestBeyond(_) => {
+                let why = "only the relay that has this destination knows how many these are".to_owned();
+                return Err(StoreError::Unavailable(why));
+            }
+        })
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! # Cast
 //!
-//! In and out: [`PostgresStore`] (`store`) is the handle, with `looking` what people see. `opening_store` opens it and starts its tasks;
+//! In and out: [`PostgresStore`] (`store`) is the handle, with `looking` what people see, and `shown` what
+//! an owner says for who looks from elsewhere. `opening_store` opens it and starts its tasks;
 //! `running`: what these and the callers share. `backing`: what the queues in memory need. What waits is in memory, in the [queues](super::queues) that any backend has.
 //!
 //! * `append`: the task that takes events in, some at a time (`group`), with `numbers` of a sequence; `tide`: how far each stream has come; `publish`: how they come to the queues of this process.
@@ -77,6 +78,7 @@ mod rows;
 mod running;
 mod schema;
 mod session;
+mod shown;
 mod sources;
 mod spans;
 mod statements;

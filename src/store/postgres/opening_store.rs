@@ -19,7 +19,7 @@ use super::running::{Elsewhere, Postgres};
 use super::schema;
 use super::spans::{SPANS, Span, span};
 use super::trouble::Trouble;
-use super::{append, floors, flush, follow, heart, house, numbers};
+use super::{append, floors, flush, follow, heart, house, numbers, shown};
 use crate::store::queues::Memory;
 use crate::store::{Health, Retention};
 use crate::time::{Clock, Instant};
@@ -104,6 +104,7 @@ pub async fn open(address: Address, options: Options) -> Result<Arc<Postgres>, T
     postgres.watch_over(flush::run(postgres.clone()));
     postgres.watch_over(floors::run(postgres.clone()));
     postgres.watch_over(house::run(postgres.clone()));
+    postgres.watch_over(shown::run(postgres.clone()));
     // From the first heartbeat on, names and sources are known.
     let _ = tokio::time::timeout(postgres.patience, beaten.changed()).await;
     // And what this relay has at once is read, unless that takes long.

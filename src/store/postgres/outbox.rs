@@ -1,5 +1,6 @@
 //! What has changed in queues and is not written yet, in the order in which it took effect.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -22,6 +23,8 @@ pub enum Item {
     Told(Told),
     Notes(Vec<(DeliveryKey, AttemptNote)>),
     Section(NameId, String),
+    /// How much waits for a destination, for who looks from elsewhere: JSON.
+    Shown(NameId, String),
     Remembered(Vec<RememberedRow>),
     /// A command is done, with everything before it that is of its destination; and what was taken over, if that is what it was.
     Command(KnownCommand, Option<TakenOver>),
@@ -129,6 +132,16 @@ impl Outbox {
     /// A destination delivers by this section of the config.
     pub fn section(&self, id: NameId, fingerprint: String) {
         lock(&self.waiting).items.push(Item::Section(id, fingerprint));
+        self.more.notify_one();
+    }
+
+    /// So much waits for some destinations. What was said of them before and is not written is not written any more.
+    pub fn shown(&self, shown: Vec<(NameId, String)>) {
+        let ids: BTreeSet<NameId> = shown.iter().map(|(id, _)| *id).collect();
+        let mut waiting = lock(&self.waiting);
+        waiting.items.retain(|item| !matches!(item, Item::Shown(of, _) if ids.contains(of)));
+        waiting.items.extend(shown.into_iter().map(|(id, shown)| Item::Shown(id, shown)));
+        drop(waiting);
         self.more.notify_one();
     }
 
@@ -256,7 +269,7 @@ impl Item {
             },
             Self::Told(Told::Windows(windows)) => Some(windows.destination),
             Self::Told(Told::Digests(digests, _)) => digests.first().map(|digest| digest.destination),
-            Self::Section(id, _) => Some(*id),
+            Self::Section(id, _) | Self::Shown(id, _) => Some(*id),
             Self::Remembered(rows) => rows.first().map(|row| row.of),
             // Who has a destination no more does not say that something was done there.
             Self::Command(command, _) => Some(command.act.of),

@@ -15,6 +15,7 @@ use super::cluster::{Duty, Group, House, Surety};
 use super::following::{Following, Reply};
 use super::holds::Holds;
 use super::link::Link;
+use super::look::Looker;
 use super::names::Names;
 use super::outbox::Outbox;
 use super::ownership::Owned;
@@ -147,6 +148,11 @@ impl Postgres {
     /// The segments that there are, the newest last.
     pub fn spans(&self) -> Vec<Span> {
         reading(&self.spans).clone()
+    }
+
+    /// Looks into the database, by segments that there are.
+    pub fn looking<'a>(&'a self, spans: &'a [Span]) -> Looker<'a, Reader> {
+        Looker { link: &self.looker, spans, number: self.number }
     }
 
     /// Their numbers.

@@ -102,6 +102,10 @@ impl<'i> Writing<'i> {
                 "INSERT INTO destination (id, section) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET section = $2",
                 vec![Box::new(id(*of)), Box::new(fingerprint.clone())],
             ),
+            Item::Shown(of, shown) => self.say(
+                "INSERT INTO destination (id, shown) VALUES ($1, $2::text::jsonb) ON CONFLICT (id) DO UPDATE SET shown = excluded.shown",
+                vec![Box::new(id(*of)), Box::new(shown.clone())],
+            ),
             Item::Remembered(rows) => {
                 for row in rows {
                     let (of, key, number) = (id(row.of), storable(&row.key), row.number.cast_signed());

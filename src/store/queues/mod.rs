@@ -50,7 +50,7 @@ pub use self::outcomes::{
     DeliveryKey, DigestAct, DigestRecord, OutcomeRecord, OutcomeState, WindowsRecord, state_after, state_by, state_of,
     states_of,
 };
-pub use self::queue::{Claim, Closed, Ended, News, Placed, Queue, SCHEDULED_MAX, Scheduled, Snapshot};
+pub use self::queue::{Claim, Closed, Ended, News, Oldest, Placed, Queue, SCHEDULED_MAX, Scheduled, Snapshot};
 pub use self::recent::RecentOutcomes;
 pub use self::remembered::{Remembered, RememberedRow};
 pub use self::texts::{Change, TEXT_MAX, cut};

@@ -24,7 +24,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use self::lanes::Lanes;
-pub use self::lanes::{Closed, Ended, News, Placed};
+pub use self::lanes::{Closed, Ended, News, Oldest, Placed};
 use super::acts::{Act, BulkAct};
 use super::bitmap::Bitmap;
 use super::outcomes::{DeliveryKey, OutcomeState};

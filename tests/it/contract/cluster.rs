@@ -142,6 +142,62 @@ fn a_command_of_a_relay_that_owns_nothing_is_done_by_the_owner() {
 }
 
 #[test]
+fn how_a_destination_stands_that_another_relay_has_is_told_by_any_and_when_that_said_so() {
+    let backend = OnPostgres::default();
+    let (owner, asks) = (backend.open_again(), backend.open_again());
+    let [a, b] = ["a", "b"].map(|name| destination(&*owner, name));
+    for i in 0..7 {
+        append(&*owner, &i.to_string(), &["a"]);
+    }
+    let theirs = worker(&*owner, a);
+    let claims = theirs.claim(3);
+    let due_ms = vero_relay::time::wall_ms() + 3_600_000;
+    let reason = || "503".to_owned();
+    theirs.settle(vec![
+        (claims[0], Settlement::Dead { attempts: 1, reason: reason() }),
+        (claims[1], Settlement::Scheduled { attempts: 1, first_attempt_ms: 5, due_ms, reason: reason() }),
+    ]);
+    theirs.pause("410 Gone");
+    let known = || {
+        let counts = asks.counts_of(a);
+        (counts.backlog, counts.scheduled, counts.in_flight, counts.dead) == (6, 1, 1, 1)
+    };
+    eventually_known(known);
+    let (told, itself) = (asks.counts_of(a), owner.counts_of(a));
+    assert!(told.as_of_ms.is_some_and(|as_of_ms| as_of_ms > 0));
+    assert_eq!(itself.as_of_ms, None, "who has it knows it now");
+    assert_eq!(Counts { as_of_ms: None, ..told }, itself);
+    assert_eq!(itself.state.paused.as_ref().map(|pause| &*pause.reason), Some("410 Gone"));
+    assert!(itself.oldest_ms.is_some() && itself.backlog_bytes > 0, "{itself:?}");
+    let dead = Which::Dead(DeadQuery { reason: Some("503".to_owned()), ..DeadQuery::default() });
+    assert_eq!(wait(async || asks.how_many(a, dead).await), Ok(1));
+    assert_eq!(asks.counts_of(b).backlog, 0);
+    // Who takes over says so in its place.
+    backend.kill(owner);
+    let mine = worker(&*asks, a);
+    assert_eq!(mine.claim(9), [], "it is paused");
+    let counts = asks.counts_of(a);
+    assert_eq!((counts.backlog, counts.in_flight, counts.as_of_ms), (6, 0, None));
+    drop(theirs);
+}
+
+#[test]
+fn events_that_a_source_has_held_are_counted_by_any_relay() {
+    let backend = OnPostgres::default();
+    let (owner, asks) = (backend.open(), backend.open_again());
+    let a = destination(&*owner, "a");
+    let _worker = worker(&*owner, a);
+    let source = owner.name(NameKind::Source, "vero");
+    ask_of(&*owner, 1, source, What::Hold);
+    for i in 0..3 {
+        append(&*owner, &i.to_string(), &["a"]);
+    }
+    until(&mut asks.sources(), |shown| shown.contains_key(&source));
+    eventually_known(|| wait(async || asks.counts().await).expect("counted").held(source) == 3);
+    assert_eq!(asks.counts_of(a).held, 3);
+}
+
+#[test]
 fn a_plain_settlement_writes_no_index() {
     let backend = OnPostgres::default();
     let store = backend.open();

@@ -13,6 +13,7 @@ mod windows;
 
 use std::collections::BTreeSet;
 
+pub use self::age::Oldest;
 use self::order::InOrder;
 pub use self::order::News;
 pub use self::place::Placed;
