@@ -17,17 +17,46 @@ use crate::store::queues::Destination;
 
 /// No retry is due later than this when its queue is read, whatever a wrong clock wrote down.
 const DUE_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
-/// A backlog of millions is read within this.
-const READ_WITHIN: Duration = Duration::from_secs(60);
+/// One page is read within this, also from a slow disk.
+const PAGE_WITHIN: Duration = Duration::from_secs(30);
+/// Queues that are read side by side: one that is long does not keep the others waiting.
+const AT_ONCE: usize = 4;
+/// A connection is kept for so long after a queue was read.
+const KEPT_FOR: Duration = Duration::from_secs(1);
 
-/// Reads one queue after the other until the store ends.
-pub async fn run(postgres: Arc<Postgres>, mut waiting: UnboundedReceiver<(NameId, Arc<Owned>)>) {
+type Waiting = tokio::sync::Mutex<UnboundedReceiver<(NameId, Arc<Owned>)>>;
+
+/// Reads queues until the store ends, some side by side.
+pub async fn run(postgres: Arc<Postgres>, waiting: UnboundedReceiver<(NameId, Arc<Owned>)>) {
+    let waiting = Arc::new(Waiting::new(waiting));
+    for _ in 1..AT_ONCE {
+        postgres.watch_over(read_some(postgres.clone(), waiting.clone()));
+    }
+    read_some(postgres, waiting).await;
+}
+
+/// Reads one queue after the other.
+async fn read_some(postgres: Arc<Postgres>, waiting: Arc<Waiting>) {
     let mut link: Option<Link> = None;
-    while let Some((id, owned)) = waiting.recv().await {
+    loop {
+        let next = async { waiting.lock().await.recv().await };
+        let next = match &link {
+            Some(_) => match tokio::time::timeout(KEPT_FOR, next).await {
+                Ok(next) => next,
+                Err(_) => {
+                    link = None;
+                    continue;
+                }
+            },
+            None => next.await,
+        };
+        let Some((id, owned)) = next else { return };
         if owned.lost.is_cancelled() {
             continue;
         }
         if let Err(trouble) = begin(&postgres, &mut link, id, &owned).await {
+            // Whatever was begun on it is over.
+            link = None;
             postgres.unreachable(&trouble);
             tracing::debug!(%trouble, "a queue could not be read: its lease is given to whoever takes it");
             owned.lost.cancel();
@@ -37,10 +66,10 @@ pub async fn run(postgres: Arc<Postgres>, mut waiting: UnboundedReceiver<(NameId
 }
 
 async fn begin(postgres: &Postgres, link: &mut Option<Link>, id: NameId, owned: &Owned) -> Result<(), Trouble> {
-    let open = async { Ok(postgres.link("load").await?.with_deadline(READ_WITHIN)) };
+    let open = async { Ok(postgres.link("load").await?.with_deadline(PAGE_WITHIN)) };
     let link = kept(link, open).await?;
     let holds = lock(&postgres.holds).clone();
-    let Loaded { mut queue, ends, section, remembered } = load(link, &postgres.segments(), &holds, id).await?;
+    let Loaded { mut queue, ends, section, remembered } = load(link, &holds, id, &owned.lost).await?;
     let is_still_ours = reading(&postgres.owned).get(&id).is_some_and(|now| std::ptr::eq(&**now, owned));
     if !is_still_ours || owned.lost.is_cancelled() {
         // It was lost meanwhile, and may have been taken once more: that is read by itself.

@@ -35,6 +35,24 @@ pub struct Arrived {
     pub hold: Option<i32>,
 }
 
+/// The same without what it says: all that a queue needs of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Came {
+    pub number: u64,
+    /// The stream that it came by.
+    pub slot: u16,
+    pub source: NameId,
+    pub hold: Option<i32>,
+}
+
+impl Arrived {
+    /// What a queue needs of it.
+    pub fn came(&self) -> Came {
+        let StoredEvent { id, source, .. } = &*self.event;
+        Came { number: id.sequence(), slot: id.salt(), source: *source, hold: self.hold }
+    }
+}
+
 /// How far it has come.
 #[derive(Debug, Default)]
 pub struct Following {

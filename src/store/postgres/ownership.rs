@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
-use super::following::Arrived;
+use super::following::Came;
 use crate::store::locks::lock;
 
 /// Up to which number each stream was read when a queue was read: what is above comes by following.
@@ -43,24 +43,24 @@ impl Owned {
 
     /// Whether an event is to be added to the queue now: not before that was read, which is when all that has come meanwhile is added,
     /// and not if it was read with it.
-    pub fn takes(&self, arrived: &Arrived) -> bool {
+    pub fn takes(&self, came: Came) -> bool {
         match &mut *lock(&self.coming) {
             Coming::Later(later) => {
-                later.push(arrived.clone());
+                later.push(came);
                 false
             }
-            Coming::Behind(ends) => is_behind(ends, arrived),
+            Coming::Behind(ends) => is_behind(ends, came),
         }
     }
 
     /// The queue was read as it was when all streams ended there. What has come since is added before anything that comes from now on.
-    pub fn loaded<T>(&self, ends: Ends, add: impl FnOnce(&[Arrived]) -> T) -> T {
+    pub fn loaded<T>(&self, ends: Ends, add: impl FnOnce(&[Came]) -> T) -> T {
         let mut coming = lock(&self.coming);
         let later = match std::mem::replace(&mut *coming, Coming::Behind(ends.clone())) {
             Coming::Later(later) => later,
             Coming::Behind(_) => Vec::new(),
         };
-        let later: Vec<Arrived> = later.into_iter().filter(|arrived| is_behind(&ends, arrived)).collect();
+        let later: Vec<Came> = later.into_iter().filter(|came| is_behind(&ends, *came)).collect();
         add(&later)
     }
 
@@ -104,12 +104,11 @@ impl Owned {
 /// What becomes of events that arrive.
 #[derive(Debug)]
 enum Coming {
-    /// The queue is being read: they are added afterwards.
-    Later(Vec<Arrived>),
+    /// The queue is being read: they are added afterwards. Their bodies are read when they are claimed.
+    Later(Vec<Came>),
     Behind(Ends),
 }
 
-fn is_behind(ends: &Ends, arrived: &Arrived) -> bool {
-    let id = arrived.event.id;
-    ends.get(&id.salt()).is_none_or(|end| id.sequence() > *end)
+fn is_behind(ends: &Ends, came: Came) -> bool {
+    ends.get(&came.slot).is_none_or(|end| came.number > *end)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::following::{Arrived, Own, Reply};
+use super::following::{Arrived, Came, Own, Reply};
 use super::running::Postgres;
 use crate::event::EventId;
 use crate::store::NameId;
@@ -23,7 +23,7 @@ impl Postgres {
         for one in arrived {
             self.following.read_own(one.event.id.salt().cast_signed(), one.event.id.sequence().cast_signed());
         }
-        let mut now: BTreeMap<NameId, Vec<&Arrived>> = BTreeMap::new();
+        let mut now: BTreeMap<NameId, Vec<Came>> = BTreeMap::new();
         let mut later = Own::default();
         let mut answered = Vec::with_capacity(replies.len());
         for (one, reply) in arrived.iter().zip(replies) {
@@ -35,7 +35,7 @@ impl Postgres {
                 if lock(&self.destination(delivery.destination).queue).is_in_order() {
                     later.events.push((one.clone(), delivery.destination));
                 } else {
-                    now.entry(delivery.destination).or_default().push(one);
+                    now.entry(delivery.destination).or_default().push(one.came());
                 }
             }
             let reply = reply.map(|reply| (reply, one.event.id));
@@ -52,33 +52,33 @@ impl Postgres {
     /// Hands over events that others have taken in, with those of this process that have waited for them.
     pub fn publish_others(&self, arrived: &[Arrived], own: &[(Arrived, NameId)]) -> Vec<Arc<Notify>> {
         self.remember_events(arrived);
-        let mut by_destination: BTreeMap<NameId, Vec<&Arrived>> = BTreeMap::new();
+        let mut by_destination: BTreeMap<NameId, Vec<Came>> = BTreeMap::new();
         for one in arrived {
             for delivery in &one.event.deliveries {
                 if self.is_taken_by(delivery.destination, one) {
-                    by_destination.entry(delivery.destination).or_default().push(one);
+                    by_destination.entry(delivery.destination).or_default().push(one.came());
                 }
             }
         }
         for (one, destination) in own {
             if self.is_taken_by(*destination, one) {
-                by_destination.entry(*destination).or_default().push(one);
+                by_destination.entry(*destination).or_default().push(one.came());
             }
         }
         for events in by_destination.values_mut() {
-            events.sort_by_key(|one| one.event.id.sequence());
+            events.sort_by_key(|came| came.number);
         }
         self.add_all(by_destination)
     }
 
     /// What came for a destination while its queue was read.
-    pub fn publish_late(&self, destination: NameId, arrived: &[Arrived]) -> Vec<Arc<Notify>> {
-        self.add_all([(destination, arrived.iter().collect())].into())
+    pub fn publish_late(&self, destination: NameId, came: &[Came]) -> Vec<Arc<Notify>> {
+        self.add_all([(destination, came.to_vec())].into())
     }
 
     fn is_taken_by(&self, destination: NameId, arrived: &Arrived) -> bool {
         let owned = reading(&self.owned).get(&destination).cloned();
-        owned.is_some_and(|owned| owned.takes(arrived))
+        owned.is_some_and(|owned| owned.takes(arrived.came()))
     }
 
     fn remember_events(&self, arrived: &[Arrived]) {
@@ -92,16 +92,15 @@ impl Postgres {
         }
     }
 
-    fn add_all(&self, by_destination: BTreeMap<NameId, Vec<&Arrived>>) -> Vec<Arc<Notify>> {
+    fn add_all(&self, by_destination: BTreeMap<NameId, Vec<Came>>) -> Vec<Arc<Notify>> {
         let mut woken = Vec::with_capacity(by_destination.len());
         let holds = lock(&self.holds);
         for (id, events) in by_destination {
             let destination = self.destination(id);
             let mut queue = lock(&destination.queue);
-            for Arrived { event, hold, .. } in events {
-                let number = event.id.sequence();
-                if holds.is_held(event.source, *hold) {
-                    queue.hold(event.source, number);
+            for Came { number, source, hold, .. } in events {
+                if holds.is_held(source, hold) {
+                    queue.hold(source, number);
                 } else {
                     queue.add(number);
                 }
