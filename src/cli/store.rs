@@ -1,16 +1,23 @@
-//! `store`: verifies every byte of a store, copies a running one, says how much it has.
+//! `store`: verifies every byte of a store, copies a running one, says how much it has, and how a database is set up for it.
+//!
+//! `questions`: what a database is asked.
+
+mod questions;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::json as value;
 
 use super::client::{At, RunningRelay};
 use super::dialogue::Progress;
-use super::output::{json, say};
+use super::output::{json, print_whole, say};
 use super::terminal::{are, grouped, numbered, plain, size};
-use super::{FAILED, Failure, IN_USE, block_on, load};
+use super::{FAILED, Failure, IN_USE, USAGE, block_on, load};
 use crate::store::journal::verify::{Verified, verify};
 use crate::store::lock::{DataDirLock, LockError};
+use crate::store::postgres::{Address, Schema};
+use crate::units::duration;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -24,6 +31,15 @@ enum Act {
     Verify {
         /// The data directory or backup [default: the config's data_dir]
         directory: Option<PathBuf>,
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look whether the store is right. A journal as `verify` does; a database by questions in SQL, also while relays run. Exits 1 where something is wrong
+    Check {
+        /// No more is begun of a database after so long, and what was not looked at counts as wrong
+        #[arg(long, default_value = "10m", value_name = "TIME", value_parser = time)]
+        within: Duration,
         /// Print JSON, for scripts
         #[arg(long)]
         json: bool,
@@ -45,6 +61,12 @@ enum Act {
         #[command(flatten)]
         at: At,
     },
+    /// Print the SQL that makes the tables in PostgreSQL, for who reads it or runs it as another role; asks no database
+    Schema {
+        /// The schema that they are made in
+        #[arg(long, value_name = "SCHEMA", default_value = "vero_relay")]
+        name: String,
+    },
 }
 
 pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
@@ -52,9 +74,23 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
         Act::Verify { directory, json } => {
             let directory = match directory {
                 Some(directory) => directory,
-                None => load(named)?.1.data_dir,
+                None => {
+                    let config = load(named)?.1;
+                    if config.shared.is_some() {
+                        let why = "the queue lies in the database that `store.postgres` names: vero-relay store check looks into it";
+                        return Err(Failure::new(USAGE, why));
+                    }
+                    config.data_dir
+                }
             };
             verify_it(&directory, json)
+        }
+        Act::Check { within, json } => {
+            let config = load(named)?.1;
+            match &config.shared {
+                Some(shared) => questions::ask(&shared.address, within, json),
+                None => verify_it(&config.data_dir, json),
+            }
         }
         Act::Backup { directory, at } => {
             let directory = std::path::absolute(&directory).map_err(|error| Failure::of(FAILED, &error))?;
@@ -80,7 +116,16 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
             show(&block_on(async { relay.act("/api/store/trim", &value!({})).await })?, at.json);
             Ok(())
         }
+        Act::Schema { name } => {
+            Address::check_schema(&name).map_err(|error| Failure::new(USAGE, format!("`{name}` {error}")))?;
+            print_whole(&Schema::OURS.text(&name));
+            Ok(())
+        }
     }
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    duration(text).map_err(|fault| fault.to_string())
 }
 
 /// How much the store has, and how much it may have.

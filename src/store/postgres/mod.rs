@@ -17,7 +17,8 @@
 //! * `names`, `intern`: the numbers of names. `erasing`: forgetting a person.
 //! * `look`, [`Looker`]: lists, and what became of events, by what lies in the database alone. `reading`: events by their numbers. `rows`: what
 //!   a row says. `spans`, [`Span`]: which segments may hold which events. `reader`, `asks`, [`Asks`]: the connections for that.
-//! * `schema`: the tables (`schema.sql`, `segment.sql`). `usage`: how much there is. `random`: numbers that nobody guesses.
+//! * `schema`, [`Schema`]: the tables (`schema.sql`, `segment.sql`), and what changes them from one version to the next. `checking`, [`check()`]: whether
+//!   what they hold is right. `usage`: how much there is. `random`: numbers that nobody guesses.
 //!
 //! The way to a server:
 //!
@@ -41,6 +42,7 @@ mod append;
 mod asks;
 mod backing;
 mod beginning;
+mod checking;
 mod choosing;
 pub mod cluster;
 mod commands;
@@ -95,6 +97,7 @@ pub use tokio_postgres::types::ToSql;
 pub use self::address::{Address, AddressOptions};
 pub use self::again::Again;
 pub use self::asks::Asks;
+pub use self::checking::{Answered, Checked, NAMED_MAX, Wrong, check};
 pub use self::encryption::Tls;
 pub use self::link::Link;
 pub use self::look::{Looker, spans};
@@ -102,6 +105,7 @@ pub use self::opening_store::Options;
 pub use self::parameters::AddressError;
 pub use self::reading::{Found, find, read_some};
 pub use self::rows::{EVENT, EventRow, stored};
+pub use self::schema::{Migration, Schema};
 pub use self::session::Warning;
 pub use self::spans::{CARRIED, Span};
 pub use self::store::PostgresStore;

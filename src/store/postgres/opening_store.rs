@@ -16,7 +16,7 @@ use super::outbox::Outbox;
 use super::random::dice;
 use super::reader::Reader;
 use super::running::{Elsewhere, Postgres};
-use super::schema;
+use super::schema::Schema;
 use super::spans::{SPANS, Span, span};
 use super::trouble::Trouble;
 use super::{append, floors, flush, follow, heart, house, numbers, shown};
@@ -45,8 +45,8 @@ impl Default for Options {
 
 /// Opens it on a runtime that goes on for as long as the store does.
 pub async fn open(address: Address, options: Options) -> Result<Arc<Postgres>, Trouble> {
+    Schema::OURS.make(&address).await?;
     let link = Link::open(&address, "opening").await?;
-    schema::make(&link).await?;
     numbers::raise(&link).await?;
     let meta = link.rows("SELECT cluster, (extract(epoch FROM clock_timestamp()) * 1000)::int8 FROM meta", &[]).await?;
     let meta = meta.first().ok_or_else(|| Trouble::Broken("the table `meta` is empty".to_owned()))?;
