@@ -2,8 +2,8 @@
 
 use crate::torture::ledger::short;
 use crate::torture::{
-    archive, backlog, clock, closing, damage, descriptors, digest, errors, forget, heads, kill, names, relocated,
-    rename, signals, slow_senders, storm, two_processes, unruly, vanished,
+    archive, backlog, clock, closing, damage, descriptors, digest, errors, fleet, forget, heads, kill, names,
+    relocated, rename, signals, slow_senders, storm, two_processes, unruly, vanished,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,4 +104,39 @@ async fn a_kill_9_while_files_are_closed_and_packed_loses_no_line() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_kill_9_amid_forgetting_somebody_they_are_gone_when_it_is_said_again_and_nobody_else_is() {
     short(&forget::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_relays_one_after_the_other_is_killed_and_no_acknowledged_event_is_lost() {
+    short(&fleet::killed::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_stood_still_and_goes_on_changes_nothing_of_what_others_have_taken_over() {
+    short(&fleet::suspended::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_that_is_promoted_has_all_that_was_acknowledged_if_it_was_waited_for() {
+    short(&fleet::primary::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_way_to_the_database_that_drops_and_resets_loses_nothing_and_a_slow_one_moves_nothing() {
+    short(&fleet::cut::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_restarts_is_locked_and_has_no_connection_left_loses_nothing() {
+    short(&fleet::database::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn relays_whose_clocks_are_an_hour_apart_take_nobody_for_dead() {
+    short(&fleet::clocks::FAULT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_is_renamed_in_one_relay_after_the_other_gets_each_event_once() {
+    short(&fleet::deployed::FAULT).await;
 }

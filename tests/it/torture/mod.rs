@@ -9,6 +9,8 @@
 //! `make torture` alone: [`power`], [`disk_full`] and [`archive_disk`]. What can be shown of these without root is in
 //! `hooks_listener.rs` and the journal's own tests, on a disk that fails on demand.
 //!
+//! Those of [`fleet`] are about several relays on one PostgreSQL, which they start.
+//!
 //! [`errors`] and [`heads`] need strace and [`clock`] a C compiler. Where one is missing, both the ledger and the ordinary test say so and fail.
 //!
 //! `VERO_RELAY_TORTURE=kill,power` picks faults by name; `VERO_RELAY_TORTURE_SEED=N` repeats a run;
@@ -27,6 +29,7 @@ pub mod dice;
 pub mod digest;
 pub mod disk_full;
 pub mod errors;
+pub mod fleet;
 pub mod forget;
 pub mod heads;
 pub mod kill;
@@ -75,4 +78,11 @@ pub const FAULTS: &[&Fault] = &[
     &rename::FAULT,
     &backlog::FAULT,
     &forget::FAULT,
+    &fleet::killed::FAULT,
+    &fleet::suspended::FAULT,
+    &fleet::primary::FAULT,
+    &fleet::cut::FAULT,
+    &fleet::database::FAULT,
+    &fleet::clocks::FAULT,
+    &fleet::deployed::FAULT,
 ];
