@@ -30,10 +30,13 @@ use crate::harness::*;
 use crate::postgres::Server;
 
 /// Each destination of each event has its row.
-const THE_LAW: &str = "SELECT count(*) FROM SCHEMA.event e CROSS JOIN unnest(e.destinations) t (dest)
-    LEFT JOIN SCHEMA.delivery d ON d.dest = t.dest AND d.n = e.n WHERE d.n IS NULL";
+const THE_LAW: &str = "SELECT count(*) FROM SCHEMA.event_1 e CROSS JOIN unnest(e.destinations) t (dest)
+    LEFT JOIN SCHEMA.delivery_1 d ON d.dest = t.dest AND d.n = e.n WHERE d.n IS NULL";
 /// What is not settled.
-const UNSETTLED: &str = "SELECT count(*) FROM SCHEMA.delivery WHERE state IN ('waiting', 'retry')";
+const UNSETTLED: &str = "SELECT count(*) FROM SCHEMA.delivery_1 WHERE state IN ('waiting', 'retry')";
+/// What there is of each, and who has what: told where something is never settled.
+const STATES: &str = "SELECT dest, state, count(*), min(n), max(n) FROM SCHEMA.delivery_1 GROUP BY 1, 2";
+const OWNERS: &str = "SELECT duty, epoch, name FROM SCHEMA.lease l LEFT JOIN SCHEMA.relay r USING (incarnation)";
 /// Senders at each relay.
 pub const SENDERS: usize = 8;
 /// After a relay has died, another has its work within this.
@@ -115,13 +118,15 @@ impl Fleet {
 
     /// Waits until every delivery is settled.
     pub async fn settled(&self, server: &Server) {
-        let mut left = String::new();
-        let patience = 3 * PATIENCE;
-        let settled = eventually_within(patience, "everything to be settled", async || {
-            left = self.value(server, UNSETTLED).await;
-            left == "0"
-        });
-        settled.await;
+        let start = Instant::now();
+        while self.value(server, UNSETTLED).await != "0" {
+            if start.elapsed() > 3 * PATIENCE {
+                let states = server.query(&self.sql(STATES)).await;
+                let owners = server.query(&self.sql(OWNERS)).await;
+                panic!("not settled after {:?}: {states:?}, owned by {owners:?}", 3 * PATIENCE);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Judges everything that has happened so far, by what one relay and the database say.
@@ -149,7 +154,7 @@ impl Fleet {
         let held = up.act("/api/destinations/crm/pause").await;
         report.hold(held.status() == 200, || format!("pausing: {}", held.text()));
         self.load.post(up.hooks, 1).await;
-        let taken = "WITH newest AS (SELECT max(n) AS n FROM SCHEMA.event)
+        let taken = "WITH newest AS (SELECT max(n) AS n FROM SCHEMA.event_1)
             DELETE FROM SCHEMA.delivery_1 d USING newest WHERE d.n = newest.n RETURNING d.n";
         let taken = server.query(&self.sql(taken)).await.len();
         let broken = self.value(server, THE_LAW).await;

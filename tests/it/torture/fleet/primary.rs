@@ -117,7 +117,7 @@ impl Fleet {
     /// How many acknowledged events a database does not have.
     async fn gone(&self, server: &Server) -> usize {
         let stored: std::collections::BTreeSet<String> =
-            server.query(&self.sql("SELECT id FROM SCHEMA.event")).await.into_iter().flatten().collect();
+            server.query(&self.sql("SELECT id FROM SCHEMA.event_1")).await.into_iter().flatten().collect();
         self.load.log().acknowledged.keys().filter(|id| !stored.contains(*id)).count()
     }
 }
