@@ -1,6 +1,7 @@
 //! What the queues in memory need of PostgreSQL: events by their numbers, and where changes are written down.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
 
@@ -19,7 +20,11 @@ impl Backing for Postgres {
     }
 
     fn may_claim(&self, hold: &HandedOut) -> bool {
-        hold.owned.may_claim() && self.surety.is_sure(self.began.elapsed()) && !self.outbox.is_full()
+        let may = hold.owned.may_claim() && self.surety.is_sure(self.began.elapsed()) && !self.outbox.is_full();
+        if !may {
+            self.has_turned_away.store(true, Ordering::Release);
+        }
+        may
     }
 
     fn name_of(&self, id: NameId) -> Option<Name> {

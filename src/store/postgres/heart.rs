@@ -115,6 +115,7 @@ impl Heart {
         }
         lost.iter().for_each(|duty| self.forget(duty));
         postgres.surety.heartbeat_succeeded(sent);
+        postgres.wake_turned_away();
         postgres.reached();
         self.planner.saw(&read.view, postgres.began.elapsed());
         postgres.saw(&read);

@@ -72,6 +72,7 @@ pub async fn open(address: Address, options: Options) -> Result<Arc<Postgres>, T
         incarnation: AtomicI64::new(dice().cast_signed()),
         streaming: watch::Sender::new(None),
         surety: Surety::default(),
+        has_turned_away: AtomicBool::new(false),
         began: Instant::now(),
         following: Default::default(),
         holds: Mutex::default(),

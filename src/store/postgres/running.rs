@@ -89,6 +89,8 @@ pub struct Postgres {
     /// The stream that this process appends to, if it has one.
     pub streaming: watch::Sender<Option<Stream>>,
     pub surety: Surety,
+    /// Some worker was told that nothing may be claimed now, and waits for a word.
+    pub has_turned_away: AtomicBool,
     /// From here on moments are counted.
     pub began: Instant,
     /// Which events stand in the queues.
@@ -174,6 +176,19 @@ impl Postgres {
             *now = health;
             true
         });
+    }
+
+    /// Has those look again who were told that nothing may be claimed: perhaps it may now. Whoever is told it just after this is among those of
+    /// the next heartbeat.
+    pub fn wake_turned_away(&self) {
+        if !self.has_turned_away.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let destinations: Vec<_> = reading(&self.destinations).values().cloned().collect();
+        for destination in destinations {
+            destination.sorting.wakeup.notify_one();
+            destination.wakeup.notify_one();
+        }
     }
 
     /// The database gave no answer.

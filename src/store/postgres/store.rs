@@ -62,6 +62,12 @@ impl PostgresStore {
         self.postgres.stands_still.store(true, Ordering::Release);
     }
 
+    /// Goes on after that. For tests.
+    #[cfg(any(test, feature = "test-support"))]
+    pub fn go_on(&self) {
+        self.postgres.stands_still.store(false, Ordering::Release);
+    }
+
     /// Does at once what is done now and then. For tests.
     #[cfg(any(test, feature = "test-support"))]
     pub fn tidy(&self) {

@@ -128,6 +128,35 @@ fn what_a_relay_had_that_died_is_delivered_by_another_and_what_it_says_later_cha
 }
 
 #[test]
+fn who_was_told_that_nothing_may_be_claimed_hears_when_it_may_again() {
+    let backend = OnPostgres::default();
+    drop(backend.open());
+    let store = backend.open_again();
+    let a = destination(&*store, "a");
+    append(&*store, "0", &["a"]);
+    let worker = worker(&*store, a);
+    deliver(&worker, 1);
+    backend.stand_still(&store);
+    // It is sure of itself for a while yet.
+    let began = Instant::now();
+    loop {
+        assert!(began.elapsed() < LIMIT, "it is sure of itself for ever");
+        append(&*store, "1", &["a"]);
+        let claimed = worker.claimed(50);
+        if claimed.is_empty() {
+            break;
+        }
+        worker.queue().settle(claimed.into_iter().map(delivered).collect());
+    }
+    // Of what has come it has heard.
+    wait(async || while futures_util::FutureExt::now_or_never(worker.queue().ready()).is_some() {});
+    backend.go_on(&store);
+    let woken = wait(async || tokio::time::timeout(LIMIT, worker.queue().ready()).await);
+    assert!(woken.is_ok(), "nobody said that it may be claimed again");
+    deliver(&worker, 1);
+}
+
+#[test]
 fn a_command_of_a_relay_that_owns_nothing_is_done_by_the_owner() {
     let backend = OnPostgres::default();
     let (owner, asks) = (backend.open(), backend.open_again());

@@ -28,9 +28,18 @@ impl OnPostgres {
 
     /// A relay hears of nobody any more, and nobody of it, as when its machine stands still.
     pub fn stand_still(&self, store: &Arc<dyn Store>) {
+        self.itself(store).stand_still();
+    }
+
+    /// It goes on.
+    pub fn go_on(&self, store: &Arc<dyn Store>) {
+        self.itself(store).go_on();
+    }
+
+    fn itself(&self, store: &Arc<dyn Store>) -> Arc<PostgresStore> {
         let others = self.others.borrow();
         let (_, other) = others.iter().find(|(_, other)| is_same(other, store)).expect("it was opened beside another");
-        other.stand_still();
+        other.clone()
     }
 
     /// A relay dies without a word, and is taken for dead at once: nothing here is about how long that takes.

@@ -36,7 +36,7 @@ async fn run(scale: Scale) -> Report {
         use Also::{ARelay, CancelledWaits, NobodyWaits, Nothing};
         &[Nothing, ARelay, CancelledWaits, Nothing, ARelay, CancelledWaits, Nothing, ARelay, NobodyWaits]
     } else {
-        &[Also::ARelay, Also::NobodyWaits]
+        &[Also::ARelay]
     };
     for (at, also) in rounds.iter().enumerate() {
         let directory = scale.directory.join(format!("{at}"));
