@@ -1,6 +1,9 @@
 //! Which deliveries a command means.
 
+use super::look::Looker;
+use super::reader::Reader;
 use super::running::Postgres;
+use super::spans::Span;
 use crate::event::EventId;
 use crate::store::locks::lock;
 use crate::store::queues::{Bitmap, going};
@@ -39,52 +42,44 @@ impl Postgres {
         })
     }
 
+    /// Looks into the database for what a command means, beside what people look at.
+    fn choosing<'a>(&'a self, spans: &'a [Span]) -> Looker<'a, Reader> {
+        Looker { link: &self.asker, ..self.looking(spans) }
+    }
+
     /// The numbers of events, but for those that are not there.
     pub async fn numbers_of(&self, events: &[EventId]) -> Result<Bitmap, StoreError> {
         assert!(events.len() <= DEAD_EVENTS_MAX, "one command names at most {DEAD_EVENTS_MAX} events");
+        let spans = self.spans();
         let mut found = Bitmap::default();
         for some in events.chunks(EVENTS_MAX) {
-            let numbers: Vec<i64> = some.iter().map(|event| event.sequence().cast_signed()).collect();
-            let ids: Vec<uuid::Uuid> = some.iter().map(|event| uuid::Uuid::from_bytes(event.to_bytes())).collect();
-            for k in self.segments() {
-                let sql = format!(
-                    "SELECT e.n FROM unnest($1::int8[], $2::uuid[]) u (n, id) JOIN event_{k} e ON e.n = u.n WHERE e.id = u.id"
-                );
-                let rows = self.asker.rows(&sql, &[&numbers, &ids]).await?;
-                found.insert_all(&rows.iter().map(|row| row.get::<_, i64>(0).cast_unsigned()).collect());
-            }
+            found.insert_all(&self.choosing(&spans).numbers_of(some).await?.into_iter().collect());
         }
         Ok(found)
     }
 
     /// Those of some events that can go out again.
     pub async fn that_are_there(&self, numbers: Bitmap) -> Result<Bitmap, StoreError> {
-        let all: Vec<i64> = numbers.iter_from(0).map(u64::cast_signed).collect();
+        let spans = self.spans();
+        let all: Vec<u64> = numbers.iter_from(0).collect();
         let mut there = Bitmap::default();
         for some in all.chunks(EVENTS_MAX) {
-            for k in self.segments() {
-                let sql = format!("SELECT n FROM event_{k} WHERE n = ANY ($1) AND NOT is_erased AND NOT is_redacted");
-                let rows = self.asker.rows(&sql, &[&some]).await?;
-                there.insert_all(&rows.iter().map(|row| row.get::<_, i64>(0).cast_unsigned()).collect());
-            }
+            there.insert_all(&self.choosing(&spans).are_whole(some).await?.into_iter().collect());
         }
         Ok(there)
     }
 
     /// Those of some events that came before a moment. They came about in the order of their numbers.
     async fn that_came_before(&self, numbers: Bitmap, before_ms: u64) -> Result<Bitmap, StoreError> {
-        let all: Vec<i64> = numbers.iter_from(0).map(u64::cast_signed).collect();
+        let spans = self.spans();
+        let all: Vec<u64> = numbers.iter_from(0).collect();
         let mut old = Bitmap::default();
         for some in all.chunks(EVENTS_MAX) {
-            let before = old.len();
-            for k in self.segments() {
-                let sql = format!("SELECT n FROM event_{k} WHERE n = ANY ($1) AND stored_ms < $2");
-                let rows = self.asker.rows(&sql, &[&some, &before_ms.cast_signed()]).await?;
-                old.insert_all(&rows.iter().map(|row| row.get::<_, i64>(0).cast_unsigned()).collect());
-            }
-            if old.len() == before {
+            let found = self.choosing(&spans).came_before(some, before_ms).await?;
+            if found.is_empty() {
                 break;
             }
+            old.insert_all(&found.into_iter().collect());
         }
         Ok(old)
     }
@@ -94,27 +89,12 @@ impl Postgres {
         if let Some(events) = &query.events {
             dead.keep_within(&self.numbers_of(events).await?);
         }
-        if query.is_of_any_kind() {
-            return Ok(dead);
+        if !query.is_of_any_kind() {
+            // What died a moment ago may be on its way.
+            let _ = self.outbox.written().await;
+            let spans = self.spans();
+            dead.keep_within(&self.choosing(&spans).dead_numbers(of, query).await?);
         }
-        // What died a moment ago may be on its way.
-        let _ = self.outbox.written().await;
-        let all: Vec<i64> = dead.iter_from(0).map(u64::cast_signed).collect();
-        let of = of.0.cast_signed();
-        let mut chosen = Bitmap::default();
-        for some in all.chunks(EVENTS_MAX) {
-            for k in self.segments() {
-                let sql = format!(
-                    "SELECT n, dead_ms, reason FROM delivery_{k} WHERE dest = $1 AND n = ANY ($2) AND dead_ms IS NOT NULL"
-                );
-                for row in self.asker.rows(&sql, &[&of, &some]).await? {
-                    let reason = row.get::<_, Option<&str>>("reason").unwrap_or_default();
-                    if query.holds(row.get::<_, i64>("dead_ms").cast_unsigned(), reason) {
-                        chosen.insert(row.get::<_, i64>("n").cast_unsigned());
-                    }
-                }
-            }
-        }
-        Ok(chosen)
+        Ok(dead)
     }
 }

@@ -18,7 +18,7 @@ use super::cluster::{
 };
 use super::holds::{self, Holds};
 use super::link::{Link, kept};
-use super::names::{FORMER_NAMES, NAMES};
+use super::names::NAMES;
 use super::ownership::Owned;
 use super::random::dice;
 use super::running::{Postgres, Stream};
@@ -398,7 +398,6 @@ const TAKE: &str = "UPDATE lease SET epoch = epoch + 1, incarnation = $3
 pub struct HeartbeatRead {
     pub view: View,
     pub names: Vec<Row>,
-    pub former: Vec<Row>,
     pub sources: Holds,
     pub spans: Vec<Span>,
     pub commands: Vec<Row>,
@@ -424,7 +423,6 @@ async fn read(postgres: &Postgres, link: &Link, draining: &BTreeSet<Duty>) -> Re
         Step { sql: "SELECT duty, epoch, incarnation FROM lease", values: &[] },
         Step { sql: "SELECT slot, segment, n_from FROM stream", values: &[] },
         Step { sql: NAMES, values: &since },
-        Step { sql: FORMER_NAMES, values: &[] },
         Step { sql: holds::SOURCES, values: &[] },
         Step { sql: SPANS, values: &[] },
         Step {
@@ -436,8 +434,8 @@ async fn read(postgres: &Postgres, link: &Link, draining: &BTreeSet<Duty>) -> Re
         Step { sql: "SELECT erased FROM meta", values: &[] },
     ];
     let answers = link.transaction(Snapshot::One, &steps, |_| true).await?.answers;
-    let [_, _, relays, leases, streams, names, former, sources, spans, commands, erased] =
-        <[Vec<Row>; 11]>::try_from(answers).map_err(|_| Trouble::Broken("answers are missing".to_owned()))?;
+    let [_, _, relays, leases, streams, names, sources, spans, commands, erased] =
+        <[Vec<Row>; 10]>::try_from(answers).map_err(|_| Trouble::Broken("answers are missing".to_owned()))?;
     let mut view = View::default();
     for row in relays {
         let (incarnation, text): (i64, String) = (row.get(0), row.get(3));
@@ -456,7 +454,6 @@ async fn read(postgres: &Postgres, link: &Link, draining: &BTreeSet<Duty>) -> Re
     Ok(HeartbeatRead {
         view,
         names,
-        former,
         sources: holds::read(&sources),
         spans: spans.iter().map(span).collect(),
         commands,
@@ -489,7 +486,7 @@ fn relay_row(text: &str) -> RelayRow {
 impl Postgres {
     /// What a heartbeat has read is known from here on.
     pub fn saw(self: &Arc<Self>, read: &HeartbeatRead) {
-        self.saw_names(&read.names, &read.former);
+        self.saw_names(&read.names);
         self.saw_sources(read.sources.clone());
         if *reading(&self.spans) != read.spans {
             writing(&self.spans).clone_from(&read.spans);

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use tokio_postgres::Row;
 
-use super::names::{FORMER_NAMES, NAMES, kind_of, kind_text};
+use super::names::{NAMES, kind_of, kind_text};
 use super::running::Postgres;
 use crate::store::locks::{reading, writing};
 use crate::store::queues::{Act, Backing, Urgency};
@@ -57,8 +57,8 @@ impl Postgres {
                     UPDATE name SET name = $2, changed = nextval('name_changed') FROM mine WHERE id = $1 AND name = $3
                     AND NOT EXISTS (SELECT 1 FROM name WHERE kind = 'destination' AND name = $2) RETURNING id),
                  again AS (DELETE FROM former_name WHERE kind = 'destination' AND name = $2)
-                INSERT INTO former_name (kind, name, id) SELECT 'destination', $3, id FROM renamed
-                ON CONFLICT (kind, name) DO UPDATE SET id = excluded.id RETURNING 1";
+                INSERT INTO former_name (kind, name, id, changed) SELECT 'destination', $3, id, nextval('name_changed') FROM renamed
+                ON CONFLICT (kind, name) DO UPDATE SET id = excluded.id, changed = excluded.changed RETURNING 1";
             let renamed = self.asker.rows(sql, &[&number, &name, &old]).await?;
             self.learn_names().await?;
             if renamed.is_empty() {
@@ -85,31 +85,21 @@ impl Postgres {
     pub async fn learn_names(&self) -> Result<(), StoreError> {
         let changed = reading(&self.names).changed;
         let rows = self.asker.rows(NAMES, &[&changed]).await?;
-        let former = self.asker.rows(FORMER_NAMES, &[]).await?;
-        self.saw_names(&rows, &former);
+        self.saw_names(&rows);
         Ok(())
     }
 
     /// These names are known from here on.
-    pub fn saw_names(&self, rows: &[Row], former: &[Row]) {
+    pub fn saw_names(&self, rows: &[Row]) {
         let mut names = writing(&self.names);
         for row in rows {
-            let (id, kind): (i32, &str) = (row.get("id"), row.get("kind"));
-            if let Some(kind) = kind_of(kind) {
-                names.insert(kind, NameId(id.cast_unsigned()), row.get::<_, &str>("name").into());
+            let id = NameId(row.get::<_, i32>("id").cast_unsigned());
+            if let Some(kind) = kind_of(row.get("kind")) {
+                let name = row.get::<_, &str>("name").into();
+                if row.get("is_former") { names.insert_former(kind, name, id) } else { names.insert(kind, id, name) }
             }
             names.changed = names.changed.max(row.get("changed"));
         }
-        for row in former {
-            if let Some(kind) = kind_of(row.get("kind")) {
-                names.insert_former(
-                    kind,
-                    row.get::<_, &str>("name").into(),
-                    NameId(row.get::<_, i32>("id").cast_unsigned()),
-                );
-            }
-        }
-        drop(names);
     }
 
     async fn number(&self, named: &[Named]) -> Result<(), StoreError> {

@@ -18,6 +18,8 @@ mod times;
 
 use std::sync::Arc;
 
+use tokio_postgres::types::ToSql;
+
 use super::asks::Asks;
 use super::reading::{find, read_some};
 use super::rows::{get, number, signed};
@@ -81,14 +83,51 @@ impl<C: Asks> Looker<'_, C> {
 
     /// Which of some events are there, whatever is left of them.
     pub async fn are_there(&self, events: &[u64]) -> Result<Vec<u64>, StoreError> {
+        self.that(events, "true", None).await
+    }
+
+    /// Which of some events can go out again: they are there as they came.
+    pub async fn are_whole(&self, events: &[u64]) -> Result<Vec<u64>, StoreError> {
+        self.that(events, "NOT is_erased AND NOT is_redacted", None).await
+    }
+
+    /// Which of some events came before a moment by the clock that ages go by, unix milliseconds.
+    pub async fn came_before(&self, events: &[u64], before_ms: u64) -> Result<Vec<u64>, StoreError> {
+        self.that(events, "stored_ms < $2::int8", Some(before_ms)).await
+    }
+
+    /// The numbers of events by their ids, but for those that are not there.
+    pub async fn numbers_of(&self, ids: &[EventId]) -> Result<Vec<u64>, StoreError> {
+        let numbers: Vec<u64> = ids.iter().map(|id| id.sequence()).collect();
+        let segments = holding(self.spans, &numbers);
+        if segments.is_empty() {
+            return Ok(Vec::new());
+        }
+        let copies = each(&segments, |k| format!("SELECT n FROM event_{k} WHERE n = u.number AND id = u.id"));
+        let sql = format!(
+            "SELECT e.n FROM unnest($1::int8[], $2::uuid[]) u (number, id) CROSS JOIN LATERAL ({copies} LIMIT 1) e"
+        );
+        let numbers: Vec<i64> = numbers.into_iter().map(signed).collect();
+        let ids: Vec<uuid::Uuid> = ids.iter().map(|id| uuid::Uuid::from_bytes(id.to_bytes())).collect();
+        let rows = self.link.rows(&sql, &[&numbers, &ids]).await?;
+        rows.iter().map(|row| number(row, 0)).collect()
+    }
+
+    /// Which of some events are there and have something to them, which may be about `$2`.
+    async fn that(&self, events: &[u64], is_so: &str, about: Option<u64>) -> Result<Vec<u64>, StoreError> {
         let segments = holding(self.spans, events);
         if segments.is_empty() {
             return Ok(Vec::new());
         }
-        let copies = each(&segments, |k| format!("SELECT n FROM event_{k} WHERE n = u.number"));
+        let copies = each(&segments, |k| format!("SELECT n FROM event_{k} WHERE n = u.number AND {is_so}"));
         let sql = format!("SELECT e.n FROM unnest($1::int8[]) u (number) CROSS JOIN LATERAL ({copies} LIMIT 1) e");
         let asked: Vec<i64> = events.iter().copied().map(signed).collect();
-        let rows = self.link.rows(&sql, &[&asked]).await?;
+        let about = about.map(signed);
+        let values: &[&(dyn ToSql + Sync)] = match &about {
+            Some(about) => &[&asked, about],
+            None => &[&asked],
+        };
+        let rows = self.link.rows(&sql, values).await?;
         rows.iter().map(|row| number(row, 0)).collect()
     }
 }

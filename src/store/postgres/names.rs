@@ -58,7 +58,6 @@ pub fn kind_of(text: &str) -> Option<NameKind> {
     }
 }
 
-/// Names that have changed since.
-pub const NAMES: &str = "SELECT id, kind, name, changed FROM name WHERE changed > $1 ORDER BY changed";
-/// What destinations were called before.
-pub const FORMER_NAMES: &str = "SELECT kind, name, id FROM former_name";
+/// Names that have changed since, and those that are former ones since. In one statement, so that whoever has seen a change has seen all before it.
+pub const NAMES: &str = "SELECT id, kind, name, changed, false AS is_former FROM name WHERE changed > $1
+    UNION ALL SELECT id, kind, name, changed, true FROM former_name WHERE changed > $1 ORDER BY changed";

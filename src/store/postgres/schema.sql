@@ -26,7 +26,7 @@ CREATE TABLE name (
   UNIQUE (kind, name));
 CREATE SEQUENCE name_changed AS int8;   -- of names and of sources
 CREATE TABLE former_name (              -- what destinations were called before
-  kind text, name text, id int4 NOT NULL, PRIMARY KEY (kind, name));
+  kind text, name text, id int4 NOT NULL, changed int8 NOT NULL, PRIMARY KEY (kind, name));
 
 -- How sources stand. `hold` counts how often one was held; an event that comes in meanwhile has that number. `let_go` says of those that are over
 -- when they ended: {"1": ms, …}.
