@@ -26,8 +26,6 @@ const FLUSH_WITHIN: Duration = Duration::from_millis(50);
 
 /// Rows that one transaction changes: some more, where that is one change. A million take seconds, and others wait behind them.
 const ROWS_MAX: usize = 50_000;
-/// After something could not be written, for a reason that may come again.
-const AFTER_BROKEN: Duration = Duration::from_secs(1);
 /// One transaction may take so long on a busy disk.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(60);
 
@@ -130,13 +128,24 @@ async fn flush_some(
                 items.retain(|item| !item.destinations().iter().flatten().any(|id| lost.contains(id)));
             }
             Err(Trouble::Broken(why)) => {
+                let mut parts = apart(items);
+                if parts.len() > 1 {
+                    // One of them is why: each by itself, and the others are written.
+                    for part in parts {
+                        let lost = Box::pin(flush_some(postgres, link, again, owned, part)).await;
+                        all_lost.extend(lost);
+                    }
+                    return all_lost;
+                }
                 // Said again, it would fail again, and hold up everything behind it.
-                tracing::error!(why, "changes of queues could not be written: the queues are read again");
-                let all: BTreeSet<NameId> = items.iter().flat_map(Item::destinations).flatten().collect();
-                all.iter().for_each(|id| postgres.lose_owned(*id, owned.get(id)));
+                tracing::error!(why, "changes of a queue could not be written: it is read again");
+                let all: BTreeSet<NameId> = parts.remove(0).iter().flat_map(Item::destinations).flatten().collect();
+                for id in &all {
+                    if let Some(owned) = owned.get(id) {
+                        postgres.cannot_write(*id, owned);
+                    }
+                }
                 all_lost.extend(all);
-                // Where the next try fails as well, not at once.
-                tokio::time::sleep(AFTER_BROKEN).await;
                 break;
             }
             Err(trouble) => {
@@ -151,6 +160,30 @@ async fn flush_some(
     }
     again.reached();
     all_lost
+}
+
+/// The same by what they are of, each part in its order: two destinations of which one gives something to the other stay together, and what is
+/// of none stands alone.
+fn apart(items: Vec<Item>) -> Vec<Vec<Item>> {
+    let mut parts: Vec<(BTreeSet<NameId>, Vec<Item>)> = Vec::new();
+    // All links are known before anything is sorted by them: what is said first may be tied by what is said last.
+    for item in &items {
+        let of: BTreeSet<NameId> = item.destinations().into_iter().flatten().collect();
+        let (tied, mut others): (Vec<_>, Vec<_>) = parts.into_iter().partition(|(ids, _)| !ids.is_disjoint(&of));
+        let all = tied.into_iter().flat_map(|(ids, _)| ids).chain(of).collect();
+        others.push((all, Vec::new()));
+        parts = others;
+    }
+    parts.retain(|(ids, _)| !ids.is_empty());
+    let mut of_none = Vec::new();
+    for item in items {
+        let of = item.destinations()[0];
+        match parts.iter_mut().find(|(ids, _)| of.is_some_and(|of| ids.contains(&of))) {
+            Some((_, part)) => part.push(item),
+            None => of_none.push(item),
+        }
+    }
+    parts.into_iter().map(|(_, part)| part).chain([of_none]).filter(|part| !part.is_empty()).collect()
 }
 
 /// Writes it. Returns of which destinations the lease is lost; then nothing was written.
@@ -182,11 +215,8 @@ async fn write(
     let mut steps = vec![Step { sql: FENCE, values: &fence }];
     steps.extend(statements.iter().zip(&values).map(|(statement, values)| Step { sql: &statement.sql, values }));
     let done = link.transaction(Snapshot::Each, &steps, |answers| answers[0].len() == names.len()).await?;
-    if let Some(warning) = done.warnings.first().filter(|_| done.is_committed) {
-        // A commit of which the wait for the standby was cancelled: it may be lost with this server. Said again, it waits again.
-        return Err(Trouble::Away(format!("the commit was answered with a warning: {warning:?}")));
-    }
     if done.is_committed {
+        link.be_sure(&done.warnings).await?;
         return Ok(BTreeSet::new());
     }
     let held: BTreeSet<&str> = done.answers[0].iter().map(|row| row.get::<_, &str>(0)).collect();
@@ -196,3 +226,43 @@ async fn write(
 /// Which of some leases are this relay's: they stay so until the transaction ends.
 const FENCE: &str = "SELECT l.duty FROM unnest($1::text[], $2::int8[]) u (duty, epoch)
     JOIN lease l ON l.duty = u.duty WHERE l.epoch = u.epoch AND l.incarnation = $3 FOR SHARE OF l";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::queues::{Bitmap, BulkAct, SelectionRecord, Told};
+
+    fn section(of: u32) -> Item {
+        Item::Section(NameId(of), String::new())
+    }
+
+    fn moves(from: u32, to: u32) -> Item {
+        let act = BulkAct::MoveDead(NameId(to));
+        let (reason, sequences) = (String::new(), Bitmap::default());
+        Item::Told(Told::Selection(SelectionRecord {
+            destination: NameId(from),
+            at_ms: 0,
+            act,
+            command: None,
+            reason,
+            sequences,
+        }))
+    }
+
+    #[track_caller]
+    fn check(items: Vec<Item>, expected: &[&[u32]]) {
+        let of = |item: &Item| item.destinations()[0].map_or(0, |id| id.0);
+        let mut parts: Vec<Vec<u32>> = apart(items).iter().map(|part| part.iter().map(of).collect()).collect();
+        parts.sort();
+        assert_eq!(parts, expected);
+    }
+
+    #[test]
+    fn each_destination_stands_alone_but_for_what_one_gives_to_another() {
+        check(vec![section(1)], &[&[1]]);
+        check(vec![section(1), section(2), section(1)], &[&[1, 1], &[2]]);
+        check(vec![section(2), Item::Notes(Vec::new()), section(1)], &[&[0], &[1], &[2]]);
+        check(vec![section(1), section(2), section(3), moves(2, 1)], &[&[1, 2, 2], &[3]]);
+        check(vec![section(4), moves(2, 1), section(3), moves(4, 3), moves(3, 2)], &[&[4, 2, 3, 4, 3]]);
+    }
+}

@@ -184,7 +184,7 @@ impl Heart {
     async fn let_go_of_lost(&mut self) -> Result<(), Trouble> {
         let owned = reading(&self.postgres.owned).clone();
         let lost = self.held.iter().filter_map(|(duty, holding)| match duty {
-            Duty::Destination(id) if owned.get(id).is_none_or(|owned| owned.lost.is_cancelled()) => {
+            Duty::Destination(id) if owned.get(id).is_none_or(|owned| owned.lost.is_cancelled() && !owned.rests()) => {
                 Some((duty.clone(), *id, holding.epoch))
             }
             _ => None,
@@ -203,7 +203,7 @@ impl Heart {
     async fn free(&mut self, duty: &Duty, epoch: i64) -> Result<(), Trouble> {
         let me = self.postgres.me();
         let text = duty.to_string();
-        self.acts().await?.rows(FREE, &[&text, &epoch, &me]).await.map(drop)
+        self.acts().await?.rows_for_sure(FREE, &[&text, &epoch, &me]).await.map(drop)
     }
 
     /// Makes a move. Returns whether anything is different.
@@ -293,10 +293,10 @@ impl Heart {
         let me = postgres.me();
         let text = duty.to_string();
         let taken = if epoch == 0 {
-            self.acts().await?.rows(TAKE_NEW, &[&text, &me]).await?
+            self.acts().await?.rows_for_sure(TAKE_NEW, &[&text, &me]).await?
         } else {
             let (owner, heartbeat) = from.map_or((None, None), |(owner, heartbeat)| (Some(owner.0), heartbeat));
-            self.acts().await?.rows(TAKE, &[&text, &epoch, &me, &owner, &heartbeat]).await?
+            self.acts().await?.rows_for_sure(TAKE, &[&text, &epoch, &me, &owner, &heartbeat]).await?
         };
         let Some(epoch) = taken.first().map(|row| row.get::<_, i64>(0)) else { return Ok(false) };
         match &duty {

@@ -18,6 +18,8 @@ use super::trouble::Trouble;
 
 /// How long a call may take, unless the link says otherwise: as long as a sender is kept waiting.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// So often a commit is waited for that was answered with a warning: whoever cancels waits there does it once, or all the time.
+const SURE_WITHIN: usize = 3;
 /// Statements that are kept prepared. Tables come and go, and with them the texts that name them.
 const PREPARED_MAX: usize = 256;
 
@@ -78,6 +80,28 @@ impl Link {
             turn.parts().1.forget(sql);
         }
         turn.over(result)
+    }
+
+    /// The same, and what it changed is as durable as it can be: where the server warned of something, that is waited for.
+    pub async fn rows_for_sure(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Trouble> {
+        let (rows, warnings) = self.rows_said(sql, values).await?;
+        self.be_sure(&warnings).await?;
+        Ok(rows)
+    }
+
+    /// Waits for what was committed with a warning, which may be that nobody waited for the standby: a commit that comes later is there only with
+    /// all before it. Away: it is not known whether the standby has it.
+    pub async fn be_sure(&self, warnings: &[Warning]) -> Result<(), Trouble> {
+        let mut first = warnings.first().cloned();
+        for _ in 0..SURE_WITHIN {
+            let Some(warning) = first else { return Ok(()) };
+            tracing::warn!(?warning, "something was committed and perhaps not replicated: it is waited for");
+            // A lock is written down, so that its commit is waited for.
+            let (_, again) = self.rows_said("SELECT 1 FROM meta FOR KEY SHARE", &[]).await?;
+            first = again.first().cloned();
+        }
+        let why = first.map(|warning| warning.message).unwrap_or_default();
+        Err(Trouble::Away(format!("{}: a commit was answered with a warning: {why}", self.whom())))
     }
 
     /// Runs a text of several statements, such as a schema's. They are one transaction, unless the text says otherwise.

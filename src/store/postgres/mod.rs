@@ -9,7 +9,8 @@
 //!
 //! * `append`: the task that takes events in, some at a time (`group`), with `numbers` of a sequence; `tide`: how far each stream has come; `publish`: how they come to the queues of this process.
 //! * `follow`: the task that reads what other relays take in; `following`: how far it has come. `recent`: the newest events in memory.
-//! * `floors`: where each destination's queue begins to be read when it is taken over. `flush`: the task that writes down what has changed in queues, which waits in the `outbox`; `statements`: as SQL.
+//! * `floors`: where each destination's queue begins to be read when it is taken over. `flush`: the task that writes down what has changed in queues, which waits in the `outbox`; `statements`: as SQL. `unwritten`:
+//!   what becomes of a destination where that fails.
 //! * `heart`: the task that beats and sees who there is; `cluster`: who does what among the relays, pure. `ownership`: the right to a
 //!   destination; `house`: what one does for all; `beginning`: the task that reads its queue when that is taken, by `load`.
 //! * `commands`: what is asked of a destination or source; `choosing`: which deliveries it means; `moving`: what
@@ -88,6 +89,7 @@ mod store;
 mod tide;
 mod transaction;
 mod trouble;
+mod unwritten;
 mod usage;
 mod wire;
 

@@ -91,6 +91,7 @@ pub async fn open(address: Address, options: Options) -> Result<Arc<Postgres>, T
         tidy_floors: Notify::new(),
         is_closing: AtomicBool::new(false),
         away_since: Mutex::default(),
+        unwritten: Mutex::default(),
         erasings: Mutex::default(),
         refused_since: Mutex::default(),
         stands_still: AtomicBool::new(false),

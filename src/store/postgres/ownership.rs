@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::following::Came;
 use crate::store::locks::lock;
+use crate::time::Instant;
 
 /// Up to which number each stream was read when a queue was read: what is above comes by following.
 pub type Ends = BTreeMap<u16, u64>;
@@ -26,6 +28,8 @@ pub struct Owned {
     is_for_work: AtomicBool,
     /// Nothing more is to be claimed: it is given back when nothing is in flight.
     is_draining: AtomicBool,
+    /// Its lease is kept until then, though it is lost: what could not be written is not tried again at once.
+    rests_until: Mutex<Option<Instant>>,
 }
 
 impl Owned {
@@ -38,6 +42,7 @@ impl Owned {
             is_out: AtomicBool::default(),
             is_for_work: AtomicBool::default(),
             is_draining: AtomicBool::default(),
+            rests_until: Mutex::default(),
         }
     }
 
@@ -93,6 +98,16 @@ impl Owned {
     /// Whether something may be claimed.
     pub fn may_claim(&self) -> bool {
         !self.is_draining.load(Ordering::Acquire) && !self.lost.is_cancelled()
+    }
+
+    /// Nobody has it for so long.
+    pub fn rest(&self, pause: Duration) {
+        *lock(&self.rests_until) = Some(Instant::now() + pause);
+    }
+
+    /// Whether that lasts.
+    pub fn rests(&self) -> bool {
+        lock(&self.rests_until).is_some_and(|until| Instant::now() < until)
     }
 
     /// The worker has gone.

@@ -125,6 +125,8 @@ pub struct Postgres {
     pub refused_since: Mutex<Option<Instant>>,
     /// What is kept was said anew, so that it is to be seen whether the store is full.
     pub has_new_retention: AtomicBool,
+    /// Of which destinations something could not be written: how often in a row, and when last.
+    pub unwritten: Mutex<HashMap<NameId, (u32, Instant)>>,
     /// What is known of what was erased.
     pub erasings: Mutex<Heard>,
     /// It says no more that it lives: of a test.

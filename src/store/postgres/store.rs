@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::address::Address;
 use super::erasing::PostgresErasing;
+use super::handover::storable;
 use super::opening_store::{Options, open};
 use super::running::{HandedOut, Postgres};
 use super::trouble::Trouble;
@@ -196,7 +197,7 @@ impl Store for PostgresStore {
     }
 
     fn memo(&self, key: &str) -> Answer<'_, Option<String>> {
-        let (postgres, key) = (self.postgres.clone(), key.to_owned());
+        let (postgres, key) = (self.postgres.clone(), storable(key));
         self.aside(async move {
             let rows = postgres.looker.rows("SELECT text FROM memo WHERE key = $1", &[&key]).await?;
             Ok(rows.first().map(|row| row.get(0)))
@@ -208,7 +209,7 @@ impl Store for PostgresStore {
             let why = format!("a memo has at most {MEMO_BYTES_MAX} bytes, and this has {}", text.len());
             return Box::pin(std::future::ready(Err(StoreError::Conflict(why))));
         }
-        let (postgres, key) = (self.postgres.clone(), key.to_owned());
+        let (postgres, key, text) = (self.postgres.clone(), storable(key), storable(&text));
         self.aside(async move {
             let most = MEMOS_MAX as i64;
             let sql = "INSERT INTO memo (key, text) SELECT $1, $2

@@ -144,7 +144,9 @@ async fn connections_that_are_used_up_are_no_lasting_trouble() {
 /// A server whose commits wait for a standby that never comes.
 async fn without_its_standby() -> Server {
     let server = Server::start(Setup::default()).await;
-    server.query("CREATE SCHEMA vero_relay; CREATE TABLE vero_relay.t (n int8)").await;
+    server
+        .query("CREATE SCHEMA vero_relay; CREATE TABLE vero_relay.t (n int8); CREATE TABLE vero_relay.meta AS SELECT 1")
+        .await;
     server.wait_for("nobody").await;
     server
 }
@@ -177,6 +179,37 @@ async fn a_commit_whose_wait_for_the_standby_was_cancelled_succeeds_with_a_warni
     assert_eq!(done.warnings.len(), 1, "{:?}", done.warnings);
     let said = link.rows_said("SELECT 1", &[]).await.expect("rows").1;
     assert_eq!(said, [], "a warning belongs to the call that it came with");
+}
+
+#[tokio::test]
+async fn what_is_wanted_for_sure_waits_once_more_for_the_standby_where_its_wait_was_cancelled() {
+    let server = without_its_standby().await;
+    let link = Link::open(&address(&server.url(), "vero_relay"), "sure").await.expect("it opens");
+    let insert = "INSERT INTO t VALUES (1) RETURNING n";
+    let cancel = async || {
+        let pid = waiting(&server, "sure", "SyncRep").await;
+        server.query(&format!("SELECT pg_cancel_backend({pid})")).await;
+        // Until the next one waits, it is the same.
+        pid
+    };
+    let (answer, _) = tokio::join!(link.rows_for_sure(insert, &[]), async {
+        for _ in 0..4 {
+            cancel().await;
+            let waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vero-relay sure' AND wait_event = 'SyncRep'
+                AND query LIKE '%KEY SHARE%'";
+            eventually("its wait to end", async || !link.is_open() || server.value(waits).await != "2").await;
+        }
+    });
+    away(answer, "a commit was answered with a warning");
+    let (answer, _) = tokio::join!(link.rows_for_sure(insert, &[]), async {
+        cancel().await;
+        let asked = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vero-relay sure' AND wait_event = 'SyncRep'
+            AND query LIKE '%KEY SHARE%'";
+        eventually("it to wait once more", async || server.value(asked).await == "1").await;
+        server.change("synchronous_standby_names", "").await;
+    });
+    assert_eq!(answer.expect("it is there").len(), 1, "and was done once");
+    assert_eq!(server.value("SELECT count(*) FROM vero_relay.t").await, "2");
 }
 
 #[tokio::test]
