@@ -198,7 +198,8 @@ impl Door {
                 Err(trouble) => Err(trouble),
             };
             match came {
-                Ok(Written::Taken) => {
+                Ok(Written::Taken(holds)) => {
+                    group.came_in_under(&holds);
                     self.again.reached();
                     self.postgres.takes_in();
                     return taken(&self.postgres, group);
@@ -209,7 +210,6 @@ impl Door {
                     let why = "this relay was taken for dead by the others, and begins anew".to_owned();
                     return group.refuse(&AppendError::Unavailable(why));
                 }
-                Ok(Written::Unsure) => {}
                 Err(Trouble::Broken(why)) => {
                     // Said again, it would fail again, and hold up everything behind it.
                     if group.is_repeated {

@@ -1,5 +1,6 @@
 //! Events that go to the database in one statement.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,8 +11,7 @@ use super::link::Link;
 use super::running::{Postgres, Stream};
 use super::trouble::Trouble;
 use crate::event::EventId;
-use crate::store::locks::lock;
-use crate::store::{AppendError, NewEvent, StoredEvent};
+use crate::store::{AppendError, NameId, NewEvent, StoredEvent};
 use crate::time::Instant;
 
 /// Events of one statement, with their numbers.
@@ -36,7 +36,6 @@ struct Columns {
     ids: Vec<uuid::Uuid>,
     received: Vec<i64>,
     sources: Vec<i32>,
-    holds: Vec<Option<i32>>,
     rules: Vec<i32>,
     rules_from: Vec<i32>,
     rules_to: Vec<i32>,
@@ -46,7 +45,7 @@ struct Columns {
     destinations_to: Vec<i32>,
     bodies: Vec<Body>,
     delivery_numbers: Vec<i64>,
-    delivery_holds: Vec<Option<i32>>,
+    delivery_sources: Vec<i32>,
 }
 
 /// The bytes of an event, which are many and are not copied.
@@ -78,18 +77,15 @@ pub fn grouped(
     segment: i32,
 ) -> Group {
     let since = events.first().map_or_else(Instant::now, |(since, ..)| *since);
-    let holds = lock(&postgres.holds).clone();
     let mut columns = Columns { numbers, ..Columns::default() };
     let (mut arrived, mut replies) = (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
     for (i, (_, event, reply)) in events.into_iter().enumerate() {
         let number = columns.numbers[i];
         let NewEvent { received_ms, source, generation: _, rules, deliveries, body } = event;
         let id = EventId::mint(received_ms, stream.slot.cast_unsigned(), number.cast_unsigned());
-        let hold = holds.of(source);
         columns.ids.push(uuid::Uuid::from_bytes(id.to_bytes()));
         columns.received.push(received_ms.cast_signed());
         columns.sources.push(source.0.cast_signed());
-        columns.holds.push(hold);
         columns.rules_from.push(columns.rules.len() as i32 + 1);
         columns.rules.extend(rules.iter().map(|rule| rule.0.cast_signed()));
         columns.rules_to.push(columns.rules.len() as i32);
@@ -98,12 +94,12 @@ pub fn grouped(
             columns.destinations.push(delivery.destination.0.cast_signed());
             columns.by_rule.push(delivery.rule.0.cast_signed());
             columns.delivery_numbers.push(number);
-            columns.delivery_holds.push(hold);
+            columns.delivery_sources.push(source.0.cast_signed());
         }
         columns.destinations_to.push(columns.destinations.len() as i32);
         columns.bodies.push(Body(body.clone()));
         let event = Arc::new(StoredEvent { id, received_ms, source, rules, deliveries, body, is_redacted: false });
-        arrived.push(Arrived { has_body: true, event, hold });
+        arrived.push(Arrived { has_body: true, event, hold: None });
         replies.push(Some(reply));
     }
     Group {
@@ -118,6 +114,13 @@ pub fn grouped(
     }
 }
 impl Group {
+    /// These sources were held when it came in.
+    pub fn came_in_under(&mut self, holds: &HashMap<NameId, i32>) {
+        for arrived in &mut self.events {
+            arrived.hold = holds.get(&arrived.event.source).copied();
+        }
+    }
+
     /// Tells their senders that they are not taken in.
     pub fn refuse(&mut self, error: &AppendError) {
         for reply in self.replies.iter_mut().filter_map(Option::take) {
@@ -128,10 +131,9 @@ impl Group {
 
 /// What came of a statement.
 pub enum Written {
-    Taken,
+    /// By these sources it came in under holds with these numbers.
+    Taken(HashMap<NameId, i32>),
     Fenced,
-    /// It was committed, and perhaps not replicated.
-    Unsure,
 }
 
 /// Has a group committed.
@@ -140,7 +142,7 @@ pub async fn write(link: &Link, group: &Group) -> Result<Written, Trouble> {
     let duty = format!("stream/{slot}");
     let c = &group.columns;
     let sql = statement(group.segment, group.is_repeated);
-    let values: [&(dyn ToSql + Sync); 20] = [
+    let values: [&(dyn ToSql + Sync); 19] = [
         &duty,
         &epoch,
         &me,
@@ -149,7 +151,6 @@ pub async fn write(link: &Link, group: &Group) -> Result<Written, Trouble> {
         &c.ids,
         &c.received,
         &c.sources,
-        &c.holds,
         &c.rules,
         &c.rules_from,
         &c.rules_to,
@@ -159,38 +160,49 @@ pub async fn write(link: &Link, group: &Group) -> Result<Written, Trouble> {
         &c.destinations_to,
         &c.bodies,
         &c.delivery_numbers,
-        &c.delivery_holds,
+        &c.delivery_sources,
         &group.stored_ms,
     ];
     let (rows, warnings) = link.rows_said(&sql, &values).await?;
-    if rows.first().is_none_or(|row| row.get::<_, i64>(0) == 0) {
+    if rows.is_empty() {
         return Ok(Written::Fenced);
     }
-    if let Some(warning) = warnings.first() {
-        tracing::warn!(
-            ?warning,
-            "events were committed and perhaps not replicated: they are said again before they are acknowledged"
-        );
-        return Ok(Written::Unsure);
+    link.be_sure(&warnings).await?;
+    if group.is_repeated {
+        // What was committed the first time came in under what was in force then.
+        let sql = format!("SELECT source, hold FROM event_{} WHERE n = ANY ($1) AND hold IS NOT NULL", group.segment);
+        return Ok(Written::Taken(holds(&link.rows(&sql, &[&c.numbers]).await?)));
     }
-    Ok(Written::Taken)
+    Ok(Written::Taken(holds(&rows)))
 }
 
-/// The statement that takes a group in. Said again, it leaves alone what is there.
+/// The sources that are held, with the numbers of their holds, from rows of the two.
+fn holds(rows: &[tokio_postgres::Row]) -> HashMap<NameId, i32> {
+    let hold = |row: &tokio_postgres::Row| {
+        let (source, hold) = (row.get::<_, Option<i32>>(0)?, row.get::<_, Option<i32>>(1)?);
+        Some((NameId(source.cast_unsigned()), hold))
+    };
+    rows.iter().filter_map(hold).collect()
+}
+
+/// The statement that takes a group in. Said again, it leaves alone what is there. It gives no row where the stream is another's, and else the
+/// sources that are held: what comes in by one of them is kept, from the moment on when whoever held it knows that it is.
 fn statement(segment: i32, is_repeated: bool) -> String {
     let or_leave = if is_repeated { "ON CONFLICT DO NOTHING" } else { "" };
     format!(
         "WITH mine AS MATERIALIZED (
             SELECT 1 FROM lease WHERE duty = $1 AND epoch = $2 AND incarnation = $3 FOR SHARE),
+        held AS MATERIALIZED (SELECT id, hold FROM source WHERE held_since_ms IS NOT NULL),
         e AS (
             INSERT INTO event_{segment} (n, slot, id, received_ms, stored_ms, source, hold, rules, destinations, by_rule, body)
-            SELECT u.n, $4, u.id, u.received_ms, $20, u.source, u.hold, ($10::int4[])[u.rf:u.rt], ($13::int4[])[u.df:u.dt],
-                ($14::int4[])[u.df:u.dt], u.body
-            FROM mine, unnest($5::int8[], $6::uuid[], $7::int8[], $8::int4[], $9::int4[], $11::int4[], $12::int4[],
-                $15::int4[], $16::int4[], $17::bytea[]) u (n, id, received_ms, source, hold, rf, rt, df, dt, body) {or_leave}),
+            SELECT u.n, $4, u.id, u.received_ms, $19, u.source, (SELECT h.hold FROM held h WHERE h.id = u.source),
+                ($9::int4[])[u.rf:u.rt], ($12::int4[])[u.df:u.dt], ($13::int4[])[u.df:u.dt], u.body
+            FROM mine, unnest($5::int8[], $6::uuid[], $7::int8[], $8::int4[], $10::int4[], $11::int4[],
+                $14::int4[], $15::int4[], $16::bytea[]) u (n, id, received_ms, source, rf, rt, df, dt, body) {or_leave}),
         d AS (
             INSERT INTO delivery_{segment} (dest, n, hold)
-            SELECT u.dest, u.n, u.hold FROM mine, unnest($13::int4[], $18::int8[], $19::int4[]) u (dest, n, hold) {or_leave})
-        SELECT count(*) FROM mine"
+            SELECT u.dest, u.n, (SELECT h.hold FROM held h WHERE h.id = u.source)
+            FROM mine, unnest($12::int4[], $17::int8[], $18::int4[]) u (dest, n, source) {or_leave})
+        SELECT h.id, h.hold FROM mine LEFT JOIN held h ON true"
     )
 }

@@ -46,11 +46,6 @@ impl Holds {
         }
     }
 
-    /// The number of the hold that an event comes in under; nothing where its source is not held.
-    pub fn of(&self, source: NameId) -> Option<i32> {
-        self.0.get(&source).filter(|row| row.held_since_ms.is_some()).map(|row| row.hold)
-    }
-
     /// Whether an event is held that came in under a hold.
     pub fn is_held(&self, source: NameId, hold: Option<i32>) -> bool {
         hold.is_some_and(|hold| self.0.get(&source).is_none_or(|row| row.hold < hold || row.holds(hold)))

@@ -12,7 +12,8 @@ use crate::store::NameId;
 use crate::store::locks::{lock, reading};
 
 impl Postgres {
-    /// Hands over events that this process has taken in. To a queue that is in order they go with the next look at what others have
+    /// Hands over events that this process has taken in. To a queue that is in order, or of which that is not known
+    /// yet, they go with the next look at what others have
     /// taken in, which may be of before, and their senders are answered then. Returns who is to be answered and woken now.
     pub fn publish_own(
         &self,
@@ -32,7 +33,7 @@ impl Postgres {
                 if !self.is_taken_by(delivery.destination, one) {
                     continue;
                 }
-                if lock(&self.destination(delivery.destination).queue).is_in_order() {
+                if lock(&self.destination(delivery.destination).queue).may_be_in_order() {
                     later.events.push((one.clone(), delivery.destination));
                 } else {
                     now.entry(delivery.destination).or_default().push(one.came());

@@ -74,6 +74,8 @@ pub struct Queue {
     let_go: BTreeMap<u64, Bitmap>,
     /// Of a destination whose section sorts, or that has digests; elsewhere there are none.
     lanes: Option<Box<Lanes>>,
+    /// Its worker has said what its section does.
+    is_told: bool,
     state: NameState,
     /// Since when time does not count, because it is paused or its breaker is open.
     stopped_since: Option<u64>,
@@ -167,6 +169,7 @@ impl Queue {
             held: BTreeMap::new(),
             let_go: BTreeMap::new(),
             lanes: None,
+            is_told: false,
             state: NameState::default(),
             stopped_since: None,
             turn: 0,

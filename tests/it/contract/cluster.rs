@@ -227,6 +227,90 @@ fn events_that_a_source_has_held_are_counted_by_any_relay() {
 }
 
 #[test]
+fn whoever_takes_in_what_comes_by_a_source_that_somebody_holds_it_is_kept_from_that_moment_on() {
+    let backend = OnPostgres::default();
+    let (owner, takes, holds) = (backend.open_again(), backend.open_again(), backend.open_again());
+    let a = destination(&*owner, "a");
+    let source = owner.name(NameKind::Source, "vero");
+    let events: Vec<NewEvent> = (0..6).map(|i| event(&*owner, &i.to_string(), &["a"])).collect();
+    // They know the names.
+    event(&*takes, "", &["a"]);
+    event(&*holds, "", &["a"]);
+    let worker_of_a = worker(&*owner, a);
+    let mut events = events.into_iter();
+    for round in 0..3 {
+        assert_eq!(ask_of(&*holds, 10 + 2 * round, source, What::Hold), done(1));
+        // Neither has heard of it; one of them has the destination.
+        for store in [&owner, &takes] {
+            let taken = store.append(events.next().expect("there are six")).blocking_recv();
+            taken.expect("an answer").expect("taken");
+        }
+        assert_eq!(worker_of_a.claim(9), [], "round {round}");
+        let held = format!("SELECT count(*) FROM event_1 WHERE hold = {}", round + 1);
+        assert_eq!(value(&backend, &held), "2", "round {round}");
+        if round < 2 {
+            assert_eq!(ask_of(&*holds, 11 + 2 * round, source, What::Resume), done(1));
+            assert_eq!(deliver(&worker_of_a, 2).len(), 2);
+        }
+    }
+    // Whoever takes over keeps it as well, and lets it go with the others.
+    drop(worker_of_a);
+    backend.kill(owner);
+    let worker = worker(&*takes, a);
+    assert_eq!(worker.claim(9), []);
+    assert_eq!(ask_of(&*holds, 20, source, What::Resume), done(1));
+    let mut bodies = deliver(&worker, 2);
+    bodies.sort();
+    assert_eq!(bodies, ["4", "5"]);
+    assert_eq!(worker.claim(9), []);
+    let after = takes.append(event(&*takes, "after", &["a"])).blocking_recv();
+    after.expect("an answer").expect("taken");
+    assert_eq!(deliver(&worker, 1), ["after"]);
+}
+
+#[test]
+fn what_an_owner_takes_in_before_it_knows_whether_that_goes_in_order_stands_behind_what_came_before() {
+    let backend = OnPostgres::default();
+    let (owner, other) = (backend.open(), backend.open_again());
+    let a = destination(&*owner, "a");
+    event(&*other, "", &["a"]);
+    let worker = worker(&*owner, a);
+    for round in 0..20 {
+        append(&*other, &format!("{round} first"), &["a"]);
+        append(&*owner, &format!("{round} second"), &["a"]);
+        assert_eq!(worker.bodies(9), [format!("{round} first"), format!("{round} second")]);
+    }
+}
+
+#[test]
+fn a_change_that_the_database_refuses_loses_the_queue_that_it_is_of_and_no_other() {
+    let backend = OnPostgres::default();
+    let store = backend.open_again();
+    let [a, b] = ["a", "b"].map(|name| destination(&*store, name));
+    append(&*store, "1", &["a", "b"]);
+    append(&*store, "2", &["b"]);
+    let (refused, other) = (worker(&*store, a), worker(&*store, b));
+    let sql = "SELECT 1 FROM pg_constraint LIMIT 1; ALTER TABLE delivery_1 ADD CONSTRAINT test CHECK (attempts <> 77)";
+    contract_server().script(&format!("SET search_path = {}; {sql}", backend.schema()));
+    let settled = |worker: &Worker, attempts| {
+        worker.settle(worker.claim(1).into_iter().map(|claim| (claim, Settlement::Delivered { attempts })).collect());
+    };
+    // Both go in one transaction, as far as it is up to them.
+    settled(&refused, 77);
+    settled(&other, 1);
+    wait(async || refused.0.lost.cancelled().await);
+    eventually_known(|| value(&backend, "SELECT count(*) FROM delivery_1 WHERE attempts = 1") == "1");
+    assert!(!other.0.lost.is_cancelled());
+    settled(&other, 2);
+    eventually_known(|| value(&backend, "SELECT count(*) FROM delivery_1 WHERE attempts = 2") == "1");
+    // What could not be written happens again.
+    contract_server().script(&format!("ALTER TABLE {}.delivery_1 DROP CONSTRAINT test", backend.schema()));
+    drop(refused);
+    let again = worker(&*store, a);
+    assert_eq!(deliver(&again, 1), ["1"]);
+}
+
+#[test]
 fn a_plain_settlement_writes_no_index() {
     let backend = OnPostgres::default();
     let store = backend.open();

@@ -165,6 +165,7 @@ impl Queue {
     pub fn sort_in_order(&mut self, passed_ms: u64) -> Vec<GroupKey> {
         // With whatever waits in front of what has no place yet, nothing may be handed out again first.
         self.take_back_returned();
+        self.is_told = true;
         let lanes = self.lanes();
         lanes.is_told = true;
         let gathered = std::mem::take(&mut lanes.gathered);
@@ -178,6 +179,11 @@ impl Queue {
     /// Whether of each key one goes after the other.
     pub fn is_in_order(&self) -> bool {
         self.lanes.as_ref().is_some_and(|lanes| lanes.order.is_some())
+    }
+
+    /// Whether it is in order, or may be found to be once its worker says what its section does.
+    pub fn may_be_in_order(&self) -> bool {
+        !self.is_told || self.is_in_order()
     }
 
     /// Whether something may be claimed that has waited behind another.

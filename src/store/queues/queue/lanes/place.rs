@@ -57,6 +57,7 @@ impl Queue {
     /// The section sorts from now on, and nothing has a lane but the members of digests; or it does not, and what lay in windows is as old as
     /// this moment: so many milliseconds the store has lived through. Returns the keys of windows that are forgotten.
     pub fn sort(&mut self, sorts: bool, passed_ms: u64) -> Vec<GroupKey> {
+        self.is_told = true;
         if !sorts && self.lanes.is_none() {
             return Vec::new();
         }
