@@ -8,7 +8,7 @@ mod harness;
 #[path = "it/judge.rs"]
 mod judge;
 #[path = "it/postgres/mod.rs"]
-#[expect(dead_code, unused_imports, reason = "shared with the ordinary tests, which use more of it")]
+#[expect(dead_code, reason = "shared with the ordinary tests, which use more of it")]
 mod postgres;
 #[path = "it/torture/mod.rs"]
 #[expect(dead_code, reason = "the short cuts are run by the ordinary tests")]

@@ -41,6 +41,7 @@ mod mail_server;
 mod messages;
 mod metrics;
 mod notify;
+mod of_postgres;
 mod operator;
 mod oracle;
 mod outage;

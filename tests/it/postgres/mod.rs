@@ -5,19 +5,9 @@
 //!   process of the tests has ended, however it did.
 //! * `server`, [`Server`]: one server. Contracts share the [`contract_server`], each in a [`schema`] of its own; faults start theirs,
 //!   `standby`s too, and hurt them.
-//! * `itself`: the tests of all this. `link`, `faults`: those of the way to a server, `proxy` stands between. `look`: what lies in one is looked at.
-//!   `migrations`: its tables are made, and changed from one version to the next. `checking`: they
-//!   are asked whether they are right.
 
-mod checking;
-mod faults;
-mod itself;
-mod link;
-mod look;
-mod migrations;
 mod programs;
-mod proxy;
-mod run;
+pub mod run;
 mod server;
 mod standby;
 

@@ -59,7 +59,7 @@ const SETTINGS: [(&str, &str); 5] = [
 const PORTS: std::ops::Range<u16> = 20_000..30_000;
 
 pub struct Server {
-    pub(super) directory: PathBuf,
+    pub directory: PathBuf,
     pub port: u16,
     process: Mutex<Option<Child>>,
 }
