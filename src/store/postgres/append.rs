@@ -200,6 +200,11 @@ impl Door {
             match came {
                 Ok(Written::Taken(holds)) => {
                     group.came_in_under(&holds);
+                    let postgres = self.postgres.clone();
+                    if let Ok(link) = self.link().await {
+                        // Where that fails, the next heartbeat knows them.
+                        let _ = postgres.know_holds(link, holds.iter().map(|(id, hold)| (*id, Some(*hold)))).await;
+                    }
                     self.again.reached();
                     self.postgres.takes_in();
                     return taken(&self.postgres, group);

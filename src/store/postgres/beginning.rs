@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::holds;
 use super::link::{Link, kept};
 use super::load::{Loaded, load};
 use super::ownership::Owned;
@@ -65,11 +66,13 @@ async fn read_some(postgres: Arc<Postgres>, waiting: Arc<Waiting>) {
     }
 }
 
-async fn begin(postgres: &Postgres, link: &mut Option<Link>, id: NameId, owned: &Owned) -> Result<(), Trouble> {
+async fn begin(postgres: &Arc<Postgres>, link: &mut Option<Link>, id: NameId, owned: &Owned) -> Result<(), Trouble> {
     let open = async { Ok(postgres.link("load").await?.with_deadline(PAGE_WITHIN)) };
     let link = kept(link, open).await?;
     let holds = lock(&postgres.holds).clone();
     let Loaded { mut queue, ends, section, remembered } = load(link, &holds, id, &owned.lost).await?;
+    // Behind it, so that no hold is unknown that any of it came in under.
+    postgres.saw_sources(holds::read(&link.rows(holds::SOURCES, &[]).await?));
     let is_still_ours = reading(&postgres.owned).get(&id).is_some_and(|now| std::ptr::eq(&**now, owned));
     if !is_still_ours || owned.lost.is_cancelled() {
         // It was lost meanwhile, and may have been taken once more: that is read by itself.

@@ -54,7 +54,7 @@ pub async fn run(postgres: Arc<Postgres>) {
 }
 
 /// Reads what has come. Returns how many events that were.
-async fn look(postgres: &Postgres, link: &mut Option<Link>) -> Result<usize, Trouble> {
+async fn look(postgres: &Arc<Postgres>, link: &mut Option<Link>) -> Result<usize, Trouble> {
     let link = kept(link, postgres.link("follow")).await?;
     let stream = postgres.stream();
     // What this process has committed by now is seen by the look that begins now, with all that others had committed before.
@@ -142,7 +142,7 @@ fn answer(replies: Vec<(Reply, EventId)>) {
 }
 
 /// Reads events of all streams, each stream's in their order, with each stream at least once.
-async fn read(postgres: &Postgres, link: &Link, stream: Option<Stream>) -> Result<Vec<Row>, Trouble> {
+async fn read(postgres: &Arc<Postgres>, link: &Link, stream: Option<Stream>) -> Result<Vec<Row>, Trouble> {
     let (slots, cursors, base) = postgres.following.cursors();
     let mine: Vec<i32> = reading(&postgres.owned).keys().map(|id| id.0.cast_signed()).collect();
     let (own, above) = stream.map_or((0, 0), |stream| (stream.slot, stream.above));
@@ -163,5 +163,8 @@ async fn read(postgres: &Postgres, link: &Link, stream: Option<Stream>) -> Resul
          ORDER BY s.slot, e.n",
         tables.join(" UNION ALL ")
     );
-    link.rows(&sql, &[&slots, &cursors, &base, &mine, &own, &all, &above]).await
+    let rows = link.rows(&sql, &[&slots, &cursors, &base, &mine, &own, &all, &above]).await?;
+    let hold = |row: &Row| Some((NameId(row.get::<_, Option<i32>>("source")?.cast_unsigned()), row.get("hold")));
+    postgres.know_holds(link, rows.iter().filter_map(hold)).await?;
+    Ok(rows)
 }

@@ -46,6 +46,11 @@ impl Holds {
         }
     }
 
+    /// Whether nothing is known of a hold that an event came in under.
+    pub fn is_unknown(&self, source: NameId, hold: Option<i32>) -> bool {
+        hold.is_some_and(|hold| self.0.get(&source).is_none_or(|row| row.hold < hold))
+    }
+
     /// Whether an event is held that came in under a hold.
     pub fn is_held(&self, source: NameId, hold: Option<i32>) -> bool {
         hold.is_some_and(|hold| self.0.get(&source).is_none_or(|row| row.hold < hold || row.holds(hold)))

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::holds::{Holds, SOURCES, read};
+use super::link::Link;
 use super::running::Postgres;
+use super::trouble::Trouble;
 use crate::store::locks::lock;
 use crate::store::queues::Bitmap;
 use crate::store::{Command, Done, EVENTS_MAX, NameId, StoreError, What};
@@ -58,6 +60,23 @@ impl Postgres {
         Ok(Done { deliveries: deliveries.cast_unsigned(), was_done_before: false, taken_over: None })
     }
 
+    /// Learns how sources stand before events are handed over that came in under these holds: what was read of sources before, and is looked at
+    /// later, lets nothing go that came in under a hold of after that.
+    pub async fn know_holds(
+        self: &Arc<Self>,
+        link: &Link,
+        mut holds: impl Iterator<Item = (NameId, Option<i32>)>,
+    ) -> Result<(), Trouble> {
+        let is_unknown = {
+            let known = lock(&self.holds);
+            holds.any(|(source, hold)| known.is_unknown(source, hold))
+        };
+        if is_unknown {
+            self.saw_sources(read(&link.rows(SOURCES, &[]).await?));
+        }
+        Ok(())
+    }
+
     /// Sources stand like this, unless something newer is known: what is not held any more goes out.
     pub fn saw_sources(self: &Arc<Self>, seen: Holds) {
         let mut holds = lock(&self.holds);
@@ -77,16 +96,20 @@ impl Postgres {
                 let at_ms = now.let_go_ms(*source, row.hold).unwrap_or_else(|| self.now_ms());
                 self.let_go_of_source(*source, at_ms);
             } else if before.0.get(source).is_some_and(|before| before.hold < row.hold) {
-                // It may have been let go meanwhile, and is held again: what is held by which of the two, the database knows.
-                let (postgres, source, hold) = (self.clone(), *source, row.hold);
-                self.runtime.spawn(async move {
-                    while let Err(error) = postgres.let_go_of_older(source, hold).await {
-                        tracing::debug!(%error, "what an earlier hold kept is looked for again");
-                        tokio::time::sleep(AGAIN_AFTER).await;
-                    }
-                });
+                self.let_go_of_older_soon(*source, row.hold);
             }
         }
+    }
+
+    /// It may have been let go meanwhile, and is held again: what is held by which of the two, the database knows.
+    fn let_go_of_older_soon(self: &Arc<Self>, source: NameId, hold: i32) {
+        let postgres = self.clone();
+        self.runtime.spawn(async move {
+            while let Err(error) = postgres.let_go_of_older(source, hold).await {
+                tracing::debug!(%error, "what an earlier hold kept is looked for again");
+                tokio::time::sleep(AGAIN_AFTER).await;
+            }
+        });
     }
 
     /// What came in under earlier holds of a source goes out.
@@ -115,13 +138,17 @@ impl Postgres {
     }
 
     /// What a queue holds of sources that are not held any more goes out: they may have been let go while it was read.
-    pub fn let_go_of_late(&self, id: NameId) {
+    pub fn let_go_of_late(self: &Arc<Self>, id: NameId) {
         let holds = lock(&self.holds);
         let destination = self.destination(id);
         let mut queue = lock(&destination.queue);
         let holders: Vec<NameId> = queue.holders().collect();
         for source in holders {
-            let Some(row) = holds.0.get(&source).filter(|row| row.held_since_ms.is_none()) else { continue };
+            let Some(row) = holds.0.get(&source) else { continue };
+            if row.held_since_ms.is_some() {
+                self.let_go_of_older_soon(source, row.hold);
+                continue;
+            }
             let at_ms = holds.let_go_ms(source, row.hold).unwrap_or_else(|| self.now_ms());
             queue.let_go(source, at_ms);
             destination.wake(&queue);

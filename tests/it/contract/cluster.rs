@@ -253,6 +253,8 @@ fn whoever_takes_in_what_comes_by_a_source_that_somebody_holds_it_is_kept_from_t
             assert_eq!(deliver(&worker_of_a, 2).len(), 2);
         }
     }
+    // What is not written yet happens again.
+    eventually_known(|| value(&backend, "SELECT count(*) FROM delivery_1 WHERE state = 'delivered'") == "4");
     // Whoever takes over keeps it as well, and lets it go with the others.
     drop(worker_of_a);
     backend.kill(owner);
