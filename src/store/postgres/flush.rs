@@ -107,7 +107,7 @@ async fn flush_some(
 ) -> BTreeSet<NameId> {
     let mut all_lost = BTreeSet::new();
     while !items.is_empty() {
-        let statements = Statements::of(&items, &postgres.segments());
+        let statements = Statements::of(&items, &postgres.spans());
         let came = async {
             let open = async { Ok(postgres.link("flush").await?.with_deadline(WRITTEN_WITHIN)) };
             let link = kept(link, open).await?;

@@ -36,6 +36,28 @@ struct Found {
     versions: Option<(i32, i32)>,
 }
 
+/// The segment of what outlives its own: rows are deleted there.
+const OF_CARRIED: &str = "\
+ALTER TABLE event_0 SET (autovacuum_enabled = on, toast.autovacuum_enabled = on, autovacuum_vacuum_scale_factor = 0.02);
+ALTER TABLE delivery_0 SET (autovacuum_enabled = on, autovacuum_vacuum_scale_factor = 0.02);
+ALTER TABLE attempt_0 SET (autovacuum_enabled = on, autovacuum_vacuum_scale_factor = 0.02);
+";
+
+/// The statements of a text, one by one.
+pub fn statements(text: &str) -> impl Iterator<Item = &str> {
+    text.split(";\n").filter(|statement| !statement.trim().is_empty())
+}
+
+/// The statements that have views show some segments: all events, deliveries and attempts, for people.
+pub fn views(segments: &[i32]) -> Vec<String> {
+    let view = |table: &str| {
+        let parts: Vec<String> =
+            segments.iter().map(|k| format!("SELECT {k} AS segment, * FROM {table}_{k}")).collect();
+        format!("CREATE OR REPLACE VIEW {table} AS {}", parts.join(" UNION ALL "))
+    };
+    ["event", "delivery", "attempt"].map(view).to_vec()
+}
+
 impl Schema {
     /// What this program makes and works with.
     pub const OURS: Self = Self(&[Migration {
@@ -64,11 +86,18 @@ impl Schema {
             "BEGIN;\nSET LOCAL lock_timeout = '2s';\n{before}\n{}\n{}\n\
              INSERT INTO meta (schema_version, min_version, cluster)\n  \
                VALUES ({version}, {min_version}, ('x' || left(replace(gen_random_uuid()::text, '-', ''), 15))::bit(60)::int8);\n\
-             INSERT INTO segment (k, state, opened_ms, n_from)\n  \
-               VALUES (1, 'open', (extract(epoch FROM clock_timestamp()) * 1000)::int8, 0);\nCOMMIT;\n",
+             INSERT INTO segment (k, state, since_ms, opened_ms, n_from)\n  \
+               SELECT k, 'open', t.now_ms, t.now_ms, 0\n  \
+               FROM generate_series(0, 1) k, (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::int8 AS now_ms) t;\nCOMMIT;\n",
             tables.join("\n"),
-            self.segment(1)
+            self.segments()
         )
+    }
+
+    /// The statements that make the first segments, and the views that show them.
+    fn segments(&self) -> String {
+        let views = views(&[0, 1]).join(";\n");
+        format!("{}\n{OF_CARRIED}\n{}\n{views};\n", self.segment(0), self.segment(1))
     }
 
     /// The statements that make a segment.
@@ -205,6 +234,18 @@ mod tests {
         assert!(text.contains("VALUES (3, 2,"), "{text}");
         let step = change(&THREE.0[2], 2, &[0, 7]);
         assert!(step.contains("more_of_0;") && step.contains("more_of_7;") && !step.contains("{k}"), "{step}");
+    }
+
+    #[test]
+    fn a_segment_is_made_by_statements_that_each_make_one_thing() {
+        let text = Schema::OURS.segment(7);
+        let made: Vec<&str> = statements(&text)
+            .map(|statement| {
+                let line = statement.lines().find(|line| line.starts_with("CREATE")).expect("it makes something");
+                line.split_whitespace().nth(2).expect("a name")
+            })
+            .collect();
+        assert_eq!(made, ["event_7", "event_7_stream", "delivery_7", "delivery_7_due", "delivery_7_dead", "attempt_7"]);
     }
 
     #[test]

@@ -12,7 +12,8 @@ CREATE TABLE meta (
   schema_version int NOT NULL,
   min_version int NOT NULL,
   cluster int8 NOT NULL,                -- the store's own number, drawn once
-  erased int8 NOT NULL DEFAULT 0);      -- counts up when something was erased, so that each relay lets go of what it has in memory
+  erased int8 NOT NULL DEFAULT 0,       -- counts up when something was erased, so that each relay lets go of what it has in memory
+  trims_asked int8 NOT NULL DEFAULT 0, trims_done int8 NOT NULL DEFAULT 0);  -- how often it was asked to let go of what need not be kept
 
 -- Where events have their numbers from. It is set forward whenever a relay connects, so that no number is given twice, also by a
 -- standby that has lost the newest of them.
@@ -57,12 +58,16 @@ CREATE TABLE stream (
   segment int4 NOT NULL,                -- where its relay appends now: to none before it, for good
   n_from int8 NOT NULL);                -- nothing new of it comes at or below this number
 
+-- Segment 0 is for what outlives its own. Of the others, the newest is written to; `closed`: nothing new comes in it; `closing`: its time is over,
+-- and what of it is still needed goes to segment 0; `gone`: nothing of it is needed, and it is dropped after a while.
 CREATE TABLE segment (
   k int4 PRIMARY KEY,
-  state text NOT NULL CHECK (state IN ('open', 'closed', 'closing')),
+  state text NOT NULL CHECK (state IN ('open', 'closed', 'closing', 'gone')),
+  since_ms int8 NOT NULL DEFAULT 0,     -- since when its state is that
   opened_ms int8 NOT NULL, closed_ms int8,
   n_from int8 NOT NULL, n_until int8,   -- all of its events are above the first, and at or below the second once it is closed
-  bytes int8);
+  bytes int8,                           -- when it was closed
+  faults int8);                         -- rows that were missing or in the wrong place when it was closed; null: not looked at yet
 
 -- Written by its owner alone.
 CREATE TABLE destination (

@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
-/// What [`span`] reads.
-pub const SPANS: &str = "SELECT k, n_from, n_until FROM segment ORDER BY k";
+/// What [`span`] reads. Of what is gone nothing is needed.
+pub const SPANS: &str = "SELECT k, n_from, n_until FROM segment WHERE state <> 'gone' ORDER BY k";
 
 /// A segment from a row of [`SPANS`].
 pub fn span(row: &tokio_postgres::Row) -> Span {

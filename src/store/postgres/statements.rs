@@ -10,6 +10,7 @@ use tokio_postgres::types::ToSql;
 
 use super::handover::{storable, taken_to_json};
 use super::outbox::{Item, PartDone};
+use super::spans::{Span, holding};
 use super::wire;
 use crate::store::queues::{
     Act, Bitmap, BulkAct, Control, DeliveryKey, DigestAct, DigestRecord, OutcomeRecord, OutcomeState, SelectionRecord,
@@ -41,8 +42,9 @@ pub struct Statements(pub Vec<Statement>);
 
 impl Statements {
     /// What writes some changes down, where these segments are.
-    pub fn of(items: &[Item], segments: &[i32]) -> Self {
-        let mut writing = Writing { segments, outcomes: Newest::default(), statements: Vec::new() };
+    pub fn of(items: &[Item], spans: &[Span]) -> Self {
+        let segments: Vec<i32> = spans.iter().map(|span| span.segment).collect();
+        let mut writing = Writing { spans, segments: &segments, outcomes: Newest::default(), statements: Vec::new() };
         items.iter().for_each(|item| writing.item(item));
         writing.flush_outcomes();
         Self(writing.statements)
@@ -57,6 +59,7 @@ struct Newest<'i> {
 }
 
 struct Writing<'i> {
+    spans: &'i [Span],
     segments: &'i [i32],
     outcomes: Newest<'i>,
     statements: Vec<Statement>,
@@ -170,7 +173,8 @@ impl<'i> Writing<'i> {
     }
 
     fn write_outcomes(&mut self, outcomes: &[&OutcomeRecord]) {
-        for k in self.segments {
+        let numbers: Vec<u64> = outcomes.iter().map(|outcome| outcome.key.sequence).collect();
+        for k in holding(self.spans, &numbers) {
             let mut columns = Outcomes::default();
             outcomes.iter().for_each(|outcome| columns.push(outcome));
             let Outcomes { dest, n, state, attempts, at, due, first, dead, moved, reason } = columns;
@@ -342,6 +346,7 @@ impl<'i> Writing<'i> {
                 let sql = format!(
                     "INSERT INTO delivery_{k} (dest, n, state, due_ms, at_ms)
                      SELECT $1, e.n, 'retry', 0, $3 FROM unnest($2::int8[]) u (n) JOIN event_{k} e ON e.n = u.n
+                     WHERE EXISTS (SELECT 1 FROM segment g WHERE g.k = {k} AND g.state <> 'gone')
                      ON CONFLICT (dest, n) DO UPDATE SET state = 'retry', due_ms = 0, at_ms = $3, attempts = 0, first_ms = NULL,
                         dead_ms = NULL, moved_to = NULL, reason = NULL"
                 );

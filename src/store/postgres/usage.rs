@@ -1,10 +1,18 @@
 //! How much there is in the schema.
 
+use std::time::Duration;
+
 use super::running::Postgres;
-use super::spans::CARRIED;
+use super::spans::{CARRIED, SPANS, span};
 use super::store::PostgresStore;
-use crate::store::locks::lock;
+use crate::store::locks::{lock, writing};
 use crate::store::{Answer, StoreError, Usage};
+use crate::time::Instant;
+
+/// So long who asks waits until house was kept: a relay that is dead may have to be waited for.
+const TRIM_WITHIN: Duration = Duration::from_secs(25);
+/// Between two looks whether it was.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// All tables of the schema with what belongs to them; of that, their indexes; and the rows of events that the server counts.
 const SIZES: &str =
@@ -19,17 +27,36 @@ impl PostgresStore {
         self.aside(async move { postgres.usage().await })
     }
 
-    /// Lets go what need not be kept.
+    /// Lets go of what need not be kept, whichever relay keeps house. Resolves when it has looked, and this relay knows what there is left.
     pub fn trim(&self) -> Answer<'_, ()> {
         let postgres = self.postgres.clone();
-        self.aside(async move {
-            postgres.hurry.notify_one();
-            Ok(())
-        })
+        self.aside(async move { postgres.trim().await })
     }
 }
 
 impl Postgres {
+    async fn trim(&self) -> Result<(), StoreError> {
+        let until = Instant::now() + TRIM_WITHIN;
+        let asked = self.asker.rows("UPDATE meta SET trims_asked = trims_asked + 1 RETURNING trims_asked", &[]).await?;
+        let asked: i64 = asked.first().map_or(0, |row| row.get(0));
+        self.hurry.notify_one();
+        loop {
+            self.tidy.notify_one();
+            let done = self.asker.rows("SELECT trims_done >= $1 FROM meta", &[&asked]).await?;
+            if done.first().is_some_and(|row| row.get(0)) {
+                break;
+            }
+            if Instant::now() >= until {
+                let why = "the relay that keeps house has not looked yet: it will".to_owned();
+                return Err(StoreError::Unavailable(why));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        let spans = self.asker.rows(SPANS, &[]).await?;
+        *writing(&self.spans) = spans.iter().map(span).collect();
+        Ok(())
+    }
+
     async fn usage(&self) -> Result<Usage, StoreError> {
         let rows = self.upkeep.rows(SIZES, &[]).await?;
         let sizes = rows.first().map_or([0; 3], |row| [0, 1, 2].map(|at| row.get::<_, i64>(at).cast_unsigned()));

@@ -14,6 +14,7 @@ mod looking;
 mod moving;
 mod on_postgres;
 mod queue;
+mod segments;
 mod store;
 
 use std::cell::RefCell;

@@ -107,7 +107,10 @@ impl Backend for OnPostgres {
         store
     }
 
-    fn trim(&self) {}
+    fn trim(&self) {
+        let relay = self.open.borrow().upgrade().expect("it is open");
+        wait(async || relay.trim().await).expect("house was kept");
+    }
 
     fn keeps_copies(&self) -> bool {
         true

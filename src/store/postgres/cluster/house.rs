@@ -9,6 +9,8 @@ use super::view::{Incarnation, View};
 /// What the relay that keeps house knows from its heartbeat.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct House {
+    /// The epoch of its lease.
+    pub epoch: i64,
     /// Streams of relays that are dead.
     pub dead: Vec<DeadStream>,
 }
@@ -26,12 +28,12 @@ pub struct DeadStream {
 impl House {
     /// Of a relay that has what it has; nothing if it does not keep house.
     pub fn of(view: &View, alive: &BTreeSet<Incarnation>, held: &Held) -> Option<Self> {
-        held.get(&Duty::Housekeeping)?;
+        let epoch = held.get(&Duty::Housekeeping)?.epoch;
         let dead = view.leases.iter().filter_map(|(duty, lease)| {
             let (Duty::Stream(slot), Some(owner)) = (duty, lease.owner) else { return None };
             let heartbeat = view.relays.get(&owner).map(|relay| relay.heartbeat);
             (!alive.contains(&owner)).then_some(DeadStream { slot: *slot, epoch: lease.epoch, owner, heartbeat })
         });
-        Some(Self { dead: dead.collect() })
+        Some(Self { epoch, dead: dead.collect() })
     }
 }
