@@ -121,4 +121,29 @@ impl Keeper<'_> {
             after = last.get(0);
         }
     }
+
+    /// Says which of the dead letters that were carried are too many, the oldest of them, and how many bytes their bodies have.
+    pub async fn limit_dead(&self, bytes_max: u64) -> Result<(), Trouble> {
+        let page = format!(
+            "WITH page AS MATERIALIZED (SELECT n, octet_length(body)::int8 AS bytes FROM event_0 WHERE n < $1 ORDER BY n DESC LIMIT {EVENTS_AT_ONCE})
+             SELECT n, bytes, EXISTS ({} AND d.state IN ('waiting', 'retry')) FROM page ORDER BY n DESC",
+            rows_of("delivery_0", "page.n")
+        );
+        let (mut before, mut bytes, mut below) = (i64::MAX, 0_i64, 0_i64);
+        loop {
+            let rows = self.link.rows(&page, &[&before]).await?;
+            // What waits for another attempt is no dead letter: it stays, and does not count.
+            for row in rows.iter().filter(|row| !row.get::<_, bool>(2)) {
+                bytes += row.get::<_, i64>(1);
+                if below == 0 && bytes.cast_unsigned() > bytes_max {
+                    below = row.get(0);
+                }
+            }
+            let Some(last) = rows.last() else { break };
+            before = last.get(0);
+        }
+        let values: [&(dyn ToSql + Sync); 2] = [&below, &bytes];
+        let sql = "UPDATE meta SET dead_below = $1, dead_bytes = $2 WHERE (dead_below, dead_bytes) <> ($1, $2)";
+        self.does(&[Step { sql, values: &values }], |_| true).await.map(drop)
+    }
 }

@@ -159,8 +159,7 @@ async fn round(
         }
     };
     let is_full = newest.bytes >= limits.segment_bytes || last.opened_ms >= limits.segment_ms;
-    if newest.has_events && is_full && segments.len() < SEGMENTS_MAX {
-        keeper.make(last.k + 1).await?;
+    if newest.has_events && is_full && segments.len() < SEGMENTS_MAX && keeper.make(last.k + 1).await? {
         // This relay goes on to it as soon as it can.
         postgres.hurry.notify_one();
         return Ok(true);
@@ -193,6 +192,8 @@ async fn round(
     }
     if is_asked || keeping.cleaned.is_none_or(|at| at.elapsed() >= CLEAN_EACH) {
         keeper.clean().await?;
+        let bytes_max = lock(&postgres.retention).dead_bytes;
+        keeper.limit_dead(bytes_max).await?;
         keeping.cleaned = Some(Instant::now());
     }
     if is_asked {

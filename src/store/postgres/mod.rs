@@ -12,7 +12,7 @@
 //! * `floors`: where each destination's queue begins to be read when it is taken over. `flush`: the task that writes down what has changed in queues, which waits in the `outbox`; `statements`: as SQL. `unwritten`:
 //!   what becomes of a destination where that fails.
 //! * `heart`: the task that beats and sees who there is; `cluster`: who does what among the relays, pure. `ownership`: the right to a
-//!   destination; `house`: what one does for all, of which `segments`: how they come and go, and `carrying`: what outlives its own; `beginning`: the task that reads its queue when that is taken, by `load`.
+//!   destination; `house`: what one does for all, of which `segments`: how they come and go, and `carrying`: what outlives its own; `expiring`: dead letters that are kept no longer; `beginning`: the task that reads its queue when that is taken, by `load`.
 //! * `commands`: what is asked of a destination or source; `choosing`: which deliveries it means; `moving`: what
 //!   goes from one destination to another, by the `handover` between two relays; `wire`: as the database has it. `holds`, `sources`: how sources stand, and what they had held. `replays`.
 //! * `names`, `intern`: the numbers of names. `erasing`: forgetting a person.
@@ -50,6 +50,7 @@ pub mod cluster;
 mod commands;
 mod encryption;
 mod erasing;
+mod expiring;
 mod floors;
 mod flush;
 mod follow;

@@ -1,7 +1,7 @@
 //! Opening: the schema is there or is made, this relay has a row, and its tasks run.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use super::running::{Elsewhere, Postgres};
 use super::schema::Schema;
 use super::spans::{SPANS, Span, span};
 use super::trouble::Trouble;
-use super::{append, floors, flush, follow, heart, house, numbers, shown};
+use super::{append, expiring, floors, flush, follow, heart, house, numbers, shown};
 use crate::store::queues::Memory;
 use crate::store::{Health, Retention};
 use crate::time::{Clock, Instant};
@@ -86,6 +86,7 @@ pub async fn open(address: Address, options: Options) -> Result<Arc<Postgres>, T
         address,
         patience: options.patience,
         hurry: Notify::new(),
+        dead_expired: AtomicU64::new(0),
         house: Mutex::default(),
         tidy: Notify::new(),
         tidy_floors: Notify::new(),
@@ -105,6 +106,7 @@ pub async fn open(address: Address, options: Options) -> Result<Arc<Postgres>, T
     postgres.watch_over(follow::run(postgres.clone()));
     postgres.watch_over(flush::run(postgres.clone()));
     postgres.watch_over(floors::run(postgres.clone()));
+    postgres.watch_over(expiring::run(postgres.clone()));
     postgres.watch_over(house::run(postgres.clone()));
     postgres.watch_over(shown::run(postgres.clone()));
     // From the first heartbeat on, names and sources are known.

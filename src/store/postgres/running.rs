@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -113,6 +113,8 @@ pub struct Postgres {
     pub patience: Duration,
     /// Notified when the next heartbeat is to come now.
     pub hurry: Notify,
+    /// Dead letters that this process has dropped since they were too old or too many.
+    pub dead_expired: AtomicU64,
     /// Of this relay where it keeps house.
     pub house: Mutex<Option<House>>,
     /// Notified when house is to be kept now, or floors are to be written.

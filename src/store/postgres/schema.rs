@@ -106,7 +106,8 @@ impl Schema {
         of_each.join("\n").replace("{k}", &k.to_string())
     }
 
-    fn version(&self) -> i32 {
+    /// The version that the tables have which it makes.
+    pub fn version(&self) -> i32 {
         self.0.iter().map(|migration| migration.number).max().unwrap_or(0)
     }
 

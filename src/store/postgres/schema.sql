@@ -13,7 +13,9 @@ CREATE TABLE meta (
   min_version int NOT NULL,
   cluster int8 NOT NULL,                -- the store's own number, drawn once
   erased int8 NOT NULL DEFAULT 0,       -- counts up when something was erased, so that each relay lets go of what it has in memory
-  trims_asked int8 NOT NULL DEFAULT 0, trims_done int8 NOT NULL DEFAULT 0);  -- how often it was asked to let go of what need not be kept
+  trims_asked int8 NOT NULL DEFAULT 0, trims_done int8 NOT NULL DEFAULT 0,   -- how often it was asked to let go of what need not be kept
+  dead_bytes int8 NOT NULL DEFAULT 0,   -- of events in segment 0 that are kept for a dead letter alone,
+  dead_below int8 NOT NULL DEFAULT 0);  -- and up to where they are too many
 
 -- Where events have their numbers from. It is set forward whenever a relay connects, so that no number is given twice, also by a
 -- standby that has lost the newest of them.

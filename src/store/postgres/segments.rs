@@ -123,8 +123,8 @@ impl Keeper<'_> {
         Ok(rows.first().map_or((0, false), |row| (row.get(0), row.get(1))))
     }
 
-    /// Makes the next segment. Each relay goes on to it by itself.
-    pub async fn make(&self, k: i32) -> Result<(), Trouble> {
+    /// Makes the next segment. Each relay goes on to it by itself. False: a later program has changed the tables, and has to make it.
+    pub async fn make(&self, k: i32) -> Result<bool, Trouble> {
         let tables = Schema::OURS.segment(k);
         let mut steps: Vec<Step<'_>> = schema::statements(&tables).map(|sql| Step { sql, values: &[] }).collect();
         let sql = format!(
@@ -132,9 +132,11 @@ impl Keeper<'_> {
              SELECT {k}, 'open', {NOW_MS}, {NOW_MS}, last_value FROM event_number"
         );
         steps.push(Step { sql: &sql, values: &[] });
-        self.does(&steps, |_| true).await?;
-        tracing::debug!(segment = k, "a new range of the history was begun");
-        Ok(())
+        let version = Schema::OURS.version();
+        let values: [&(dyn ToSql + Sync); 1] = [&version];
+        steps.push(Step { sql: "SELECT 1 FROM meta WHERE schema_version = $1 FOR SHARE", values: &values });
+        let is_ours = |answers: &[Vec<Row>]| answers.last().is_some_and(|rows| !rows.is_empty());
+        Ok(self.does(&steps, is_ours).await?.is_committed)
     }
 
     /// Closes a segment that all streams have left. False: one has come to it meanwhile.

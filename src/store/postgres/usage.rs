@@ -1,5 +1,6 @@
 //! How much there is in the schema.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::running::Postgres;
@@ -37,6 +38,7 @@ impl PostgresStore {
 impl Postgres {
     async fn trim(&self) -> Result<(), StoreError> {
         let until = Instant::now() + TRIM_WITHIN;
+        self.expire().await?;
         let asked = self.asker.rows("UPDATE meta SET trims_asked = trims_asked + 1 RETURNING trims_asked", &[]).await?;
         let asked: i64 = asked.first().map_or(0, |row| row.get(0));
         self.hurry.notify_one();
@@ -70,6 +72,8 @@ impl Postgres {
                 break;
             }
         }
+        let dead = self.upkeep.rows("SELECT dead_bytes FROM meta", &[]).await?;
+        let dead_bytes = dead.first().map(|row| row.get::<_, i64>(0).cast_unsigned());
         let retention = lock(&self.retention).clone();
         Ok(Usage {
             bytes,
@@ -77,7 +81,8 @@ impl Postgres {
             journal_bytes: bytes.saturating_sub(index_bytes),
             history_bytes_max: retention.history_bytes.unwrap_or(0),
             index_bytes,
-            dead_bytes: None,
+            dead_bytes,
+            dead_expired: self.dead_expired.load(Ordering::Relaxed),
             dead_bytes_max: retention.dead_bytes,
             oldest_ms,
             events,

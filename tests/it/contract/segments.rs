@@ -179,3 +179,56 @@ fn segments_roll_are_carried_and_go_under_load_while_one_reads_an_old_one_and_a_
     eventually_known(|| value(&backend, "SELECT to_regclass('event_1') IS NULL") == "t");
     all_is_well(&backend);
 }
+
+/// Makes dead letters of events with these bodies.
+fn dead(store: &dyn Store, worker: &Worker, bodies: &[&str]) -> Vec<EventId> {
+    let ids = bodies.iter().map(|body| append(store, body, &["a"])).collect();
+    let gone = Settlement::Dead { attempts: 1, reason: "410".to_owned() };
+    worker.settle(worker.claim(bodies.len()).into_iter().map(|claim| (claim, gone.clone())).collect());
+    ids
+}
+
+#[test]
+fn dead_letters_whose_time_is_over_are_dropped_and_others_are_not() {
+    each_and_shared(|backend| {
+        let store = backend.open();
+        let a = destination(&*store, "a");
+        let worker = worker(&*store, a);
+        dead(&*store, &worker, &["1", "2"]);
+        append(&*store, "waits", &["a"]);
+        backend.trim();
+        assert_eq!(store.counts_of(a).dead, 2);
+        store.retain(Retention { dead_age: Duration::ZERO, ..Retention::default() });
+        eventually_known(|| {
+            backend.trim();
+            store.counts_of(a).dead == 0
+        });
+        let counts = store.counts_of(a);
+        assert_eq!((counts.dead, counts.backlog), (0, 1));
+        assert_eq!(worker.bodies(9), ["waits"]);
+    });
+}
+
+#[test]
+fn of_dead_letters_that_are_carried_the_oldest_go_where_they_are_too_many() {
+    let backend = OnPostgres::default();
+    let store = backend.open();
+    let a = destination(&*store, "a");
+    let body = "x".repeat(600);
+    let ids = dead(&*store, &worker(&*store, a), &[&body, &body, &body]);
+    store.retain(Retention { dead_bytes: 1300, ..nothing() });
+    backend.trim();
+    assert_eq!(value(&backend, "SELECT dead_bytes FROM meta"), "1800");
+    backend.trim();
+    let letters = wait(async || store.dead_letters(vec![a], &DeadQuery::default(), None, 9).await).expect("a page");
+    let mut left: Vec<EventId> =
+        letters.items.iter().map(|letter| letter.event.as_ref().expect("it reads").id).collect();
+    left.sort();
+    assert_eq!(left, ids[1..]);
+    eventually_known(|| {
+        backend.trim();
+        value(&backend, "SELECT count(*) FROM event_0") == "2"
+    });
+    assert_eq!(value(&backend, "SELECT dead_bytes FROM meta"), "1200");
+    all_is_well(&backend);
+}
