@@ -130,7 +130,7 @@ async fn the_process_that_leaves_servers_behind() {
 async fn started(at: &Path) -> (Child, PathBuf) {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command
-        .args(["postgres::itself::the_process_that_leaves_servers_behind", "--exact", "--nocapture"])
+        .args(["of_postgres::itself::the_process_that_leaves_servers_behind", "--exact", "--nocapture"])
         .env(DIRECTORY, at);
     let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
     eventually("its servers to run", async || at.join("ready").exists()).await;
