@@ -93,6 +93,7 @@ pub(super) struct Kept {
 /// Reads `store: {postgres, history: {max_age, max_size, redact, redact_after}, dead_letters: {max_age, max_size}, max_size, free_space_min}`.
 pub(super) fn read(reader: &Reader, node: Option<&Node>, surroundings: &dyn Surroundings) -> Kept {
     let mut retention = Retention::DEFAULT;
+    let free = node.and_then(|node| node.get(FREE_SPACE_MIN.info.name)).filter(|node| !node.is_null());
     let Some(mut entries) = node.and_then(|node| reader.map(node, "`store`")) else {
         return Kept { retention, shared: Some(None) };
     };
@@ -132,7 +133,6 @@ pub(super) fn read(reader: &Reader, node: Option<&Node>, surroundings: &dyn Surr
         dead.finish();
     }
     retention.bytes_max = entries.read(&MAX_SIZE);
-    let free = entries.node(&FREE_SPACE_MIN.info).filter(|node| !node.is_null());
     retention.free_bytes_min = entries.read(&FREE_SPACE_MIN);
     if let (Some(at), Some(_)) = (free, postgres) {
         let help = "take it out, and have the database server watched".to_owned();
