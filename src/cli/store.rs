@@ -1,8 +1,9 @@
 //! `store`: verifies every byte of a store, copies a running one, says how much it has, and how a database is set up for it.
 //!
-//! `questions`: what a database is asked.
+//! `questions`: what a database is asked. `transfer`: what is written to go on elsewhere, and taken in.
 
 mod questions;
+mod transfer;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -61,6 +62,19 @@ enum Act {
         #[command(flatten)]
         at: At,
     },
+    /// Write what a stopped relay needs to go on with another store: what waits, retries, dead letters, pauses
+    Export {
+        /// The file, which is made and nobody else may read; - for standard output
+        file: PathBuf,
+        /// Write the whole history, not only events of which something is still to come
+        #[arg(long)]
+        history: bool,
+    },
+    /// Take in what `store export` wrote, while no relay runs. The same file again goes on where it was ended
+    Import {
+        /// The file
+        file: PathBuf,
+    },
     /// Print the SQL that makes the tables in PostgreSQL, for who reads it or runs it as another role; asks no database
     Schema {
         /// The schema that they are made in
@@ -116,6 +130,8 @@ pub(super) fn run(named: Option<&Path>, args: Args) -> Result<(), Failure> {
             show(&block_on(async { relay.act("/api/store/trim", &value!({})).await })?, at.json);
             Ok(())
         }
+        Act::Export { file, history } => transfer::export(&load(named)?.1, &file, history),
+        Act::Import { file } => transfer::import(&load(named)?.1, &file),
         Act::Schema { name } => {
             Address::check_schema(&name).map_err(|error| Failure::new(USAGE, format!("`{name}` {error}")))?;
             print_whole(&Schema::OURS.text(&name));

@@ -19,7 +19,7 @@
 //! * `words`: the values that go in and come out. [`NameState`]: how a destination stands: paused, its breaker open, removed from the
 //!   config. `why`, [`Why`]: a reason with its answer. `errors`, [`AppendError`] and [`StoreError`]: why something was not done.
 //! * [`queues`]: what waits, in memory, for any backend that has it elsewhere. `locks`: how that is locked.
-//! * `journal`, `postgres`: the two backends. [`mod@lock`]: one process to a data directory.
+//! * `journal`, `postgres`: the two backends. [`transfer`]: what one writes for the other to go on with. [`mod@lock`]: one process to a data directory.
 //!
 //! # Not promised
 //!
@@ -45,6 +45,7 @@ pub mod postgres;
 mod queue;
 pub mod queues;
 mod reasons;
+pub mod transfer;
 mod why;
 mod words;
 

@@ -69,6 +69,7 @@ mod surroundings;
 mod tail;
 #[expect(dead_code, reason = "what needs root or the full size is used by the program `torture` alone")]
 mod torture;
+mod transfer;
 mod trying;
 mod unrouted;
 mod unsent;

@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_key_is_found_wherever_it_may_stand() {
-        check("url", &[&["admin"], &["destinations", "http"], &["destinations", "slack"]]);
+        check("url", &[&["admin"], &["destinations", "http"], &["destinations", "slack"], &["store", "postgres"]]);
         check("max_attempts", &[&["destinations", "retry"]]);
         check("rate", &[&["destinations"]]);
         check("stop", &[&["rules"]]);

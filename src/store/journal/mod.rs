@@ -40,7 +40,7 @@
 //! * [`index`]: SQLite, on a thread of its own.
 //! * [`upkeep`]: what is done now and then, on another: checkpoints; [`upkeep_inbox`]: how that is asked for. [`mod@retention`]: what is kept no longer. [`arrivals`]: what is how old.
 //!   [`sizes`], [`room`]: how much there may be, and whether there is more.
-//! * [`backup`], [`verify`]: copies, and their proof.
+//! * [`backup`], [`verify`]: copies, and their proof. [`transfer`]: what is written for another store, and taken in from one.
 //! * [`disk`]: the real disk; in tests `model`, one that fails and forgets on demand, and `by_hand`, what tests do by number. [`blocking`]:
 //!   where one waits for the disk.
 //!
@@ -84,6 +84,7 @@ mod segments;
 mod sizes;
 mod state;
 mod store;
+mod transfer;
 mod upkeep;
 mod upkeep_inbox;
 pub mod verify;
@@ -98,6 +99,7 @@ pub use self::index::Location;
 pub use self::open::{Options, segment_bytes};
 pub use self::recent::BODIES_MAX as RECENT_BODIES_MAX;
 pub use self::recover::{OpenError, Opened};
+pub use self::transfer::Written;
 pub use self::words::Damage;
 pub use self::writer::{OUTCOMES_SYNCED_WITHIN, OUTCOMES_WRITTEN_WITHIN, OnSync};
 

@@ -34,6 +34,8 @@ pub struct Options {
     /// Where the index lies.
     pub index: Location,
     pub retention: Retention,
+    /// Of a journal that is begun: the number of its first event.
+    pub first_number: u64,
     /// Where what waits for the disk is done.
     pub blocking: Blocking,
 }
@@ -48,6 +50,7 @@ impl Options {
             on_sync: Box::new(|_| {}),
             index,
             retention: Retention::default(),
+            first_number: 0,
             blocking: Blocking::default(),
         }
     }
@@ -128,7 +131,11 @@ fn prepare(disk: Arc<dyn Disk>, options: Options, index: Index) -> Result<Prepar
         index.go_on(options.clock);
         recovered = recover(&disk, &mut index.write())?;
     }
-    let Recovered { mut state, old_end, opened, index_failed } = recovered;
+    let Recovered { mut state, mut old_end, opened, index_failed } = recovered;
+    if state.number.is_none() {
+        state.next_sequence = options.first_number;
+        old_end.tail_first = options.first_number;
+    }
     keep_copies(&disk, &opened.damage);
     let lived = index.write().lived.unwrap_or_else(|| index::Lived::go_on(options.clock, None));
     go_by_our_clock(&mut state, &options, &index, lived);

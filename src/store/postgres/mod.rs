@@ -19,7 +19,7 @@
 //! * `look`, [`Looker`]: lists, and what became of events, by what lies in the database alone. `reading`: events by their numbers. `rows`: what
 //!   a row says. `spans`, [`Span`]: which segments may hold which events. `reader`, `asks`, [`Asks`]: the connections for that.
 //! * `schema`, [`Schema`]: the tables (`schema.sql`, `segment.sql`), and what changes them from one version to the next. `checking`, [`check()`]: whether
-//!   what they hold is right. `usage`: how much there is. `random`: numbers that nobody guesses.
+//!   what they hold is right. `transfer`, [`Quiet`], [`Import`]: what it has is written for a store elsewhere, and taken in from one. `usage`: how much there is. `random`: numbers that nobody guesses.
 //!
 //! The way to a server:
 //!
@@ -91,6 +91,7 @@ mod statements;
 mod store;
 mod tide;
 mod transaction;
+mod transfer;
 mod trouble;
 mod unwritten;
 mod usage;
@@ -115,4 +116,5 @@ pub use self::session::Warning;
 pub use self::spans::{CARRIED, Span};
 pub use self::store::PostgresStore;
 pub use self::transaction::{Snapshot, Step, Transaction};
+pub use self::transfer::{Import, Quiet};
 pub use self::trouble::Trouble;

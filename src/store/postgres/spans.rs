@@ -37,7 +37,8 @@ impl Span {
     }
 
     fn start(&self) -> u64 {
-        if self.segment == CARRIED { 0 } else { self.above.saturating_add(1) }
+        // No number that a database gives is 0, and the first of a journal that was taken in is.
+        if self.segment == CARRIED || self.above == 0 { 0 } else { self.above.saturating_add(1) }
     }
 
     fn end(&self) -> u64 {
