@@ -10,8 +10,9 @@
 # make deb-test  installs that package with dpkg, uses it, and removes it; as root, on a machine without vero-relay
 # make audit   advisories, licences, banned packages and sources by deny.toml; installs cargo-deny where it is missing
 # make bench   the real binary against a bare forwarding loop, into BENCHMARKS.md; the store with millions in it; each step by itself
+# make bench-shared   several relays on one PostgreSQL, into BENCHMARKS.md
 
-.PHONY: check test test-long test-busy torture fuzz deb deb-test audit bench
+.PHONY: check test test-long test-busy torture fuzz deb deb-test audit bench bench-shared
 
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS = journal body config file_path retry_after condition slack
@@ -71,3 +72,7 @@ bench:
 	cargo bench --locked --bench throughput -- --write
 	cargo bench --locked --bench store -- --waiting 1000000 --history 2000000
 	cargo bench --locked --bench micro
+
+bench-shared:
+	tests/postgres.sh
+	cargo bench --locked --bench shared -- --write

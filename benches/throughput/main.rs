@@ -76,6 +76,9 @@ struct Options {
     config: Option<PathBuf>,
 }
 
+/// The head of the figures of the other benchmark, `shared`.
+const OF_SEVERAL: &str = "\n## Several relays on one PostgreSQL\n";
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Role {
     Receiver,
@@ -135,7 +138,10 @@ async fn measure_all(options: &Options) {
     println!("{text}");
     if options.write {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/BENCHMARKS.md");
-        std::fs::write(path, text).expect("the project's directory is writable");
+        // What another program has written behind its own head stays.
+        let known = std::fs::read_to_string(path).unwrap_or_default();
+        let others = known.find(OF_SEVERAL).map(|at| known[at..].to_owned()).unwrap_or_default();
+        std::fs::write(path, text + &others).expect("the project's directory is writable");
         eprintln!("BENCHMARKS.md is written");
     }
 }
