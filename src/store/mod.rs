@@ -66,6 +66,7 @@ pub use self::looking::*;
 pub use self::names::*;
 #[cfg(any(test, feature = "test-support"))]
 pub use self::passes_on::PassesOn;
+pub use self::postgres::{DutyShown, Overview, RelayShown};
 pub use self::queue::*;
 pub use self::why::*;
 pub use self::words::*;

@@ -133,3 +133,28 @@ async fn the_status_says_how_much_is_in_the_database() {
     let metrics = relay.admin("/metrics").await.text();
     assert!(metrics.contains("vero_relay_store_bytes"), "{metrics}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_of_them_tells_who_there_is_and_who_does_what() {
+    let fake = Fake::start([]).await;
+    let relays: [TestRelay; 2] = several(&to_crm(&fake)).await;
+    for (at, relay) in relays.iter().enumerate() {
+        let mut shown = json!(null);
+        eventually("both are known, and crm has its owner", async || {
+            shown = relay.admin("/api/relays").await.json();
+            let duties = shown["duties"].as_array().cloned().unwrap_or_default();
+            let crm = duties.iter().find(|duty| duty["destination"] == "crm");
+            shown["relays"].as_array().is_some_and(|all| all.len() == 2)
+                && crm.is_some_and(|crm| crm["relay"].is_string())
+        })
+        .await;
+        assert_eq!((&shown["name"], &shown["shared"]), (&json!(format!("relay-{at}")), &json!(true)));
+        assert_eq!(shown["relays"][at]["this"], true, "{shown}");
+        assert_eq!(shown["relays"][1 - at]["this"], false, "{shown}");
+        assert!(shown["database"]["version"].is_string(), "{shown}");
+        assert!(!shown.to_string().contains("hunter2"));
+    }
+    let alone = TestRelay::start(&to_crm(&fake)).await;
+    let shown = alone.admin("/api/relays").await.json();
+    assert_eq!((&shown["shared"], &shown["database"]), (&json!(false), &json!(null)));
+}

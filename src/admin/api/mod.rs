@@ -199,6 +199,7 @@ resources! {
     send,
     what_if,
     store,
+    relays,
     turned_away,
     stream,
     openapi,

@@ -19,7 +19,8 @@
 //! * `look`, [`Looker`]: lists, and what became of events, by what lies in the database alone. `reading`: events by their numbers. `rows`: what
 //!   a row says. `spans`, [`Span`]: which segments may hold which events. `reader`, `asks`, [`Asks`]: the connections for that.
 //! * `schema`, [`Schema`]: the tables (`schema.sql`, `segment.sql`), and what changes them from one version to the next. `checking`, [`check()`]: whether
-//!   what they hold is right. `transfer`, [`Quiet`], [`Import`]: what it has is written for a store elsewhere, and taken in from one. `usage`: how much there is. `random`: numbers that nobody guesses.
+//!   what they hold is right. `transfer`, [`Quiet`], [`Import`]: what it has is written for a store elsewhere, and taken in from one. `usage`: how much
+//!   there is. `overview`: who does what, for people. `random`: numbers that nobody guesses.
 //!
 //! The way to a server:
 //!
@@ -71,6 +72,7 @@ mod numbers;
 mod opening;
 mod opening_store;
 mod outbox;
+mod overview;
 mod ownership;
 mod parameters;
 mod publish;
@@ -108,6 +110,7 @@ pub use self::encryption::Tls;
 pub use self::link::Link;
 pub use self::look::{Looker, spans};
 pub use self::opening_store::Options;
+pub use self::overview::{DutyShown, Overview, RelayShown, ServerShown};
 pub use self::parameters::AddressError;
 pub use self::reading::{Found, find, read_some};
 pub use self::rows::{EVENT, EventRow, stored};

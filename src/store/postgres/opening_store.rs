@@ -97,6 +97,7 @@ pub async fn open(address: Address, options: Options) -> Result<Arc<Postgres>, T
         refused_since: Mutex::default(),
         stands_still: AtomicBool::new(false),
         has_new_retention: AtomicBool::new(true),
+        last_usage: Mutex::default(),
         end: CancellationToken::new(),
     });
     begin(&postgres, &link).await?;

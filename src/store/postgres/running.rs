@@ -26,7 +26,7 @@ use super::spans::Span;
 use super::trouble::Trouble;
 use crate::store::locks::{lock, reading};
 use crate::store::queues::Memory;
-use crate::store::{Health, NameId, NewEvent, Retention};
+use crate::store::{Health, NameId, NewEvent, Retention, Usage};
 use crate::time::Instant;
 
 /// The destinations that another relay has, which lives.
@@ -133,6 +133,8 @@ pub struct Postgres {
     pub erasings: Mutex<Heard>,
     /// It says no more that it lives: of a test.
     pub stands_still: AtomicBool,
+    /// How much there was when it was seen last.
+    pub last_usage: Mutex<Usage>,
     /// Cancelled when the store ends.
     pub end: CancellationToken,
 }

@@ -25,7 +25,17 @@ impl PostgresStore {
     /// How much it has and may have, by all relays. How many events is about so many, as the server counts rows.
     pub fn usage(&self) -> Answer<'_, Usage> {
         let postgres = self.postgres.clone();
-        self.aside(async move { postgres.usage().await })
+        self.aside(async move {
+            // Who looks while the database does not answer sees what was there before.
+            match postgres.usage().await {
+                Ok(usage) => {
+                    *lock(&postgres.last_usage) = usage;
+                    Ok(usage)
+                }
+                Err(StoreError::Unavailable(_)) => Ok(*lock(&postgres.last_usage)),
+                Err(error) => Err(error),
+            }
+        })
     }
 
     /// Lets go of what need not be kept, whichever relay keeps house. Resolves when it has looked, and this relay knows what there is left.
