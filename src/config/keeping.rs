@@ -133,6 +133,12 @@ pub(super) fn read(reader: &Reader, node: Option<&Node>, surroundings: &dyn Surr
         dead.finish();
     }
     retention.bytes_max = entries.read(&MAX_SIZE);
+    let redacted = node.and_then(|node| node.get(HISTORY.info.name)?.get(REDACT.info.name));
+    if let (Some(at), Some(_), Some(_)) = (redacted, postgres, &retention.redaction) {
+        let help =
+            "take `redact` out, and keep a shorter history; `vero-relay forget` erases a person at once".to_owned();
+        reader.error_with(at.id, "`redact` is done in the journal alone: in a database the values would stay", help);
+    }
     retention.free_bytes_min = entries.read(&FREE_SPACE_MIN);
     if let (Some(at), Some(_)) = (free, postgres) {
         let help = "take it out, and have the database server watched".to_owned();
