@@ -111,6 +111,76 @@ fn compose_mounts_what_exists_and_keeps_the_data() {
 }
 
 #[test]
+fn the_config_of_several_relays_is_good_and_says_where_lines_lie() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("config.yaml");
+    let good = text("packaging/cluster.yaml");
+    // A file of which nobody says which relay has it is refused.
+    let vague = good.replace("archive-{relay}/", "archive/");
+    assert_ne!(good, vague);
+    for (config, is_good) in [(good, true), (vague, false)] {
+        std::fs::write(&path, &config).expect("a config");
+        let checked = Command::new(env!("CARGO_BIN_EXE_vero-relay"))
+            .args(["check", "--strict", "-c"])
+            .arg(&path)
+            .env_clear()
+            .env("RELAY_NAME", "relay-a")
+            .env("VERO_TOKEN", "0123456789abcdef0123456789abcdef0123456789abcdef")
+            .env("DATABASE_URL", "postgresql://relay:a-password@db1,db2,db3/relay?sslmode=disable")
+            .output()
+            .expect("check runs");
+        let said = String::from_utf8_lossy(&checked.stderr);
+        assert_eq!(checked.status.success(), is_good, "{config}{said}");
+        assert!(is_good || said.contains("{relay}"), "{said}");
+    }
+}
+
+/// A time as compose and a config write it: `40s`.
+fn seconds(text: &str) -> u64 {
+    text.strip_suffix('s').and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no seconds: {text}"))
+}
+
+#[test]
+fn compose_of_several_relays_has_two_of_them_behind_a_balancer_that_asks_for_readyz() {
+    let mut compose: serde_yaml::Value = serde_yaml::from_str(&text("packaging/compose-cluster.yaml")).expect("YAML");
+    compose.apply_merge().expect("what services have in common");
+    let config: serde_yaml::Value = serde_yaml::from_str(&text("packaging/cluster.yaml")).expect("YAML");
+    let services = compose["services"].as_mapping().expect("services");
+    let caddy = text("packaging/cluster/Caddyfile");
+    let balanced = caddy.lines().find(|line| line.trim().starts_with("reverse_proxy ")).expect("a balancer");
+    assert!(caddy.lines().any(|line| line.trim() == "health_uri /readyz"), "{caddy}");
+    assert!(caddy.contains("handle /hooks/* {") && caddy.contains("exclude http.log.error"), "{caddy}");
+    let grace = seconds(config["limits"]["shutdown_grace"].as_str().expect("a time"));
+    for name in ["relay-a", "relay-b"] {
+        let relay = &compose["services"][name];
+        assert!(balanced.contains(&format!("{name}:8080")), "{balanced}");
+        assert_eq!(relay["environment"]["RELAY_NAME"].as_str(), Some(name), "each has a name of its own");
+        let stops = seconds(relay["stop_grace_period"].as_str().expect("a time"));
+        assert!(stops > grace, "{name} is killed after {stops} s, and may need {grace} s");
+        assert!(relay["build"]["dockerfile"].as_str().is_some_and(|path| root(path).exists()), "{name}");
+        assert!(relay["ports"].is_null(), "{name} is reached by way of the balancer alone");
+    }
+    // Whatever is mounted is in the repository, or a volume that is declared.
+    let mut mounted = 0;
+    for (name, service) in services {
+        for volume in service["volumes"].as_sequence().into_iter().flatten().filter_map(|volume| volume.as_str()) {
+            let from = volume.split(':').next().expect("a path");
+            match from.strip_prefix("./") {
+                Some(path) => assert!(root("packaging").join(path).exists(), "{name:?}: {volume}"),
+                None => assert!(compose["volumes"].get(from).is_some(), "{name:?}: {volume}"),
+            }
+            mounted += 1;
+        }
+    }
+    assert!(mounted >= 10, "{mounted}");
+    // Any one of the servers may be lost, and nothing that was acknowledged with it.
+    for name in ["db1", "db2", "db3"] {
+        assert_eq!(compose["services"][name]["environment"]["NAME"].as_str(), Some(name));
+    }
+    assert!(text("packaging/cluster/database.sh").contains("synchronous_standby_names = 'ANY 1 (db1, db2, db3)'"));
+}
+
+#[test]
 fn the_installed_config_is_good_and_has_no_warnings() {
     let directory = tempfile::tempdir().expect("a directory");
     std::fs::write(directory.path().join("token"), "0123456789abcdef0123456789abcdef0123456789abcdef")
