@@ -1,5 +1,5 @@
-//! The store on PostgreSQL: one queue that several relays share. It is being built: no config names one yet, and it does not do all that
-//! the [`Store`](super::Store) promises (`each_and_shared` of the contract tests is what it keeps, and `cluster` what several relays keep).
+//! The store on PostgreSQL: one queue that several relays share. It keeps the contract of any [`Store`](super::Store), and the contract tests'
+//! `cluster` says what several relays keep besides. docs/cluster.md tells it to people, ARCHITECTURE.md how it differs from the journal.
 //!
 //! # Cast
 //!
