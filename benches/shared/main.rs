@@ -29,7 +29,6 @@ mod postgres;
 #[expect(dead_code, reason = "shared with the other benchmark, which uses more of it")]
 mod receiver;
 #[path = "../throughput/wire.rs"]
-#[expect(dead_code, reason = "shared with the other benchmark, which uses more of it")]
 mod wire;
 
 use std::net::SocketAddr;

@@ -346,9 +346,11 @@ async fn metrics(relay: &Relay) -> Answer {
     let generation = relay.generation();
     let now_ms = relay.clock.now_ms();
     for (config, id) in generation.config.destinations.iter().zip(&generation.destination_ids) {
+        // Of what another relay has, that one tells: so a sum over all relays counts each once.
+        let counts = Some(counts.of(*id)).filter(|counts| counts.as_of_ms.is_none()).unwrap_or_default();
         relay.metrics.set_destination(&DestinationGauges {
             name: &config.name,
-            counts: &counts.of(*id),
+            counts: &counts,
             backlog_age_max: config.backlog.max_age,
             backlog_bytes_max: config.backlog.max_size,
             now_ms,
