@@ -125,6 +125,7 @@ impl Door {
             return;
         }
         let postgres = self.postgres.clone();
+        self.tide.says(stream);
         let told = match self.link().await {
             Ok(link) => Tide::tell(&postgres, link, stream).await,
             Err(trouble) => Err(trouble),
@@ -149,6 +150,15 @@ impl Door {
                 has_room
             };
             let count = self.waiting.iter().take(GROUP_MAX).take_while(fits).count();
+            if let Some(stream) = self.postgres.stream().filter(|stream| self.tide.is_unsure(*stream)) {
+                self.tell_tide().await;
+                if self.tide.is_unsure(stream) {
+                    let why = "it is not known in which segment the stream of this relay goes on";
+                    self.postgres.takes_nothing(&Trouble::Away(why.to_owned()));
+                    self.pause().await;
+                    continue;
+                }
+            }
             match self.draw(count as i64).await {
                 Ok((stream, numbers)) => {
                     self.again.reached();

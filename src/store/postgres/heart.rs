@@ -488,8 +488,18 @@ impl Postgres {
     pub fn saw(self: &Arc<Self>, read: &HeartbeatRead) {
         self.saw_names(&read.names);
         self.saw_sources(read.sources.clone());
-        if *reading(&self.spans) != read.spans {
-            writing(&self.spans).clone_from(&read.spans);
+        self.saw_spans(read.spans.clone());
+    }
+
+    /// These are the segments, unless one is known already that whoever read them had not seen.
+    pub fn saw_spans(&self, spans: Vec<Span>) {
+        let newest = |spans: &[Span]| spans.last().map(|span| span.segment);
+        if *reading(&self.spans) == spans {
+            return;
+        }
+        let mut known = writing(&self.spans);
+        if newest(&spans) >= newest(&known) {
+            *known = spans;
         }
     }
 

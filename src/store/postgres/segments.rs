@@ -45,7 +45,7 @@ pub enum State {
     Gone,
 }
 
-/// What [`read`] asks. Ages go by the clock of the database alone.
+/// What `read` asks. Ages go by the clock of the database alone.
 const READ: &str =
     "SELECT k, state, t.now_ms - since_ms, t.now_ms - opened_ms, t.now_ms - closed_ms, bytes, faults IS NOT NULL,
         EXISTS (SELECT 1 FROM stream s WHERE s.segment <= g.k)

@@ -39,13 +39,15 @@ pub struct Tide {
     next: Instant,
     /// A stream of which an append may be under way that nobody waits for.
     in_doubt: Option<Stream>,
+    /// A stream of which it was said where it goes on, and no answer came: it may be there, or not.
+    unsure: Option<Stream>,
     /// Where a stream is that has gone on since it was taken.
     at: Option<(Stream, i32)>,
 }
 
 impl Default for Tide {
     fn default() -> Self {
-        Self { next: Instant::now(), in_doubt: None, at: None }
+        Self { next: Instant::now(), in_doubt: None, unsure: None, at: None }
     }
 }
 
@@ -78,8 +80,19 @@ impl Tide {
         self.at.filter(|(of, _)| *of == stream).map_or(stream.segment, |(_, segment)| segment)
     }
 
+    /// It is being said where a stream goes on: until the answer is there, nothing is appended to it. The segment that it was in may be closed by
+    /// whoever sees that it is there no more.
+    pub fn says(&mut self, stream: Stream) {
+        self.unsure = Some(stream);
+    }
+
+    pub fn is_unsure(&self, stream: Stream) -> bool {
+        self.unsure == Some(stream)
+    }
+
     /// What [`tell`](Self::tell) has said is so.
     pub fn is_at(&mut self, stream: Stream, segment: Option<i32>) {
+        self.unsure = None;
         if let Some(segment) = segment {
             self.at = Some((stream, segment));
         }

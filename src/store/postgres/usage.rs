@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::running::Postgres;
 use super::spans::{CARRIED, SPANS, span};
 use super::store::PostgresStore;
-use crate::store::locks::{lock, writing};
+use crate::store::locks::lock;
 use crate::store::{Answer, StoreError, Usage};
 use crate::time::Instant;
 
@@ -65,7 +65,7 @@ impl Postgres {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         let spans = self.asker.rows(SPANS, &[]).await?;
-        *writing(&self.spans) = spans.iter().map(span).collect();
+        self.saw_spans(spans.iter().map(span).collect());
         Ok(())
     }
 
