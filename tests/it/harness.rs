@@ -415,9 +415,21 @@ pub fn to_crm(fake: &Fake, more: &str) -> String {
 /// A small event.
 pub const SENT: &str = r#"{"type":"sent","user":{"id":1,"email":"a@example.com"}}"#;
 
+/// Ports that are given here: below those that the system gives to whoever asks for any, or connects, so that none of these has one of them meanwhile;
+/// and below those of servers of PostgreSQL.
+const PORTS: std::ops::Range<u16> = 10_000..20_000;
+
 /// An address that nobody listens on.
 pub fn closed_port() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
+    static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
+    // Two runs at once begin at two places.
+    let own = (std::process::id() % 97) as u16 * 100;
+    let free = (0..PORTS.len()).find_map(|_| {
+        let at = own.wrapping_add(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        let address = SocketAddr::from(([127, 0, 0, 1], PORTS.start + at % (PORTS.end - PORTS.start)));
+        std::net::TcpListener::bind(address).ok().map(|_| address)
+    });
+    free.expect("a port that is free")
 }
 
 /// Has this thread's log go to a subscriber, until the guard is dropped.
