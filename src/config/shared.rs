@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
 use super::{FileDigest, advice, digest_of, is_name};
+use crate::destination::way;
 use crate::store::postgres::{Address, AddressOptions, Tls};
 use crate::yaml::keys::{Defaulted, Key, Of, Section, by_hand, duration, key, secret, text, word};
 use crate::yaml::raw::Node;
@@ -96,7 +96,7 @@ pub(super) fn read(reader: &Reader, node: &Node, surroundings: &dyn Surroundings
     });
     let tls = entries.node(&TLS.info).map_or(Some(None), |node| read_tls(reader, node).map(Some));
     let ca_node = entries.node(&CA.info);
-    let ca = ca_node.map_or(Some(Vec::new()), |node| read_ca(reader, node, surroundings));
+    let ca = ca_node.map_or(Some(Vec::new()), |node| way::read_ca(reader, surroundings, node));
     let patience = entries.value(&PATIENCE_OF);
     entries.finish();
     let (schema, tls, ca) = (schema?.to_owned(), tls?, ca?);
@@ -144,28 +144,6 @@ fn read_tls(reader: &Reader, node: &Node) -> Option<Tls> {
             reader.error_with(node.id, "`tls` is verify, require or off", help);
             None
         }
-    }
-}
-
-fn read_ca(reader: &Reader, node: &Node, surroundings: &dyn Surroundings) -> Option<Vec<CertificateDer<'static>>> {
-    let path = reader.text(node)?;
-    // Another's config only says which file.
-    if surroundings.resolved().is_some() {
-        return Some(Vec::new());
-    }
-    let fail = |message: String| {
-        let form = "`ca` is the path of a PEM file: the CA's certificate, beginning with `-----BEGIN CERTIFICATE-----`";
-        reader.error_with(node.id, message, form.to_owned());
-        None
-    };
-    let pem = match surroundings.file(&reader.directory.join(path)) {
-        Ok(pem) => pem,
-        Err(error) => return fail(format!("the CA file could not be read: {error}")),
-    };
-    match CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>() {
-        Ok(certificates) if certificates.is_empty() => fail("the CA file holds no certificate".to_owned()),
-        Ok(certificates) => Some(certificates),
-        Err(error) => fail(format!("the CA file is not PEM: {error}")),
     }
 }
 

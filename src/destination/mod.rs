@@ -44,7 +44,7 @@ pub(crate) mod timezone;
 mod unsent;
 mod url_template;
 pub mod view;
-mod way;
+pub(crate) mod way;
 
 /// Declares the kinds: for each a module with its `KIND`.
 macro_rules! kinds {

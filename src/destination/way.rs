@@ -10,7 +10,9 @@ use super::client::{Client, Way};
 use crate::yaml::entries::Entries;
 use crate::yaml::keys::{Info, Key, key, text};
 use crate::yaml::raw::{Node, Style};
+use crate::yaml::reader::Reader;
 use crate::yaml::sight::Sight;
+use crate::yaml::values::Surroundings;
 
 pub(super) const CA: Key<String> = key("ca", text())
     .seen(Sight::All).about("A PEM file, relative to the config, with the certificates of a private CA. They are trusted beside the system's, by this destination alone.")
@@ -26,7 +28,7 @@ pub(super) const KEYS: [Info; 2] = [CA.info, PROXY.info];
 /// Reads both, and gives the client that goes that way. Destinations that say the same share its connections.
 pub(super) fn read(context: &Context<'_>, entries: &mut Entries<'_, '_>) -> Option<Client> {
     let ca_node = entries.node(&CA.info);
-    let ca = ca_node.map_or(Some(Vec::new()), |node| read_ca(context, node));
+    let ca = ca_node.map_or(Some(Vec::new()), |node| read_ca(context.reader, context.surroundings, node));
     let ca_path = ca_node.and_then(|node| context.reader.text(node)).unwrap_or_default().to_owned();
     let proxy = entries.node(&PROXY.info).map_or(Some(ProxyChoice::Environment), |node| read_proxy(context, node));
     Some(context.client.by(Way { ca_path, ca: ca?, proxy: proxy?, ..Way::default() }))
@@ -34,17 +36,20 @@ pub(super) fn read(context: &Context<'_>, entries: &mut Entries<'_, '_>) -> Opti
 
 /// The client of a kind that has `ca:` and goes by no proxy.
 pub(super) fn read_ca_alone(context: &Context<'_>, node: Option<&Node>) -> Option<Client> {
-    let ca = node.map_or(Some(Vec::new()), |node| read_ca(context, node));
+    let ca = node.map_or(Some(Vec::new()), |node| read_ca(context.reader, context.surroundings, node));
     let ca_path = node.and_then(|node| context.reader.text(node)).unwrap_or_default().to_owned();
     Some(context.client.by(Way { ca_path, ca: ca?, proxy: ProxyChoice::None, ..Way::default() }))
 }
 
 /// The certificates of a PEM file.
-fn read_ca(context: &Context<'_>, node: &Node) -> Option<Vec<CertificateDer<'static>>> {
-    let reader = context.reader;
+pub(crate) fn read_ca(
+    reader: &Reader,
+    surroundings: &dyn Surroundings,
+    node: &Node,
+) -> Option<Vec<CertificateDer<'static>>> {
     let text = reader.text(node)?;
     // Another's config only says which file; whether it is there is not told to who may not look.
-    if context.surroundings.resolved().is_some() {
+    if surroundings.resolved().is_some() {
         return Some(Vec::new());
     }
     let fail = |message: String, help: &str| {
@@ -52,7 +57,7 @@ fn read_ca(context: &Context<'_>, node: &Node) -> Option<Vec<CertificateDer<'sta
         None
     };
     let form = "`ca` is the path of a PEM file: the CA's certificate, beginning with `-----BEGIN CERTIFICATE-----`";
-    let pem = match context.surroundings.file(&reader.directory.join(text)) {
+    let pem = match surroundings.file(&reader.directory.join(text)) {
         Ok(pem) => pem,
         Err(error) => return fail(format!("the CA file could not be read: {error}"), form),
     };
